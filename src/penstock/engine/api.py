@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every engine offers, and the state it is asked to bring about.
+
+A ``DatapathState`` is what *desired.py* computes and *plan.py* compares with what the engine
+says it holds. Steps are the only way to change an engine; each one is atomic for traffic.
+Engines name objects by key and keep their own numeric ids; ids survive a restart of the daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol as TypingProtocol
+
+from penstock.model import (
+    Address,
+    Bind,
+    ForwardingMethod,
+    Protocol,
+    RealPort,
+    SourceAddress,
+)
+
+
+class Selection(StrEnum):
+    """How the datapath turns a new flow into an index of the pool's table."""
+
+    ROTATE = "rotate"  # a counter modulo the table's length
+    SOURCE_MOD = "source-mod"  # XOR of the source address' words, modulo the length
+    SOURCE_TOP = "source-top"  # the same hash scaled to the length (consistent ring)
+    TUPLE = "tuple"  # hash of both addresses, both ports and protocol (maglev)
+    LEASTCONN = "leastconn"  # fewest (live + 1) / weight among the table's reals
+    FIRST = "first"  # first of the table's reals that is below its maxconn
+    RANDOM = "random"  # fewest (live + 1) / weight among *draws* random table entries
+
+
+@dataclass(frozen=True, slots=True)
+class RealKey:
+    """Identity of a real server: a change of any field makes it another one."""
+
+    pool: str
+    name: str
+    address: Address
+    port: RealPort
+    forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
+    source: SourceAddress | None = None
+
+    def __str__(self) -> str:
+        return f"{self.pool}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RealState:
+    """A real server as the datapath must know it."""
+
+    key: RealKey
+    protocol: Protocol
+    weight: int  # effective: 0-256 after drain, slowstart and overrides
+    available: bool  # may be given new flows (up or unchecked, ready, weight > 0)
+    maxconn: int = 0  # 0: no limit
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """A pool's prepared table; ``table`` holds indexes into ``members``; empty: nobody is up."""
+
+    name: str
+    selection: Selection
+    members: tuple[RealKey, ...]
+    table: tuple[int, ...]
+    avalanche: bool = False
+    draws: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """All timeouts of a service's flows, ms; None: never."""
+
+    connect: int | None = None
+    client: int | None = None
+    server: int | None = None
+    tunnel: int | None = None
+    client_fin: int | None = None
+    server_fin: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    name: str
+    protocol: Protocol
+    binds: tuple[Bind, ...]
+    pool: str | None
+    maxconn: int = 0
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathState:
+    """Everything an engine is to hold."""
+
+    reals: Mapping[RealKey, RealState] = field(default_factory=dict)
+    pools: Mapping[str, PoolState] = field(default_factory=dict)
+    services: Mapping[str, ServiceState] = field(default_factory=dict)
+
+
+def fingerprint(state: PoolState | ServiceState) -> bytes:
+    """A 16-byte digest that is equal exactly when two states are, across restarts."""
+    return hashlib.blake2b(repr(state).encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """What an engine holds, read back from where traffic reads it.
+
+    Pools and services are told by fingerprint. ``reals`` holds those in service;
+    retired ones, which only finish their flows, are not listed.
+    """
+
+    reals: Mapping[RealKey, RealState] = field(default_factory=dict)
+    pools: Mapping[str, bytes] = field(default_factory=dict)
+    services: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PutReal:
+    """Add a real server, or change its weight, availability or limit."""
+
+    state: RealState
+
+
+@dataclass(frozen=True, slots=True)
+class PutPool:
+    """Replace a pool's table in one write. All its members have been put before."""
+
+    state: PoolState
+
+
+@dataclass(frozen=True, slots=True)
+class PutService:
+    """Add a service or switch it over in one write. Its pool has been put before."""
+
+    state: ServiceState
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePool:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireReal:
+    """Give it no new flows and forget it when its last flow has ended."""
+
+    key: RealKey
+
+
+Step = PutReal | PutPool | PutService | RemoveService | RemovePool | RetireReal
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Counters of one service or real since its datapath object was made."""
+
+    live: int = 0  # connections now
+    total: int = 0  # connections ever
+    packets_in: int = 0  # from clients
+    bytes_in: int = 0
+    packets_out: int = 0  # to clients
+    bytes_out: int = 0
+
+
+class Verdict(StrEnum):
+    DROP = "drop"
+    PASS = "pass"  # handed to the host's own stack
+    EVENT = "event"  # neither: something worth counting happened
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How often the datapath did something for a named reason."""
+
+    name: str
+    verdict: Verdict
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    services: Mapping[str, Traffic] = field(default_factory=dict)
+    reals: Mapping[RealKey, Traffic] = field(default_factory=dict)
+    reasons: tuple[ReasonCount, ...] = ()
+    flows: int = 0
+    max_flows: int = 0
+
+
+class Engine(TypingProtocol):
+    """One engine. Every method raises DatapathError when the kernel refuses."""
+
+    def observe(self) -> ObservedState:
+        """Read back what it holds."""
+
+    def apply(self, step: Step) -> None:
+        """Carry out one step; atomic for traffic."""
+
+    def counters(self) -> Counters:
+        """Read all counters; live counts are exact."""
+
+    def tick(self) -> None:
+        """Periodic upkeep (about once a second): expire flows, forget retired reals."""
+
+    def close(self, *, keep: bool) -> None:
+        """Let go. keep: traffic goes on without us; else everything is taken down."""

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error a user can meet; each says whose fault it is and what to do.
+
+``exit_status`` is what the command line exits with when the error reaches it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PenstockError(Exception):
+    """Base of all errors that are shown to the user as one line, without a traceback."""
+
+    exit_status = 1
+
+
+class InvalidModel(PenstockError, ValueError):
+    """A model object was asked for that cannot exist (the caller's fault)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing wrong (or doubtful) in the user's text, at a place in it."""
+
+    file: str
+    line: int  # 0: the file as a whole
+    message: str  # HAProxy's wording, without the "parsing [file:line] : " head
+    column: int = 0  # 1-based; 0: unknown
+    hint: str = ""
+    parsing: bool = True  # HAProxy says "parsing [f:l] : " while reading, "[f:l] : " afterwards
+
+    def __str__(self) -> str:
+        where = f"[{self.file}:{self.line}]" if self.line else f"[{self.file}]"
+        head = f"parsing {where}" if self.parsing else where
+        hint = f" {self.hint}" if self.hint else ""
+        return f"{head} : {self.message}{hint}"
+
+
+class ConfigError(PenstockError):
+    """The configuration is wrong: all its errors at once (the author of the file's fault)."""
+
+    def __init__(
+        self, diagnostics: tuple[Diagnostic, ...], warnings: tuple[Diagnostic, ...] = ()
+    ) -> None:
+        super().__init__("\n".join(str(d) for d in diagnostics))
+        self.diagnostics = diagnostics
+        self.warnings = warnings
+
+
+class DatapathError(PenstockError):
+    """The kernel refused something the datapath needs."""
+
+
+class CapabilityError(DatapathError):
+    """This kernel or this user cannot run the datapath."""
+
+    exit_status = 77  # EX_NOPERM, sysexits.h
+
+
+class AddressInUse(DatapathError):
+    """Another process owns a port that a service wants."""
+
+
+class InstanceRunning(PenstockError):
+    """Another penstock owns this runtime directory."""
+
+
+class NotRunning(PenstockError):
+    """No penstock answers on the control socket."""
+
+    exit_status = 3  # LSB: program is not running
+
+
+class CommandRefused(PenstockError):
+    """The running daemon refused a command (the operator's fault)."""

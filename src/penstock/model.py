@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vocabulary of the product: frozen Services, Pools and RealServers that cannot be invalid.
+
+Whoever builds one of these has it checked by the constructor; nothing re-checks it later. This
+module imports nothing of penstock but ``errors`` and does no I/O. All durations are integer
+milliseconds; ``None`` means "never" (HAProxy's unset timeout).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+from penstock.errors import InvalidModel
+
+Address = IPv4Address | IPv6Address
+
+MAX_WEIGHT = 256  # HAProxy manual 5.2, "weight"
+_NAME = re.compile(r"[A-Za-z0-9_.:\-]+\Z")  # HAProxy manual 4, proxy names
+
+
+class Protocol(StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class EngineKind(StrEnum):
+    KERNEL = "kernel"
+    PROXY = "proxy"
+
+
+class Hook(StrEnum):
+    """Where the datapath attaches: XDP, TC, or whichever fits each interface."""
+
+    AUTO = "auto"
+    XDP = "xdp"
+    TC = "tc"
+
+
+class ForwardingMethod(StrEnum):
+    """How a packet reaches its real server."""
+
+    FULLNAT = "fullnat"  # source and destination rewritten, as behind HAProxy
+    NAT = "nat"  # destination rewritten; the real routes back through the load balancer
+
+
+class AdminState(StrEnum):
+    """What the operator wants of a real server."""
+
+    READY = "ready"
+    DRAIN = "drain"  # keeps its flows, gets no new ones
+    MAINT = "maint"  # as drain, and not checked
+
+
+class Algorithm(StrEnum):
+    ROUNDROBIN = "roundrobin"
+    STATIC_RR = "static-rr"
+    LEASTCONN = "leastconn"
+    FIRST = "first"
+    SOURCE = "source"
+    RANDOM = "random"
+    MAGLEV = "maglev"
+
+
+class HashType(StrEnum):
+    MAP_BASED = "map-based"
+    CONSISTENT = "consistent"
+
+
+class HashFunction(StrEnum):
+    SDBM = "sdbm"
+    DJB2 = "djb2"
+    WT6 = "wt6"
+    CRC32 = "crc32"
+    NONE = "none"
+
+
+class PortMode(StrEnum):
+    """How a real server's port follows from the one the client connected to."""
+
+    FIXED = "fixed"
+    SAME = "same"  # HAProxy: an address without a port
+    OFFSET = "offset"  # HAProxy: ``addr:+N`` / ``addr:-N``
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in the user's text something was said; line 0 means it was built in Python."""
+
+    file: str = "<python>"
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """An inclusive range of ports, 1 to 65535."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= self.last <= 65535:
+            raise InvalidModel(f"port range {self.first}-{self.last} is not within 1-65535")
+
+    @classmethod
+    def single(cls, port: int) -> PortRange:
+        return cls(port, port)
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One address and port range that a service listens on.
+
+    ``vip`` 0.0.0.0 or :: is a wildcard that follows the machine's addresses. ``v4v6`` makes ``::``
+    take IPv4 clients too (HAProxy manual 5.1). ``interface`` restricts it to one device.
+    """
+
+    vip: Address
+    ports: PortRange
+    v4v6: bool = False
+    interface: str | None = None
+    name: str | None = None
+    transparent: bool = False  # may bind an address the machine does not have
+    origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        if self.v4v6 and not (self.vip.version == 6 and self.vip.is_unspecified):
+            raise InvalidModel("v4v6 is for the wildcard address :: only")
+
+    @property
+    def wildcard(self) -> bool:
+        return self.vip.is_unspecified
+
+
+@dataclass(frozen=True, slots=True)
+class RealPort:
+    mode: PortMode
+    value: int = 0  # FIXED: 1-65535; OFFSET: -65535..65535; SAME: 0
+
+    def __post_init__(self) -> None:
+        if self.mode is PortMode.FIXED and not 1 <= self.value <= 65535:
+            raise InvalidModel(f"port {self.value} is not within 1-65535")
+        if self.mode is PortMode.OFFSET and not -65535 <= self.value <= 65535:
+            raise InvalidModel(f"port offset {self.value} is not within -65535..65535")
+
+    def of(self, client_port: int) -> int:
+        """Port on the real server for a client that connected to *client_port*."""
+        match self.mode:
+            case PortMode.FIXED:
+                return self.value
+            case PortMode.SAME:
+                return client_port
+            case PortMode.OFFSET:
+                return (client_port + self.value) & 0xFFFF
+
+
+class CheckKind(StrEnum):
+    TCP_CONNECT = "tcp"
+    UDP = "udp"  # send/expect, or silence tolerated and ICMP unreachable fatal
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a real server is probed. Intervals in ms; defaults are HAProxy's (manual 5.2)."""
+
+    kind: CheckKind = CheckKind.TCP_CONNECT
+    inter: int = 2000
+    fastinter: int | None = None  # while in transition; None: inter
+    downinter: int | None = None  # while down; None: inter
+    rise: int = 2
+    fall: int = 3
+    address: Address | None = None  # None: the real server's
+    port: int | None = None  # None: the real server's
+    connect_timeout: int | None = None  # None: min(timeout connect, inter) decided by the runner
+    check_timeout: int | None = None  # ``timeout check``
+    send: bytes = b""  # UDP only
+    expect: bytes | None = None  # UDP only: the answer must contain it; None: any or no answer
+
+    def __post_init__(self) -> None:
+        for name in ("inter", "fastinter", "downinter"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InvalidModel(f"{name} must be positive, not {value} ms")
+        if self.rise < 1 or self.fall < 1:
+            raise InvalidModel("rise and fall must be at least 1")
+        if self.port is not None and not 1 <= self.port <= 65535:
+            raise InvalidModel(f"check port {self.port} is not within 1-65535")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAddress:
+    """``source``: the address (and ports) connections to the real server come from."""
+
+    address: Address
+    ports: PortRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RealServer:
+    """One target of a pool. Identity is (pool name, name, address, port)."""
+
+    name: str
+    address: Address | None  # None: its name did not resolve (init-addr none); starts in maint
+    port: RealPort
+    weight: int = 1
+    backup: bool = False
+    admin: AdminState = AdminState.READY
+    maxconn: int = 0  # 0: no limit
+    slowstart: int = 0  # ms; 0: off
+    check: HealthCheck | None = None
+    forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
+    source: SourceAddress | None = None
+    hostname: str | None = None  # what the file said, when it said a name
+    resolvers: str | None = None
+    id: int | None = None  # HAProxy's numeric ``id``
+    origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        _require_name(self.name, "server")
+        if not 0 <= self.weight <= MAX_WEIGHT:
+            raise InvalidModel(f"weight {self.weight} is not within 0-{MAX_WEIGHT}")
+        if self.maxconn < 0:
+            raise InvalidModel("maxconn must not be negative")
+        if self.slowstart < 0:
+            raise InvalidModel("slowstart must not be negative")
+        if self.address is not None and self.address.is_multicast:
+            raise InvalidModel(f"{self.address} is a multicast address")
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSpec:
+    """Which scheduler a pool uses and its parameters."""
+
+    algorithm: Algorithm = Algorithm.ROUNDROBIN
+    hash_type: HashType = HashType.MAP_BASED
+    hash_function: HashFunction = HashFunction.SDBM
+    avalanche: bool = False
+    draws: int = 2  # random(n)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.draws <= 16:
+            raise InvalidModel(f"random({self.draws}): 1 to 16 draws")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTimeouts:
+    """A pool's side of the timeouts, ms."""
+
+    connect: int | None = None
+    server: int | None = None
+    server_fin: int | None = None
+    tunnel: int | None = None
+    check: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTimeouts:
+    """A service's side of the timeouts, ms."""
+
+    client: int | None = None
+    client_fin: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Real servers with one scheduler and one health policy."""
+
+    name: str
+    protocol: Protocol
+    reals: tuple[RealServer, ...]
+    scheduler: SchedulerSpec = SchedulerSpec()
+    timeouts: ServerTimeouts = ServerTimeouts()
+    allbackups: bool = False
+    disabled: bool = False
+    origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        _require_name(self.name, "pool")
+        seen: set[str] = set()
+        for real in self.reals:
+            if real.name in seen:
+                raise InvalidModel(f"pool {self.name} has two servers named {real.name}")
+            seen.add(real.name)
+            if real.check is not None and real.check.kind is CheckKind.UDP:
+                if self.protocol is not Protocol.UDP:
+                    raise InvalidModel(f"{self.name}/{real.name}: a UDP check in a TCP pool")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What clients connect to, and the pool that serves them."""
+
+    name: str
+    protocol: Protocol
+    binds: tuple[Bind, ...]
+    pool: str | None  # None: no default_backend; clients are refused
+    timeouts: ClientTimeouts = ClientTimeouts()
+    maxconn: int = 0  # 0: the configuration's
+    disabled: bool = False
+    engine: EngineKind = EngineKind.KERNEL
+    engine_reason: str = ""  # why not the kernel engine; empty when it is
+    engine_origin: Origin = Origin()  # the line that decided it
+    origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        _require_name(self.name, "service")
+        if self.maxconn < 0:
+            raise InvalidModel("maxconn must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for the whole process."""
+
+    hook: Hook = Hook.AUTO
+    max_flows: int = 1 << 20
+    maxconn: int = 0  # 0: no limit
+    spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
+    interfaces: tuple[str, ...] = ()  # empty: all
+    log_targets: tuple[str, ...] = ()  # syslog addresses, as written
+    origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        if not 1024 <= self.max_flows <= 1 << 26:
+            raise InvalidModel(f"max flows {self.max_flows} is not within 1024-67108864")
+        if not 0 <= self.spread_checks <= 50:
+            raise InvalidModel(f"spread-checks {self.spread_checks} is not within 0-50")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A whole, consistent configuration: every service's pool exists and speaks its protocol."""
+
+    services: tuple[Service, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        pools = {p.name: p for p in self.pools}
+        if len(pools) != len(self.pools):
+            raise InvalidModel("two pools have the same name")
+        names: set[str] = set()
+        for service in self.services:
+            if service.name in names:
+                raise InvalidModel(f"two services are named {service.name}")
+            names.add(service.name)
+            if service.pool is None:
+                continue
+            pool = pools.get(service.pool)
+            if pool is None:
+                raise InvalidModel(f"service {service.name} names no known pool: {service.pool}")
+            if pool.protocol is not service.protocol:
+                raise InvalidModel(
+                    f"service {service.name} is {service.protocol}, its pool {pool.name} {pool.protocol}"
+                )
+
+    def pool(self, name: str) -> Pool:
+        """The pool called *name*. Raises KeyError."""
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        raise KeyError(name)
+
+
+def _require_name(name: str, what: str) -> None:
+    if not _NAME.match(name):
+        raise InvalidModel(f"{what} name {name!r} has characters outside A-Z a-z 0-9 - _ . :")
