@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How a flow begins, what its TCP flags do to it, and how it ends. */
+#pragma once
+#include "scratch.h"
+#include "select.h"
+
+#define PORT_TRIES 16
+#define PORT_STRIDE 2503 /* prime: tries do not follow a client's own sequence of ports */
+
+static __always_inline int port_usable(u32 port)
+{
+	u32 word = port >> 6;
+	u64 *bits = map_lookup(&usable_ports, &word);
+
+	return bits && *bits >> (port & 63) & 1;
+}
+
+static __always_inline int answers_to(u32 af, u32 slot, const struct key *client)
+{
+	if (af != client->af)
+		return 0;
+	if (af == 4) {
+		const struct flow4 *f = (const void *)flow_at(4, slot);
+
+		return f && f->ndaddr == client->saddr[0];
+	}
+	const struct flow6 *f = (const void *)flow_at(6, slot);
+
+	return f && same_words(f->ndaddr, client->saddr);
+}
+
+/*
+ * A source port for the way back, in network order in back->dport; 0 when there is none.
+ *
+ * The real keeps finished connections in TIME_WAIT for 60 s and takes a SYN from the same address
+ * and port only with a newer timestamp (Linux, tcp_timewait_state_process()). So a client's port
+ * maps to a stable first choice: a port comes back with the same client, whose timestamps grow.
+ * Ports that are free are preferred to ports of other clients' finished flows.
+ */
+static __always_inline u16 take_port(struct key *back, const struct key *client, u32 first,
+				     u32 last, u32 now)
+{
+	u32 n = last - first + 1, oldest = NO_SLOT, oldest_age = EVICT_AGE - 1;
+	u32 at = (u32)mix(client->saddr[0] ^ ((u64)client->saddr[3] << 32 | client->saddr[2])) +
+		 ntohs(client->sport);
+	u16 oldest_port = 0;
+
+	if (last < first || last > 65535)
+		return 0;
+	for (int i = 0; i < PORT_TRIES; i++, at += PORT_STRIDE) {
+		u32 port = first + at % n, slot, age;
+		struct flow *f;
+
+		if (!port_usable(port))
+			continue;
+		back->dport = htons(port);
+		slot = flow_lookup(back);
+		if (slot == NO_SLOT)
+			return back->dport;
+		f = back->af == 4 ? flow_at(4, slot) : flow_at(6, slot);
+		if (!f)
+			return 0;
+		if (!(f->ctl & (CTL_CLOSED | CTL_UDP)))
+			continue;
+		if (f->ctl & CTL_CLOSED && answers_to(back->af, slot, client)) {
+			flow_end(back->af, slot);
+			return back->dport;
+		}
+		age = back->af == 4 ? flow_age(4, f, slot, now) : flow_age(6, f, slot, now);
+		if (f->ctl & CTL_UDP && age < EVICT_UDP_AGE)
+			continue;
+		if (age > oldest_age) {
+			oldest = slot;
+			oldest_age = age;
+			oldest_port = back->dport;
+		}
+	}
+	if (oldest == NO_SLOT)
+		return 0;
+	flow_end(back->af, oldest);
+	count(EVENT_PORT_REUSED_EARLY);
+	back->dport = oldest_port;
+	return oldest_port;
+}
+
+static __always_inline u16 real_port(const struct real *r, be16 dport)
+{
+	if (r->port_mode == PORT_SAME)
+		return dport;
+	if (r->port_mode == PORT_OFFSET)
+		return htons((u16)(ntohs(dport) + r->port));
+	return htons(r->port);
+}
+
+static __always_inline u32 insert_any(const struct key *k, const struct rewrite *r)
+{
+	return k->af == 4 ? flow_insert4(k, r) : flow_insert6(k, r);
+}
+
+/* Both directions of a new flow; the forward slot or a refusal. The caller holds the counts. */
+__noinline u32 open_flow(const struct request *q, u32 service, u32 id)
+{
+	struct real *r = map_lookup(&reals, &id);
+	struct control *c = control();
+	struct scratch *s = scratch();
+	struct rewrite *to, *from;
+	u32 slot, reverse, cross;
+	struct key *back;
+	struct flow *f;
+
+	if (!q || !r || !c || !s)
+		return REFUSAL(PASS_REFUSED);
+	back = &s->back;
+	to = &s->to;
+	from = &s->from;
+	__builtin_memset(back, 0, sizeof(*back));
+	__builtin_memset(to, 0, sizeof(*to));
+	__builtin_memset(from, 0, sizeof(*from));
+	cross = r->af != q->key.af ? CTL_CROSS : 0;
+	back->af = r->af;
+	back->proto = q->key.proto;
+	back->sport = real_port(r, q->key.dport);
+	__builtin_memcpy(back->saddr, r->addr, 16);
+	if (r->forwarding == FORWARD_NAT && !cross) {
+		__builtin_memcpy(back->daddr, q->key.saddr, 16);
+		back->dport = q->key.sport;
+		reverse = flow_lookup(back);
+		if (reverse != NO_SLOT) {
+			f = back->af == 4 ? flow_at(4, reverse) : flow_at(6, reverse);
+			if (!f || !(f->ctl & CTL_CLOSED))
+				return REFUSAL(DROP_NAT_CONFLICT);
+			flow_end(back->af, reverse);
+		}
+	} else {
+		u32 given = r->snat_first;
+
+		__builtin_memcpy(back->daddr, r->snat, 16);
+		if (!take_port(back, &q->key, given ? given : c->snat_first,
+			       given ? r->snat_last : c->snat_last, now_tick()))
+			return REFUSAL(DROP_NO_PORT);
+	}
+
+	from->ctl = CTL_REVERSE | cross;
+	from->real = to->real = id;
+	from->service = to->service = service;
+	from->peer = NO_SLOT;
+	if (!cross) {
+		__builtin_memcpy(from->saddr, q->key.daddr, 16);
+		__builtin_memcpy(from->daddr, q->key.saddr, 16);
+		__builtin_memcpy(to->saddr, back->daddr, 16);
+		__builtin_memcpy(to->daddr, back->saddr, 16);
+	}
+	from->sport = q->key.dport;
+	from->dport = q->key.sport;
+	reverse = insert_any(back, from);
+	if (reverse == NO_SLOT)
+		return REFUSAL(DROP_TABLE_FULL);
+
+	to->ctl = CTL_COUNTED | cross;
+	to->sport = back->dport;
+	to->dport = back->sport;
+	to->peer = reverse;
+	slot = insert_any(&q->key, to);
+	if (slot == NO_SLOT) {
+		flow_end(back->af, reverse);
+		return REFUSAL(DROP_TABLE_FULL);
+	}
+	f = back->af == 4 ? flow_at(4, reverse) : flow_at(6, reverse);
+	if (f)
+		f->peer = slot;
+	__sync_fetch_and_add(&c->flows, 1);
+	return slot;
+}
+
+/* The flow for a packet that has none: schedules it, or says why not. */
+__noinline u32 new_flow(const struct request *q)
+{
+	struct service_live *live;
+	struct service *s;
+	struct control *c = control();
+	struct real_live *rl;
+	struct pool *p;
+	struct vip *v;
+	u32 id, slot, service, pool;
+
+	if (!q || !c)
+		return REFUSAL(PASS_NO_SERVICE);
+	v = find_vip(&q->key, q->ifindex);
+	if (!v)
+		return REFUSAL(PASS_NO_SERVICE);
+	service = v->service;
+	s = map_lookup(&services, &service);
+	live = map_lookup(&service_lives, &service);
+	if (!s || !live)
+		return REFUSAL(PASS_NO_SERVICE);
+	if (q->key.proto == IPPROTO_TCP &&
+	    (q->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
+		return REFUSAL(PASS_NO_FLOW);
+	pool = s->pool;
+	p = map_lookup(&pools, &pool);
+	if (!p || !p->len)
+		return REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_REFUSED : PASS_REFUSED);
+
+	/* Counted before it is decided: limits hold whatever other CPUs do meanwhile. */
+	slot = REFUSAL(DROP_GLOBAL_MAXCONN);
+	if (__sync_fetch_and_add(&c->conns, 1) >= c->maxconn && c->maxconn)
+		goto undo_global;
+	slot = REFUSAL(DROP_SERVICE_MAXCONN);
+	if (__sync_fetch_and_add(&live->conns, 1) >= live->maxconn && live->maxconn)
+		goto undo_service;
+	id = select_real(p, pool, &q->key);
+	slot = id;
+	if (IS_REFUSAL(id)) {
+		if (id == REFUSAL(PASS_REFUSED) && q->key.proto == IPPROTO_UDP)
+			slot = REFUSAL(DROP_UDP_REFUSED);
+		goto undo_service;
+	}
+	slot = open_flow(q, service, id);
+	rl = map_lookup(&real_lives, &id);
+	if (!rl)
+		goto undo_service;
+	if (IS_REFUSAL(slot)) {
+		__sync_fetch_and_add(&rl->conns, -1);
+		goto undo_service;
+	}
+	__sync_fetch_and_add(&rl->total, 1);
+	__sync_fetch_and_add(&live->total, 1);
+	count(EVENT_FLOW_NEW);
+	return slot;
+
+undo_service:
+	__sync_fetch_and_add(&live->conns, -1);
+undo_global:
+	__sync_fetch_and_add(&c->conns, -1);
+	return slot;
+}
+
+static __always_inline void close_flow(struct flow *forward, struct flow *back)
+{
+	u32 was = ctl_change(forward, CTL_CLOSED, CTL_COUNTED);
+
+	ctl_change(back, CTL_CLOSED, 0);
+	if (was & CTL_COUNTED) {
+		uncount(forward->service, forward->real);
+		count(EVENT_FLOW_CLOSED);
+	}
+}
+
+/* What a packet's flags do to its flow. Returns 0; verified once, whoever calls it. */
+__noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
+{
+	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot), *p, *forward, *back;
+	u32 reverse, fin, was;
+
+	if (!f)
+		return 0;
+	p = af == 4 ? peer_of(4, f, slot) : peer_of(6, f, slot);
+	if (!p)
+		return 0;
+	reverse = f->ctl & CTL_REVERSE;
+	forward = reverse ? p : f;
+	back = reverse ? f : p;
+	if (reverse && !(f->ctl & CTL_REPLIED)) {
+		ctl_change(back, CTL_REPLIED, 0);
+		ctl_change(forward, CTL_REPLIED, 0);
+	}
+	if (tcp_flags & TCP_RST) {
+		close_flow(forward, back);
+		return 0;
+	}
+	if (!(tcp_flags & TCP_FIN))
+		return 0;
+	fin = reverse ? CTL_FIN_REAL : CTL_FIN_CLIENT;
+	was = ctl_change(forward, fin, 0);
+	if (((was | fin) & (CTL_FIN_CLIENT | CTL_FIN_REAL)) == (CTL_FIN_CLIENT | CTL_FIN_REAL))
+		close_flow(forward, back);
+	return 0;
+}
+
+/*
+ * A SYN that meets a flow: of a finished one it starts the next; of one whose real went away
+ * before it answered, the client's retransmit is the chance for another real (HAProxy's
+ * `option redispatch`). Returns 1 when the flow was ended and a new one is due.
+ */
+__noinline u32 syn_restarts(u32 af, u32 slot)
+{
+	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot);
+	struct real_live *r;
+	u32 id;
+
+	if (!f || f->ctl & CTL_REVERSE)
+		return 0;
+	if (!(f->ctl & CTL_CLOSED)) {
+		id = f->real;
+		r = map_lookup(&real_lives, &id);
+		if (f->ctl & CTL_REPLIED || !r || r->available)
+			return 0;
+		count(EVENT_FLOW_RESCHEDULED);
+	}
+	flow_end(af, slot);
+	return 1;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every map. Sizes that depend on the configuration are set by the loader. */
+#pragma once
+#include "types.h"
+
+/* Set before loading, constant to the verifier and the JIT. */
+const volatile u32 flow4_slots = 1024;
+const volatile u32 flow6_slots = 1024;
+const volatile u64 hash_seed = 0x9e3779b97f4a7c15ULL;
+const volatile u32 csum_ipv6_flag = 0; /* F_IPV6 where the kernel has it (6.16) */
+
+/* Puts the enums into the object's BTF, where Python finds their names. */
+const volatile struct {
+	enum reason reason;
+	enum selection selection;
+	enum forwarding forwarding;
+	enum port_mode port_mode;
+} vocabulary = {};
+
+#define ARRAY_MAP(map, n, k, v, f)               \
+	struct {                                 \
+		__uint(type, MAP_ARRAY);         \
+		__uint(max_entries, n);          \
+		__uint(map_flags, f);            \
+		__type(key, k);                  \
+		__type(value, v);                \
+	} map SEC(".maps")
+
+#define PERCPU_MAP(map, n, k, v)                 \
+	struct {                                 \
+		__uint(type, MAP_PERCPU_ARRAY);  \
+		__uint(max_entries, n);          \
+		__type(key, k);                  \
+		__type(value, v);                \
+	} map SEC(".maps")
+
+#define HASH_MAP(map, n, k, v)                   \
+	struct {                                 \
+		__uint(type, MAP_HASH);          \
+		__uint(max_entries, n);          \
+		__uint(map_flags, F_NO_PREALLOC);\
+		__type(key, k);                  \
+		__type(value, v);                \
+	} map SEC(".maps")
+
+ARRAY_MAP(flows4, 1024, u32, struct flow4, F_MMAPABLE);
+ARRAY_MAP(flows6, 1024, u32, struct flow6, F_MMAPABLE);
+/* One bit a slot, so that a sweep of a sleeping table reads 1/512 of it. */
+ARRAY_MAP(occupied4, 64, u32, u64, F_MMAPABLE);
+ARRAY_MAP(occupied6, 64, u32, u64, F_MMAPABLE);
+
+HASH_MAP(vips, 262144, struct vip_key, struct vip);
+HASH_MAP(local_addresses, 65536, struct address_key, u32);
+HASH_MAP(services, 65535, u32, struct service);
+HASH_MAP(pools, 65535, u32, struct pool);
+HASH_MAP(reals, 131072, u32, struct real);
+ARRAY_MAP(tables, 4194304, u32, u32, F_MMAPABLE);
+
+ARRAY_MAP(service_lives, 16384, u32, struct service_live, F_MMAPABLE);
+ARRAY_MAP(real_lives, 32768, u32, struct real_live, F_MMAPABLE);
+PERCPU_MAP(service_traffic, 16384, u32, struct traffic);
+PERCPU_MAP(real_traffic, 32768, u32, struct traffic);
+PERCPU_MAP(reasons, 64, u32, u64);
+
+ARRAY_MAP(ports, 1024, u32, struct port, F_MMAPABLE);
+HASH_MAP(port_of_ifindex, 1024, u32, u32);
+ARRAY_MAP(controls, 1, u32, struct control, F_MMAPABLE);
+/* Bit p: source port p may be used; clear for the host's own ports. */
+ARRAY_MAP(usable_ports, 1024, u32, u64, F_MMAPABLE);
+
+struct {
+	__uint(type, MAP_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+static __always_inline void count(enum reason why)
+{
+	u32 key = why;
+	u64 *n = map_lookup(&reasons, &key);
+
+	if (n)
+		*n += 1;
+}
+
+/* A tick is 2^26 ns (67 ms): one shift, and 32 bits last nine years. */
+static __always_inline u32 now_tick(void)
+{
+	return ktime_get_coarse_ns() >> 26;
+}
+
+static __always_inline struct control *control(void)
+{
+	u32 zero = 0;
+
+	return map_lookup(&controls, &zero);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Reading packets: the plain kind by direct access, for both hooks; every other kind for TC. */
+#pragma once
+#include "conn.h"
+
+enum hook { HOOK_XDP, HOOK_TC };
+
+#define IP_HLEN(af) ((af) == 4 ? 20 : 40)
+#define L4_OFFSET(af) (ETH_LEN + IP_HLEN(af))
+
+static __always_inline void *packet(void *ctx, const enum hook hook)
+{
+	return hook == HOOK_XDP ? (void *)(long)((struct xdp_md *)ctx)->data :
+				  (void *)(long)((struct __sk_buff *)ctx)->data;
+}
+
+static __always_inline void *packet_end(void *ctx, const enum hook hook)
+{
+	return hook == HOOK_XDP ? (void *)(long)((struct xdp_md *)ctx)->data_end :
+				  (void *)(long)((struct __sk_buff *)ctx)->data_end;
+}
+
+/*
+ * A packet without IP options, extension headers or fragments: 1 and the request filled in, else
+ * 0. Lengths are those the headers claim and the packet has.
+ */
+static __always_inline int parse_plain(void *ctx, const enum hook hook, const u8 af,
+				       struct request *q)
+{
+	void *data = packet(ctx, hook), *end = packet_end(ctx, hook);
+	u32 have = hook == HOOK_XDP ? end - data : ((struct __sk_buff *)ctx)->len;
+	u32 claimed;
+	struct udphdr *ports;
+	u8 proto;
+
+	if (data + L4_OFFSET(af) + sizeof(struct udphdr) > end)
+		return 0;
+	if (af == 4) {
+		struct iphdr *ip = data + ETH_LEN;
+
+		if (ip->ver_ihl != 0x45 || ip->frag_off & htons(IP_MF | IP_OFFSET))
+			return 0;
+		proto = ip->protocol;
+		claimed = ntohs(ip->tot_len);
+		q->key.saddr[0] = ip->saddr;
+		q->key.daddr[0] = ip->daddr;
+	} else {
+		struct ip6hdr *ip = data + ETH_LEN;
+
+		if ((ip->ver_tc_flow & htonl(0xf0000000)) != htonl(0x60000000))
+			return 0;
+		proto = ip->nexthdr;
+		claimed = ntohs(ip->payload_len) + 40;
+		__builtin_memcpy(q->key.saddr, ip->saddr, 16);
+		__builtin_memcpy(q->key.daddr, ip->daddr, 16);
+	}
+	/* BIG TCP leaves the length zero (RFC 2675 jumbograms, and Linux's IPv4 twin). */
+	if (claimed + ETH_LEN > have ||
+	    (hook == HOOK_TC && ((struct __sk_buff *)ctx)->gso_size ?
+		     0 :
+		     claimed < IP_HLEN(af) + (proto == IPPROTO_TCP ? 20 : 8)))
+		return 0;
+	ports = data + L4_OFFSET(af);
+	q->key.sport = ports->sport;
+	q->key.dport = ports->dport;
+	q->key.proto = proto;
+	q->key.af = af;
+	if (proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = (void *)ports;
+
+		if ((void *)(tcp + 1) > end || tcp->doff >> 4 < 5)
+			return 0;
+		q->tcp_flags = tcp->flags;
+		return 1;
+	}
+	q->tcp_flags = 0;
+	return proto == IPPROTO_UDP;
+}
+
+#define MAX_EXTENSIONS 6
+#define NEXTHDR_HOP 0
+#define NEXTHDR_ROUTING 43
+#define NEXTHDR_FRAGMENT 44
+#define NEXTHDR_DEST 60
+#define NEXTHDR_NONE 59
+
+/* Fills addresses, layout and, when the packet has them, ports. 0, or the reason to let it pass. */
+static __always_inline u32 parse_ip4(struct __sk_buff *skb, struct request *q, struct layout *l)
+{
+	struct iphdr ip;
+	u16 frag;
+
+	if (skb_load_bytes(skb, ETH_LEN, &ip, sizeof(ip)))
+		return PASS_MALFORMED;
+	if (ip.ver_ihl < 0x45 || ip.ver_ihl > 0x4f)
+		return PASS_MALFORMED;
+	frag = ntohs(ip.frag_off);
+	l->l4 = ETH_LEN + (ip.ver_ihl & 15) * 4;
+	l->proto = ip.protocol;
+	l->id = ip.id;
+	l->fragment = frag & IP_OFFSET ? FRAGMENT_LATER : frag & IP_MF ? FRAGMENT_FIRST : 0;
+	q->key.saddr[0] = ip.saddr;
+	q->key.daddr[0] = ip.daddr;
+	if (!skb->gso_size && ntohs(ip.tot_len) + ETH_LEN > skb->len)
+		return PASS_MALFORMED;
+	return 0;
+}
+
+static __always_inline u32 parse_ip6(struct __sk_buff *skb, struct request *q, struct layout *l)
+{
+	struct ip6hdr ip;
+	struct {
+		u8 next;
+		u8 len;
+		be16 frag_off;
+		be32 id;
+	} ext;
+
+	if (skb_load_bytes(skb, ETH_LEN, &ip, sizeof(ip)))
+		return PASS_MALFORMED;
+	if ((ip.ver_tc_flow & htonl(0xf0000000)) != htonl(0x60000000))
+		return PASS_MALFORMED;
+	if (!skb->gso_size && ntohs(ip.payload_len) + 40 + ETH_LEN > skb->len)
+		return PASS_MALFORMED;
+	__builtin_memcpy(q->key.saddr, ip.saddr, 16);
+	__builtin_memcpy(q->key.daddr, ip.daddr, 16);
+	l->proto = ip.nexthdr;
+	l->l4 = ETH_LEN + 40;
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		if (l->proto != NEXTHDR_HOP && l->proto != NEXTHDR_ROUTING &&
+		    l->proto != NEXTHDR_DEST && l->proto != NEXTHDR_FRAGMENT)
+			return 0;
+		if (l->l4 > 512 || skb_load_bytes(skb, l->l4, &ext, sizeof(ext)))
+			return PASS_MALFORMED;
+		if (l->proto == NEXTHDR_FRAGMENT) {
+			l->id = ext.id;
+			l->fragment = ntohs(ext.frag_off) & 0xfff8 ? FRAGMENT_LATER :
+				      ntohs(ext.frag_off) & 1	   ? FRAGMENT_FIRST :
+								     FRAGMENT_NONE;
+			l->l4 += 8;
+			l->proto = ext.next;
+			if (l->fragment == FRAGMENT_LATER)
+				return 0;
+			continue;
+		}
+		/* A routing header with segments left is for the host, not for a service. */
+		if (l->proto == NEXTHDR_ROUTING && (ext.frag_off & htons(0x00ff)))
+			return PASS_EXTENSION_HEADER;
+		l->l4 += (ext.len + 1) * 8;
+		l->proto = ext.next;
+	}
+	return PASS_EXTENSION_HEADER;
+}
+
+static __always_inline u32 parse_any(struct __sk_buff *skb, const u8 af, struct request *q,
+				     struct layout *l)
+{
+	u32 why = af == 4 ? parse_ip4(skb, q, l) : parse_ip6(skb, q, l);
+	struct tcphdr tcp;
+
+	if (why)
+		return why;
+	q->key.af = af;
+	q->key.proto = l->proto;
+	if (l->fragment == FRAGMENT_LATER || (l->proto != IPPROTO_TCP && l->proto != IPPROTO_UDP))
+		return 0;
+	if (l->l4 > 1024)
+		return PASS_EXTENSION_HEADER;
+	if (l->proto == IPPROTO_TCP) {
+		if (skb_load_bytes(skb, l->l4, &tcp, sizeof(tcp)) || tcp.doff >> 4 < 5)
+			return PASS_MALFORMED;
+		q->tcp_flags = tcp.flags;
+	} else if (skb_load_bytes(skb, l->l4, &tcp, sizeof(struct udphdr))) {
+		return PASS_MALFORMED;
+	}
+	q->key.sport = tcp.sport;
+	q->key.dport = tcp.dport;
+	return 0;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The datapath: one source, three programs on the same maps.
+ *
+ *   tc     every packet an interface receives; knows every case
+ *   xdp    the same packets earlier; established flows only, the rest is left to tc
+ *   sweep  run by the control plane once a second: expires flows
+ */
+#include "tc.h"
+#include "xdp.h"
+#include "sweep.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+SEC("tc") int penstock_tc(struct __sk_buff *skb)
+{
+	return tc_packet(skb);
+}
+
+SEC("xdp") int penstock_xdp(struct xdp_md *xdp)
+{
+	return xdp_packet(xdp);
+}
+
+SEC("syscall") int penstock_sweep(void *ctx)
+{
+	sweep_tables();
+	return 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What one function tells the next about a packet, and room for it beyond the 512-byte stack. */
+#pragma once
+#include "flow.h"
+
+/* What the general parser finds; offsets are from the start of the frame. */
+struct layout {
+	u32 l4;
+	u32 proto;
+	u32 fragment; /* FRAGMENT_* */
+	be32 id;
+};
+
+enum { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
+
+/* What a packet's addresses and ports become. */
+struct target {
+	be32 saddr[4];
+	be32 daddr[4];
+	be16 sport;
+	be16 dport;
+};
+
+enum hop_kind { HOP_NONE, HOP_LOCAL, HOP_NEIGHBOUR };
+
+struct hop {
+	be32 src[4];
+	be32 dst[4]; /* in: the packet's new destination; out: the next hop */
+	be16 sport;
+	be16 dport;
+	u8 af; /* in: of the addresses; out: of the next hop */
+	u8 proto;
+	u16 port;
+	u32 kind;
+	u32 ifindex;
+	u32 mtu;
+	u8 dmac[6];
+	u8 complete; /* dmac is known */
+	u8 zero;
+};
+
+/* Programs on one CPU do not interrupt each other, so one a CPU is enough. */
+struct scratch {
+	struct request request;
+	struct layout layout;
+	struct target target;
+	struct hop hop;
+	struct fragment_key fragment;
+	struct key back;
+	struct rewrite to;
+	struct rewrite from;
+	u8 packet[112];
+};
+PERCPU_MAP(scratches, 1, u32, struct scratch);
+
+static __always_inline struct scratch *scratch(void)
+{
+	u32 zero = 0;
+
+	return map_lookup(&scratches, &zero);
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The TC path: everything, including what XDP leaves to it. */
+#pragma once
+#include "cross.h"
+
+static __always_inline int pass(enum reason why)
+{
+	count(why);
+	return TCX_NEXT;
+}
+
+static __always_inline int drop(enum reason why)
+{
+	count(why);
+	return TC_SHOT;
+}
+
+/* What is being forwarded decides what of it is rewritten. */
+enum shape {
+	SHAPE_PLAIN, /* the transport header is at its usual place */
+	SHAPE_GENERAL, /* options or extension headers before it, or a first fragment */
+	SHAPE_FRAGMENT, /* a later fragment: addresses only */
+	SHAPE_ERROR, /* an ICMP error about the flow */
+};
+
+/* Does it fit? A GSO packet is cut later, at gso_size payload bytes each. */
+static __always_inline int too_big(struct __sk_buff *skb, u32 l4, u8 proto, u32 mtu)
+{
+	u32 headers = l4 - ETH_LEN + (proto == IPPROTO_TCP ? 32 : 8);
+
+	if (skb->len - ETH_LEN <= mtu)
+		return 0;
+	return !skb->gso_size || skb->gso_size + headers > mtu;
+}
+
+static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct flow *f, u32 slot,
+				   u32 l4, u8 proto, u8 tcp_flags, const enum shape shape,
+				   struct target *t)
+{
+	u32 ctl = f->ctl, now = now_tick(), mtu, why;
+	struct control *c = control();
+	struct hop *hop = NULL;
+	struct port *port;
+	void *data, *end;
+	u64 diff, ports_diff;
+	u32 index;
+
+	if (!c)
+		return TCX_NEXT;
+	target_of(f, af, t);
+	if (unlikely(!hop_fresh(f->hop_stamp, hop_stamp(c, now)))) {
+		hop = hop_for(t, af, proto);
+		if (!hop)
+			return drop(DROP_NO_ROUTE);
+		why = resolve_hop(skb, hop);
+		if (why)
+			return drop(why);
+		f->port = hop->port;
+		if (hop->kind == HOP_LOCAL) {
+			f->hop_stamp = hop_stamp(c, now);
+		} else if (hop->complete) {
+			__builtin_memcpy(f->dmac, hop->dmac, 6);
+			barrier();
+			f->hop_stamp = hop_stamp(c, now);
+		}
+	}
+	index = f->port;
+	port = map_lookup(&ports, &index);
+	if (!port)
+		return drop(DROP_NO_EGRESS);
+	mtu = port->mtu;
+	if (unlikely(skb->len - ETH_LEN > mtu) && !port->loopback &&
+	    too_big(skb, l4, proto, mtu)) {
+		count(DROP_TOO_BIG);
+		if (shape != SHAPE_PLAIN)
+			return TC_SHOT;
+		return af == 4 ? answer_too_big4(skb, mtu) : answer_too_big6(skb, mtu);
+	}
+
+	if (shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) {
+		if (unlikely(tcp_flags & (TCP_FIN | TCP_RST)) ||
+		    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE))
+			track(af, slot, tcp_flags);
+	}
+	if (shape != SHAPE_ERROR) {
+		if (f->seen != now)
+			f->seen = now;
+		account(f, skb->gso_segs ?: 1, skb->len - ETH_LEN);
+	}
+
+	data = packet(skb, HOOK_TC);
+	end = packet_end(skb, HOOK_TC);
+	if (shape == SHAPE_ERROR) {
+		if (!rewrite_error(skb, af, t))
+			return drop(DROP_REWRITE);
+		count(EVENT_ICMP_TRANSLATED);
+	} else {
+		if (data + L4_OFFSET(af) + (shape == SHAPE_PLAIN ? 8 : 0) > end)
+			return drop(DROP_REWRITE);
+		if (!rewrite_ip(data + ETH_LEN, af, t, &diff))
+			return drop(DROP_TTL);
+		if (shape == SHAPE_PLAIN) {
+			struct udphdr *u = data + L4_OFFSET(af);
+
+			ports_diff = diff32(two_ports(u->sport, u->dport),
+					    two_ports(t->sport, t->dport));
+			u->sport = t->sport;
+			u->dport = t->dport;
+			if (!fix_transport_tc(skb, af, L4_OFFSET(af), proto, diff, ports_diff))
+				return drop(DROP_REWRITE);
+		} else if (shape == SHAPE_GENERAL) {
+			be16 was[2];
+
+			if (l4 > 1024 || skb_load_bytes(skb, l4, was, 4) ||
+			    skb_store_bytes(skb, l4, &t->sport, 4, 0))
+				return drop(DROP_REWRITE);
+			ports_diff = diff32(two_ports(was[0], was[1]), two_ports(t->sport, t->dport));
+			if (!fix_transport_tc(skb, af, l4, proto, diff, ports_diff))
+				return drop(DROP_REWRITE);
+		} else {
+			count(EVENT_FRAGMENT_FORWARDED);
+		}
+	}
+	count(EVENT_FORWARDED_TC);
+	if (port->loopback)
+		return send_to_host(skb);
+	if (unlikely(hop != NULL))
+		return send_to_neighbour(hop);
+	data = packet(skb, HOOK_TC);
+	end = packet_end(skb, HOOK_TC);
+	if (data + ETH_LEN > end)
+		return drop(DROP_REWRITE);
+	__builtin_memcpy(((struct ethhdr *)data)->dst, f->dmac, 6);
+	__builtin_memcpy(((struct ethhdr *)data)->src, port->mac, 6);
+	return redirect(port->ifindex, 0);
+}
+
+static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusal, u32 answerable)
+{
+	u32 why = REFUSAL_REASON(refusal);
+
+	count(why);
+	if (why == DROP_UDP_REFUSED && answerable)
+		return af == 4 ? answer_unreachable4(skb) : answer_unreachable6(skb);
+	return why < DROP_MALFORMED ? TCX_NEXT : TC_SHOT;
+}
+
+/* The flow of a TCP or UDP packet, opened if need be; a slot or a refusal. */
+static __always_inline u32 flow_for(struct request *q, const u8 af)
+{
+	u32 slot;
+
+	if (likely(flow_find(&q->key, af, &slot) != NULL)) {
+		if (likely((q->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) ||
+		    !syn_restarts(af, slot))
+			return slot;
+	}
+	return new_flow(q);
+}
+
+/* A function of its own, and of its own stack: opening a flow needs the rest of the 512 bytes. */
+__noinline int forward_plain4(struct __sk_buff *skb, u32 slot, u32 proto, u32 tcp_flags)
+{
+	struct flow *f = flow_at(4, slot);
+	struct target t = {};
+
+	return f ? forward(skb, 4, f, slot, L4_OFFSET(4), proto, tcp_flags, SHAPE_PLAIN, &t) :
+		   TCX_NEXT;
+}
+
+__noinline int forward_plain6(struct __sk_buff *skb, u32 slot, u32 proto, u32 tcp_flags)
+{
+	struct flow *f = flow_at(6, slot);
+	struct target t = {};
+
+	return f ? forward(skb, 6, f, slot, L4_OFFSET(6), proto, tcp_flags, SHAPE_PLAIN, &t) :
+		   TCX_NEXT;
+}
+
+static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct request *q)
+{
+	u32 slot = flow_for(q, af);
+	struct flow *f;
+
+	if (unlikely(IS_REFUSAL(slot)))
+		return refuse(skb, af, slot, 1);
+	f = flow_at(af, slot);
+	if (!f)
+		return TCX_NEXT;
+	if (unlikely(f->ctl & CTL_CROSS))
+		return af == 4 ? cross_from4(skb, slot, q->tcp_flags) :
+				 cross_from6(skb, slot, q->tcp_flags);
+	return af == 4 ? forward_plain4(skb, slot, q->key.proto, q->tcp_flags) :
+			 forward_plain6(skb, slot, q->key.proto, q->tcp_flags);
+}
+
+/* Fragments, IP options, extension headers, ICMP errors: in steps, each with a stack of its own. */
+
+static __always_inline int parse_unusual(struct __sk_buff *skb, const u8 af)
+{
+	struct scratch *s = scratch();
+	int why;
+
+	if (!s)
+		return PASS_MALFORMED;
+	__builtin_memset(&s->request, 0, sizeof(s->request));
+	__builtin_memset(&s->layout, 0, sizeof(s->layout));
+	__builtin_memset(&s->target, 0, sizeof(s->target));
+	s->request.ifindex = skb->ifindex;
+	why = parse_any(skb, af, &s->request, &s->layout);
+	if (why)
+		return why;
+	if (skb_pull_data(skb, skb->len < 128 ? skb->len : 128))
+		return PASS_MALFORMED;
+	__builtin_memcpy(s->fragment.saddr, s->request.key.saddr, 16);
+	__builtin_memcpy(s->fragment.daddr, s->request.key.daddr, 16);
+	s->fragment.id = s->layout.id;
+	s->fragment.proto = s->layout.proto;
+	s->fragment.af = af;
+	return 0;
+}
+
+__noinline int parse_unusual4(struct __sk_buff *skb)
+{
+	return parse_unusual(skb, 4);
+}
+
+__noinline int parse_unusual6(struct __sk_buff *skb)
+{
+	return parse_unusual(skb, 6);
+}
+
+static __always_inline int forward_unusual(struct __sk_buff *skb, const u8 af, u32 slot,
+					   const enum shape shape)
+{
+	struct scratch *s = scratch();
+	struct flow *f = flow_at(af, slot);
+
+	if (!s || !f)
+		return TCX_NEXT;
+	if (f->ctl & CTL_CROSS)
+		return drop(DROP_CROSS_FAMILY);
+	return forward(skb, af, f, slot, shape == SHAPE_GENERAL ? s->layout.l4 : L4_OFFSET(af),
+		       s->layout.proto, s->request.tcp_flags, shape, &s->target);
+}
+
+__noinline int forward_general4(struct __sk_buff *skb, u32 slot)
+{
+	return forward_unusual(skb, 4, slot, SHAPE_GENERAL);
+}
+
+__noinline int forward_general6(struct __sk_buff *skb, u32 slot)
+{
+	return forward_unusual(skb, 6, slot, SHAPE_GENERAL);
+}
+
+__noinline int forward_fragment4(struct __sk_buff *skb, u32 slot)
+{
+	return forward_unusual(skb, 4, slot, SHAPE_FRAGMENT);
+}
+
+__noinline int forward_fragment6(struct __sk_buff *skb, u32 slot)
+{
+	return forward_unusual(skb, 6, slot, SHAPE_FRAGMENT);
+}
+
+__noinline int forward_error4(struct __sk_buff *skb, u32 slot)
+{
+	return forward_unusual(skb, 4, slot, SHAPE_ERROR);
+}
+
+__noinline int forward_error6(struct __sk_buff *skb, u32 slot)
+{
+	return forward_unusual(skb, 6, slot, SHAPE_ERROR);
+}
+
+/* The flow that a later fragment's first one belonged to, unless its slot changed hands. */
+static __always_inline u32 flow_of_fragment(const struct scratch *s, const u8 af)
+{
+	struct fragment *known = map_lookup(&fragments, &s->fragment);
+	struct flow *f;
+
+	if (!known)
+		return NO_SLOT;
+	f = flow_at(af, known->slot);
+	return f && !((f->ctl ^ known->ctl) >> CTL_LIFE_SHIFT) ? known->slot : NO_SLOT;
+}
+
+static __always_inline void remember_fragment(struct scratch *s, const u8 af, u32 slot)
+{
+	struct flow *f = flow_at(af, slot);
+	struct fragment first = { .slot = slot };
+
+	if (!f)
+		return;
+	first.ctl = f->ctl;
+	map_update(&fragments, &s->fragment, &first, UPDATE_ANY);
+}
+
+static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
+{
+	int why = af == 4 ? parse_unusual4(skb) : parse_unusual6(skb);
+	struct scratch *s = scratch();
+	u32 slot, proto;
+
+	if (why || !s)
+		return pass(why);
+	proto = s->layout.proto;
+	if (s->layout.fragment == FRAGMENT_LATER) {
+		slot = flow_of_fragment(s, af);
+		if (slot == NO_SLOT)
+			return pass(PASS_FRAGMENT_WITHOUT_FIRST);
+		return af == 4 ? forward_fragment4(skb, slot) : forward_fragment6(skb, slot);
+	}
+	if (proto == (af == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
+		slot = af == 4 ? flow_of_error4(skb) : flow_of_error6(skb);
+		if (slot == NO_SLOT)
+			return pass(PASS_ICMP_OTHER);
+		return af == 4 ? forward_error4(skb, slot) : forward_error6(skb, slot);
+	}
+	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
+		slot = flow_for(&s->request, af);
+		if (IS_REFUSAL(slot))
+			return refuse(skb, af, slot, 0);
+		if (s->layout.fragment == FRAGMENT_FIRST)
+			remember_fragment(s, af, slot);
+		return af == 4 ? forward_general4(skb, slot) : forward_general6(skb, slot);
+	}
+	return pass(PASS_NOT_TCP_UDP);
+}
+
+__noinline int tc_unusual4(struct __sk_buff *skb)
+{
+	return tc_unusual(skb, 4);
+}
+
+__noinline int tc_unusual6(struct __sk_buff *skb)
+{
+	return tc_unusual(skb, 6);
+}
+
+/* Drivers may leave the headers outside the linear part. */
+static __always_inline void pull_headers(struct __sk_buff *skb, const u8 af)
+{
+	u32 want = L4_OFFSET(af) + sizeof(struct tcphdr);
+
+	if (unlikely(packet(skb, HOOK_TC) + want > packet_end(skb, HOOK_TC)))
+		skb_pull_data(skb, skb->len < want ? skb->len : want);
+}
+
+__noinline int tc_ip4(struct __sk_buff *skb)
+{
+	struct request q = { .ifindex = skb->ifindex };
+
+	pull_headers(skb, 4);
+	if (likely(parse_plain(skb, HOOK_TC, 4, &q)))
+		return tc_plain(skb, 4, &q);
+	return tc_unusual4(skb);
+}
+
+__noinline int tc_ip6(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch();
+	struct request *q;
+
+	if (!s)
+		return TCX_NEXT;
+	q = &s->request;
+	q->ifindex = skb->ifindex;
+	q->key.zero = 0;
+	pull_headers(skb, 6);
+	if (likely(parse_plain(skb, HOOK_TC, 6, q)))
+		return tc_plain(skb, 6, q);
+	return tc_unusual6(skb);
+}
+
+static __always_inline int tc_packet(struct __sk_buff *skb)
+{
+	if (unlikely(skb->vlan_present))
+		return pass(PASS_VLAN);
+	if (likely(skb->protocol == htons(ETH_P_IP)))
+		return tc_ip4(skb);
+	if (skb->protocol == htons(ETH_P_IPV6))
+		return tc_ip6(skb);
+	if (skb->protocol == htons(ETH_P_8021Q) || skb->protocol == htons(ETH_P_8021AD))
+		return pass(PASS_VLAN);
+	return pass(PASS_NOT_IP);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the control plane and the datapath share. Python reads these layouts from the object's
+ * BTF; nothing repeats them.
+ */
+#pragma once
+#include "kernel.h"
+
+/*
+ * Why a packet was dropped or handed to the host, and other things worth counting. The prefix is
+ * the verdict; the rest, in lower case, is the reason's name in metrics.
+ */
+enum reason {
+	PASS_NOT_IP,
+	PASS_VLAN, /* tagged: for the VLAN device, whose own hook sees it untagged */
+	PASS_NOT_TCP_UDP,
+	PASS_NO_SERVICE,
+	PASS_MALFORMED,
+	PASS_FRAGMENT_WITHOUT_FIRST,
+	PASS_NO_FLOW, /* TCP to a service, no flow, not a SYN: the host answers with a reset */
+	PASS_REFUSED, /* no real server is up: the host answers with a reset */
+	PASS_ICMP_OTHER,
+	PASS_EXTENSION_HEADER,
+	PASS_TO_TC, /* XDP leaves it to the TC program of the same interface */
+	DROP_MALFORMED,
+	DROP_SERVICE_MAXCONN, /* the client's SYN retransmit tries again */
+	DROP_REAL_MAXCONN,
+	DROP_GLOBAL_MAXCONN,
+	DROP_NO_PORT, /* every source port to this real server is in use */
+	DROP_TABLE_FULL,
+	DROP_NAT_CONFLICT, /* NAT: two flows would look alike on the way back */
+	DROP_TTL,
+	DROP_NO_ROUTE,
+	DROP_NO_EGRESS,
+	DROP_TOO_BIG, /* answered with ICMP */
+	DROP_UDP_REFUSED, /* no real server is up: answered with ICMP */
+	DROP_CROSS_FAMILY, /* not translatable between IPv4 and IPv6 */
+	DROP_REWRITE, /* the kernel refused a rewrite (no memory) */
+	EVENT_FORWARDED_XDP,
+	EVENT_FORWARDED_TC,
+	EVENT_FLOW_NEW,
+	EVENT_FLOW_CLOSED,
+	EVENT_FLOW_EXPIRED,
+	EVENT_FLOW_EVICTED, /* a finished or idle UDP flow made room for a new one */
+	EVENT_FLOW_RESCHEDULED, /* its real server went away before it answered */
+	EVENT_PORT_REUSED_EARLY,
+	EVENT_ICMP_TRANSLATED,
+	EVENT_FRAGMENT_FORWARDED,
+	EVENT_NEIGHBOUR_RESOLVED,
+	EVENT_ANSWERED_ICMP,
+	REASON_MAX,
+};
+
+enum selection {
+	SELECT_ROTATE,
+	SELECT_SOURCE_MOD,
+	SELECT_SOURCE_TOP,
+	SELECT_TUPLE,
+	SELECT_LEASTCONN,
+	SELECT_FIRST,
+	SELECT_RANDOM,
+};
+
+enum forwarding { FORWARD_FULLNAT, FORWARD_NAT };
+enum port_mode { PORT_FIXED, PORT_SAME, PORT_OFFSET };
+
+#define NAME_LEN 128
+#define DIGEST_LEN 16
+
+/* An address is four words; IPv4 uses the first and leaves the others zero. */
+struct vip_key {
+	be32 addr[4];
+	be16 port;
+	u8 proto;
+	u8 af; /* 4 or 6 */
+};
+
+struct vip {
+	u32 service;
+	u32 ifindex; /* only packets from this interface; 0: any */
+};
+
+struct address_key {
+	be32 addr[4];
+	u32 af;
+};
+
+/* Replaced as a whole: a hash map swaps the element in one pointer write. */
+struct service {
+	u8 digest[DIGEST_LEN];
+	u32 pool; /* 0: none */
+	u32 spare;
+	char name[NAME_LEN];
+};
+
+struct pool {
+	u8 digest[DIGEST_LEN];
+	u32 base; /* first entry in the tables map */
+	u32 len; /* 0: nobody is up */
+	u32 selection;
+	u16 avalanche;
+	u16 draws;
+	u32 rotation; /* SELECT_ROTATE's counter */
+	u32 spare;
+	char name[NAME_LEN];
+};
+
+struct real {
+	be32 addr[4];
+	be32 snat[4]; /* source towards this real (FULLNAT) */
+	u8 af;
+	u8 forwarding;
+	u8 port_mode;
+	u8 proto;
+	u16 port; /* host order; PORT_OFFSET: added modulo 65536 */
+	u16 snat_first; /* `source addr:first-last`; 0: the instance's range */
+	u16 snat_last;
+	u16 source_given; /* the configuration named the source address */
+	u32 retired;
+	char pool[NAME_LEN];
+	char name[NAME_LEN];
+};
+
+/* Written by both sides, one aligned word at a time, through mmap here and atomics there. */
+struct service_live {
+	u32 conns;
+	u32 maxconn; /* 0: none */
+	u32 ticks_connect; /* timeouts; 0: never */
+	u32 ticks_idle;
+	u32 ticks_half; /* one side has sent FIN */
+	u32 spare;
+	u64 total;
+	u64 pad[4];
+};
+
+struct real_live {
+	u32 conns;
+	u32 weight;
+	u32 available;
+	u32 maxconn; /* 0: none */
+	u64 total;
+	u64 pad[5];
+};
+
+struct traffic {
+	u64 packets_in;
+	u64 bytes_in;
+	u64 packets_out;
+	u64 bytes_out;
+};
+
+/* An interface the datapath may send through. */
+struct port {
+	u32 ifindex;
+	u32 mtu;
+	u8 mac[6];
+	u8 loopback;
+	u8 xdp_redirect; /* can take packets from an XDP redirect */
+};
+
+/* Settings that change while running, and totals on a cache line of their own. */
+struct control {
+	u32 next_hop_generation; /* bumped when a route or a neighbour changes */
+	u32 snat_first; /* source ports for FULLNAT, host order, inclusive */
+	u32 snat_last;
+	u32 maxconn; /* of all services together; 0: none */
+	u32 spare[12];
+	u32 conns;
+	u32 flows;
+	u32 swept; /* result of the last sweep: flows removed */
+	u32 pad[13];
+};
+
+/*
+ * One direction of a flow. Both directions are entries of their own, so that an established
+ * packet costs one lookup: one cache line in IPv4, two neighbouring ones in IPv6.
+ *
+ * ctl is the only word that says what the slot is; see flow.h for its bits and life.
+ */
+struct flow {
+	u32 ctl;
+	u32 hop; /* bit d: the slot d places on has its home here */
+	u32 seen; /* tick of the last packet */
+	u32 peer; /* slot of the other direction */
+	u32 real;
+	u32 hop_stamp; /* when dmac and port were looked up; 0: never */
+	u16 service;
+	u16 port; /* index of the egress port */
+	u8 dmac[6];
+	u16 dist; /* distance from its home */
+};
+
+struct flow4 {
+	struct flow f;
+	be16 sport;
+	be16 dport;
+	be32 saddr;
+	be32 daddr;
+	be32 nsaddr; /* what the packet is rewritten to */
+	be32 ndaddr;
+	be16 nsport;
+	be16 ndport;
+	u32 spare;
+};
+
+struct flow6 {
+	struct flow f;
+	be16 sport;
+	be16 dport;
+	be32 saddr[4];
+	be32 daddr[4];
+	be32 nsaddr[4];
+	be32 ndaddr[4];
+	be16 nsport;
+	be16 ndport;
+	u32 spare[5];
+};
+
+_Static_assert(sizeof(struct flow4) == 64, "an IPv4 flow is one cache line");
+_Static_assert(sizeof(struct flow6) == 128, "an IPv6 flow is two cache lines");
+
+struct fragment_key {
+	be32 saddr[4];
+	be32 daddr[4];
+	be32 id;
+	u16 proto;
+	u16 af;
+};
+
+struct fragment {
+	u32 slot;
+	u32 ctl; /* of the flow then: a reused slot is told by its generation */
+};

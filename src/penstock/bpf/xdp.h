@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The XDP path: plain packets of flows whose next hop is known. All else it leaves untouched to
+ * the TC program of the same interface, which knows every case; so XDP has nothing to lose.
+ */
+#pragma once
+#include "rewrite.h"
+
+static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct flow *f, u32 slot,
+				       const struct request *q)
+{
+	u32 ctl = f->ctl, now = now_tick(), index = f->port;
+	struct control *c = control();
+	struct port *port = map_lookup(&ports, &index);
+	void *data = packet(xdp, HOOK_XDP), *end = packet_end(xdp, HOOK_XDP);
+	u32 bytes = end - data - ETH_LEN;
+	struct target t = {};
+	struct udphdr *u;
+	u64 diff;
+
+	if (unlikely(!c || !port || ctl & CTL_CROSS || !port->xdp_redirect || bytes > port->mtu ||
+		     !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
+		return XDP_PASS;
+	if (data + L4_OFFSET(af) + (q->key.proto == IPPROTO_TCP ? 20 : 8) > end)
+		return XDP_PASS;
+	target_of(f, af, &t);
+	if (!rewrite_ip(data + ETH_LEN, af, &t, &diff)) {
+		count(DROP_TTL);
+		return XDP_DROP;
+	}
+	u = data + L4_OFFSET(af);
+	diff += diff32(two_ports(u->sport, u->dport), two_ports(t.sport, t.dport));
+	u->sport = t.sport;
+	u->dport = t.dport;
+	fix_transport_xdp(u, end, q->key.proto, diff);
+	__builtin_memcpy(((struct ethhdr *)data)->dst, f->dmac, 6);
+	__builtin_memcpy(((struct ethhdr *)data)->src, port->mac, 6);
+
+	if (unlikely(q->tcp_flags & (TCP_FIN | TCP_RST)) ||
+	    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE))
+		track(af, slot, q->tcp_flags);
+	if (f->seen != now)
+		f->seen = now;
+	account(f, 1, bytes);
+	count(EVENT_FORWARDED_XDP);
+	if (port->ifindex == xdp->ingress_ifindex)
+		return XDP_TX;
+	return redirect(port->ifindex, 0);
+}
+
+static __always_inline int xdp_family(struct xdp_md *xdp, const u8 af)
+{
+	struct request q = { .ifindex = xdp->ingress_ifindex };
+	struct flow *f;
+	u32 slot;
+
+	if (unlikely(!parse_plain(xdp, HOOK_XDP, af, &q)))
+		return XDP_PASS;
+	f = flow_find(&q.key, af, &slot);
+	if (!f || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN))
+		return XDP_PASS;
+	return xdp_forward(xdp, af, f, slot, &q);
+}
+
+static __always_inline int xdp_packet(struct xdp_md *xdp)
+{
+	struct ethhdr *eth = packet(xdp, HOOK_XDP);
+	int verdict = XDP_PASS;
+
+	if ((void *)(eth + 1) > packet_end(xdp, HOOK_XDP))
+		return XDP_PASS;
+	if (likely(eth->proto == htons(ETH_P_IP)))
+		verdict = xdp_family(xdp, 4);
+	else if (eth->proto == htons(ETH_P_IPV6))
+		verdict = xdp_family(xdp, 6);
+	if (verdict == XDP_PASS)
+		count(PASS_TO_TC);
+	return verdict;
+}
