@@ -14,52 +14,88 @@
 #define ICMP6_TIME_EXCEEDED 3
 #define ICMP6_PARAMETER 4
 
-#define QUOTE(af) (IP_HLEN(af) + 8)
-#define ERROR_LEN(af) (ETH_LEN + IP_HLEN(af) + 8 + QUOTE(af))
-/* What stays of the offending frame behind the new one; see below. */
-#define TAIL_LEN 94
+#define QUOTE_L4 20 /* of the transport: up to the end of either checksum field, at least */
+#define QUOTE(af) (IP_HLEN(af) + QUOTE_L4)
+#define ERROR_HEAD(af) (IP_HLEN(af) + 8) /* pushed in front of the quote */
+#define ERROR_LEN(af) (ETH_LEN + ERROR_HEAD(af) + QUOTE(af))
 
-struct icmp_error4 {
+struct error_head4 {
 	struct ethhdr eth;
 	struct iphdr ip;
 	u8 icmp[8];
-	u8 quote[28];
 } __packed;
 
-struct icmp_error6 {
+struct error_head6 {
 	struct ethhdr eth;
 	struct ip6hdr ip;
 	u8 icmp[8];
-	u8 quote[48];
 } __packed;
 
 /*
- * Turns the packet into an ICMP error to its sender and sends it back where it came from.
- *
- * The new frame is pushed in front of the old one, whose start stays as trailing bytes that the
- * IP length leaves out. That is on purpose: when the old packet's checksum was left to the device
- * (CHECKSUM_PARTIAL), the device still fills it in at the old place, and there it hurts nobody.
+ * What the quoted transport bytes add to the ICMP checksum by the time a receiver sees them. When
+ * their checksum was left to the device (CHECKSUM_PARTIAL), the field holds the pseudo header's
+ * sum P now, and the device will make the bytes sum up to the complement of P.
+ */
+static __always_inline u64 quoted_sum(const u32 *quote, const u8 af)
+{
+	const u32 *l4 = quote + IP_HLEN(af) / 4;
+	u64 pseudo, sum = 0;
+	u16 check;
+	u8 proto;
+
+	if (af == 4) {
+		const struct iphdr *ip = (const void *)quote;
+
+		proto = ip->protocol;
+		pseudo = (u64)ip->saddr + ip->daddr + htonl(proto) +
+			 htonl((u32)ntohs(ip->tot_len) - 20);
+	} else {
+		const struct ip6hdr *ip = (const void *)quote;
+
+		proto = ip->nexthdr;
+		pseudo = sum128(ip->saddr) + sum128(ip->daddr) + htonl(proto) +
+			 htonl(ntohs(ip->payload_len));
+	}
+	check = proto == IPPROTO_TCP ? ((const struct tcphdr *)l4)->check :
+				       ((const struct udphdr *)l4)->check;
+	if (fold16(pseudo) == check)
+		return (u16)~check;
+	for (int i = 0; i < QUOTE_L4 / 4; i++)
+		sum += l4[i];
+	return sum;
+}
+
+/*
+ * Turns the packet into an ICMP error to its sender and sends it back where it came from. The
+ * quote is the old packet itself, cut short, in its old place.
  */
 static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
 					u16 mtu)
 {
-	u32 quote[12] = {}, head[2] = {};
+	u32 quote[QUOTE(6) / 4] = {}, icmp[2] = {};
 	struct ethhdr eth;
 	void *data, *end;
 	u64 sum;
 
-	if (skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
+	if (skb_change_tail(skb, ETH_LEN + QUOTE(af), 0) ||
+	    skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
 	    skb_load_bytes(skb, ETH_LEN, quote, QUOTE(af)) ||
-	    skb_change_tail(skb, TAIL_LEN, 0) || skb_change_head(skb, ERROR_LEN(af), 0))
+	    skb_change_head(skb, ERROR_HEAD(af), 0))
 		return TC_SHOT;
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
-	if (data + ERROR_LEN(af) > end)
+	if (data + ETH_LEN + ERROR_HEAD(af) > end)
 		return TC_SHOT;
-	head[0] = htonl((u32)type << 24 | (u32)code << 16);
-	head[1] = htonl(mtu);
+	__builtin_memcpy(((struct ethhdr *)data)->dst, eth.src, 6);
+	__builtin_memcpy(((struct ethhdr *)data)->src, eth.dst, 6);
+	((struct ethhdr *)data)->proto = eth.proto;
+	icmp[0] = htonl((u32)type << 24 | (u32)code << 16);
+	icmp[1] = htonl(mtu);
+	sum = (u64)icmp[0] + icmp[1] + quoted_sum(quote, af);
+	for (int i = 0; i < IP_HLEN(af) / 4; i++)
+		sum += quote[i];
 	if (af == 4) {
-		struct icmp_error4 *e = data;
+		struct error_head4 *e = data;
 		struct iphdr *was = (void *)quote;
 
 		__builtin_memset(&e->ip, 0, sizeof(e->ip));
@@ -69,20 +105,13 @@ static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 t
 		e->ip.protocol = IPPROTO_ICMP;
 		e->ip.saddr = was->daddr;
 		e->ip.daddr = was->saddr;
-		sum = (u64)htonl(0x45000000 | (ERROR_LEN(4) - ETH_LEN)) +
-		      htonl(64u << 24 | IPPROTO_ICMP << 16) + was->saddr + (u64)was->daddr;
-		e->ip.check = ~fold16(sum);
-		sum = head[0] + (u64)head[1];
-		for (int i = 0; i < QUOTE(4) / 4; i++)
-			sum += quote[i];
-		__builtin_memcpy(e->icmp, head, 8);
+		e->ip.check = ~fold16((u64)htonl(0x45000000 | (ERROR_LEN(4) - ETH_LEN)) +
+				      htonl(64u << 24 | IPPROTO_ICMP << 16) + was->saddr +
+				      (u64)was->daddr);
+		__builtin_memcpy(e->icmp, icmp, 8);
 		*(u16 *)&e->icmp[2] = ~fold16(sum);
-		__builtin_memcpy(e->quote, quote, QUOTE(4));
-		__builtin_memcpy(e->eth.dst, eth.src, 6);
-		__builtin_memcpy(e->eth.src, eth.dst, 6);
-		e->eth.proto = eth.proto;
 	} else {
-		struct icmp_error6 *e = data;
+		struct error_head6 *e = data;
 		struct ip6hdr *was = (void *)quote;
 
 		e->ip.ver_tc_flow = htonl(0x60000000);
@@ -91,16 +120,10 @@ static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 t
 		e->ip.hop_limit = 64;
 		__builtin_memcpy(e->ip.saddr, was->daddr, 16);
 		__builtin_memcpy(e->ip.daddr, was->saddr, 16);
-		sum = sum128(was->saddr) + sum128(was->daddr) + htonl(8 + QUOTE(6)) +
-		      htonl(IPPROTO_ICMPV6) + head[0] + (u64)head[1];
-		for (int i = 0; i < QUOTE(6) / 4; i++)
-			sum += quote[i];
-		__builtin_memcpy(e->icmp, head, 8);
+		sum += sum128(was->saddr) + sum128(was->daddr) + htonl(8 + QUOTE(6)) +
+		       htonl(IPPROTO_ICMPV6);
+		__builtin_memcpy(e->icmp, icmp, 8);
 		*(u16 *)&e->icmp[2] = ~fold16(sum);
-		__builtin_memcpy(e->quote, quote, QUOTE(6));
-		__builtin_memcpy(e->eth.dst, eth.src, 6);
-		__builtin_memcpy(e->eth.src, eth.dst, 6);
-		e->eth.proto = eth.proto;
 	}
 	count(EVENT_ANSWERED_ICMP);
 	return redirect(skb->ifindex, skb->ifindex == LOOPBACK_IFINDEX ? F_INGRESS : 0);

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers for things the datapath knows by number: ids, and regions of the tables map. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.errors import DatapathError
+
+
+class Ids:
+    """Hands out the smallest free id in 1..limit-1; 0 means "none" to the datapath."""
+
+    def __init__(self, what: str, limit: int, taken: Iterable[int] = ()) -> None:
+        self._what = what
+        self._limit = limit
+        self._taken = set(taken)
+        self._next = 1
+
+    def take(self) -> int:
+        """A free id. Raises DatapathError when all are in use."""
+        if len(self._taken) >= self._limit - 1:
+            raise DatapathError(f"no more than {self._limit - 1} {self._what} fit the datapath")
+        while self._next in self._taken:
+            self._next = self._next % (self._limit - 1) + 1
+        self._taken.add(self._next)
+        return self._next
+
+    def free(self, number: int) -> None:
+        self._taken.discard(number)
+
+
+class Regions:
+    """First-fit allocator of entry ranges; a freed range is reused only after ``settle()``.
+
+    The pause is for programs that still read a table which has just been replaced.
+    """
+
+    def __init__(self, size: int, taken: Iterable[tuple[int, int]] = ()) -> None:
+        self._size = size
+        self._taken: dict[int, int] = {base: length for base, length in taken if length}
+        self._dying: list[int] = []
+
+    def take(self, length: int) -> int:
+        """Base of a free range of *length* entries. Raises DatapathError when none is free."""
+        if length == 0:
+            return 0
+        at = 0
+        for base in sorted(self._taken):
+            if base - at >= length:
+                break
+            at = base + self._taken[base]
+        if at + length > self._size:
+            raise DatapathError(f"the scheduler tables need more than {self._size} entries")
+        self._taken[at] = length
+        return at
+
+    def free(self, base: int, length: int) -> None:
+        if length:
+            self._dying.append(base)
+
+    def settle(self) -> None:
+        """Make ranges freed before the previous call reusable."""
+        for base in self._dying:
+            self._taken.pop(base, None)
+        self._dying.clear()
