@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``balance`` and ``hash-type``: words -> SchedulerSpec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from penstock.config.haproxy.draft import Line
+from penstock.config.haproxy.keywords import BALANCE, Keyword
+from penstock.config.haproxy.report import Alert
+from penstock.model import Algorithm, HashFunction, HashType, SchedulerSpec
+
+_PLAIN = {
+    "roundrobin": Algorithm.ROUNDROBIN,
+    "static-rr": Algorithm.STATIC_RR,
+    "leastconn": Algorithm.LEASTCONN,
+    "first": Algorithm.FIRST,
+    "source": Algorithm.SOURCE,
+    "maglev": Algorithm.MAGLEV,
+}
+_MAX_DRAWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A parsed ``balance`` line; ``proxy`` is set when packets do not suffice for it."""
+
+    spec: SchedulerSpec
+    proxy: Keyword | None = None
+    warning: str = ""
+
+
+def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
+    """The scheduler a ``balance`` line asks for. Raises Alert."""
+    word = line[1]
+    if not word or word in _PLAIN:
+        return Balance(replace(before, algorithm=_PLAIN[word or "roundrobin"]))
+    if word.startswith("random"):
+        return _random(word, before)
+    spec = replace(before, algorithm=Algorithm.ROUNDROBIN)
+    if word == "uri":
+        _uri(line)
+        return Balance(spec)
+    if word == "url_param":
+        if not line[2]:
+            raise Alert("balance url_param requires an URL parameter name.")
+        return Balance(spec)
+    if word == "hash":
+        if not line[2]:
+            raise Alert("balance hash requires a sample expression.")
+        if line[2] in ("src", "ipv4(src)", "ipv6(src)"):
+            return Balance(replace(before, algorithm=Algorithm.SOURCE))
+        return Balance(spec, BALANCE["hash"])
+    if word.startswith("hdr"):
+        if not word.startswith("hdr(") or word.find(")") <= 4:
+            raise Alert("balance hdr requires an http header field name.")
+        return Balance(spec)
+    if word.startswith("rdp-cookie"):
+        rest = word[len("rdp-cookie") :]
+        if rest and not (rest.startswith("(") and rest.find(")") > 1):
+            raise Alert("balance rdp-cookie : missing cookie name.")
+        return Balance(spec, BALANCE["rdp-cookie"])
+    raise Alert(
+        "balance only supports 'roundrobin', 'static-rr', 'leastconn', 'source', 'uri',"
+        " 'url_param', 'hdr(name)' and 'rdp-cookie(name)' options."
+    )
+
+
+def _random(word: str, before: SchedulerSpec) -> Balance:
+    spec = replace(before, algorithm=Algorithm.RANDOM, draws=2)
+    rest = word[len("random") :]
+    if not rest:
+        return Balance(spec)
+    if not rest.startswith("("):
+        raise Alert(
+            "balance only supports 'roundrobin', 'static-rr', 'leastconn', 'source', 'uri',"
+            " 'url_param', 'hdr(name)' and 'rdp-cookie(name)' options."
+        )
+    inner, closing, _ = rest[1:].partition(")")
+    if not closing:
+        raise Alert("balance random : missing closing parenthesis.")
+    number = inner.lstrip("+-")
+    tail = number.lstrip("0123456789")
+    if tail:
+        raise Alert(f"balance random : unexpected character '{tail[0]}' after argument.")
+    draws = int(number[:9] or "0") * (-1 if inner.startswith("-") else 1)
+    if draws < 1:
+        raise Alert("balance random : number of draws must be at least 1.")
+    if draws <= _MAX_DRAWS:
+        return Balance(replace(spec, draws=draws))
+    return Balance(
+        replace(spec, draws=_MAX_DRAWS),
+        warning=f"'balance random({draws})' draws {_MAX_DRAWS} times, which is the most here.",
+    )
+
+
+def _uri(line: Line) -> None:
+    at = 2
+    while line[at]:
+        if line[at] in ("len", "depth"):
+            if not line[at + 1].isdigit() or int(line[at + 1]) <= 0:
+                raise Alert(
+                    f"balance uri {line[at]} expects a positive integer (got '{line[at + 1]}')."
+                )
+            at += 2
+        elif line[at] in ("whole", "path-only"):
+            at += 1
+        else:
+            raise Alert(
+                "balance uri only accepts parameters 'len', 'depth', 'path-only', and 'whole'"
+                f" (got '{line[at]}')."
+            )
+
+
+def parse_hash_type(line: Line, before: SchedulerSpec) -> SchedulerSpec:
+    """What a ``hash-type`` line makes of *before*. Raises Alert."""
+    if line[1] == "avalanche":
+        raise Alert(
+            "experimental feature 'hash-type avalanche' is not supported anymore, please use"
+            " 'hash-type map-based sdbm avalanche' instead."
+        )
+    if line[1] not in ("consistent", "map-based"):
+        raise Alert("'hash-type' only supports 'consistent' and 'map-based'.")
+    kind = HashType(line[1])
+    if not line[2]:
+        return replace(
+            before,
+            hash_type=kind,
+            hash_function=HashFunction.SDBM,
+            avalanche=kind is HashType.CONSISTENT,
+        )
+    if line[2] not in ("sdbm", "djb2", "wt6", "crc32"):
+        raise Alert("'hash-type' only supports 'sdbm', 'djb2', 'crc32', or 'wt6' hash functions.")
+    if line[3] not in ("", "avalanche"):
+        raise Alert("'hash-type' only supports 'avalanche' as a modifier for hash functions.")
+    return replace(
+        before, hash_type=kind, hash_function=HashFunction(line[2]), avalanche=bool(line[3])
+    )

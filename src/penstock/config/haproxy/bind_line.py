@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``bind`` lines: addresses and options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from penstock.config.haproxy.address import (
+    AddressFamilyPreference,
+    Allow,
+    BadAddress,
+    Target,
+    parse_address,
+)
+from penstock.config.haproxy.draft import FRONT, BindLine, Line, ProxyDraft, Said
+from penstock.config.haproxy.keywords import BIND, BIND_ARGUMENTS, UNIX_BIND, Status
+from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.suggest import closest
+from penstock.config.haproxy.syntax import not_in_defaults, warn_without
+from penstock.config.haproxy.units import BadTime, atol, parse_time
+
+_ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET | Allow.NAME
+_MISSING = {
+    "name": "missing name",
+    "interface": "missing interface name",
+    "id": "expects an integer argument",
+    "crt": "missing certificate location",
+    "ca-file": "missing CAfile path",
+    "alpn": "missing the comma-delimited ALPN protocol suite",
+    "ciphers": "missing cipher suite",
+    "verify": "missing verify method",
+    "namespace": "missing namespace id",
+    "mss": "missing MSS value",
+    "tcp-ut": "missing TCP User Timeout value",
+}
+_NOT_CHECKED = frozenset({"severity-output", "mode", "level", "user", "group", "uid", "gid"})
+
+
+def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    """One ``bind`` line of *proxy*. Raises Alert."""
+    not_in_defaults(proxy, "bind")
+    warn_without(context, proxy, line, FRONT)
+    if not line[1]:
+        raise Alert(
+            "'bind' expects {<path>|[addr1]:port1[-end1]}{,[addr]:port[-end]}... as arguments."
+        )
+    bind = BindLine(line.origin, line[1])
+    for part in line[1].removesuffix(",").split(","):
+        bind.targets.append(_target(context, bind, part))
+    if any(target.local for target in bind.targets):
+        bind.said.append(Said(line.origin, UNIX_BIND, f"bind {line[1]}"))
+    proxy.binds.append(bind)
+    _options(context, proxy, bind, line)
+
+
+def _target(context: Context, bind: BindLine, part: str) -> Target:
+    try:
+        target = parse_address(part, _ALLOWED, context.environ)
+    except BadAddress as bad:
+        raise Alert(f"'bind' : {bad}") from None
+    if target.hostname is None:
+        return target
+    address = context.resolve(target.hostname, target.family)
+    if address is None:
+        raise Alert(f"'bind' : invalid address: '{target.hostname}' in '{part}'")
+    return replace(target, address=address, hostname=None, family=AddressFamilyPreference.ANY)
+
+
+def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) -> None:
+    head = f"'bind {line[1]}' in section '{context.section}'"
+    at = 2
+    while name := line[at]:
+        keyword = BIND.get(name)
+        if keyword is None:
+            best = closest(name, BIND)
+            hint = f"; did you mean '{best}' maybe ?" if best else "."
+            raise Alert(f"{head}: unknown keyword '{name}'{hint}")
+        count = BIND_ARGUMENTS.get(name, 0)
+        value = line[at + 1] if count else ""
+        try:
+            if count and not value and name not in _NOT_CHECKED:
+                raise Alert(f"'{name}' : {_MISSING.get(name, 'missing value')}")
+            _option(context, proxy, bind, name, value)
+        except Alert as alert:
+            raise Alert(f"{head} : {alert.message}") from None
+        if keyword.status in (Status.LATER, Status.PROXY):
+            bind.said.append(Said(line.origin, keyword, f"bind {line[1]} {name}"))
+        elif keyword.status is Status.IGNORED:
+            context.report.note(line.origin, f"'bind {line[1]} {name}' is ignored: {keyword.text}.")
+        at += 1 + count
+
+
+def _option(context: Context, proxy: ProxyDraft, bind: BindLine, name: str, value: str) -> None:
+    match name:
+        case "name":
+            bind.name = value
+        case "interface":
+            bind.interface = value
+        case "v4v6":
+            bind.v4v6, bind.v6only = True, False
+        case "v6only":
+            bind.v6only, bind.v4v6 = True, False
+        case "transparent":
+            bind.transparent = True
+        case "id":
+            if atol(value) <= 0:
+                raise Alert("'id' : custom id has to be > 0")
+            bind.id = atol(value)
+            for other in proxy.binds:
+                if other is not bind and other.id == bind.id:
+                    raise Alert(
+                        f"'id' : custom id {bind.id} already used at {other.origin}"
+                        f" ('bind {other.text}')"
+                    )
+        case "maxconn":
+            if atol(value) < 0:
+                raise Alert(f"'maxconn' : invalid value {atol(value)}, must be >= 0")
+            bind.maxconn = atol(value)
+        case "ssl":
+            bind.ssl = True
+        case "crt":
+            if not value.startswith("@") and not context.exists(value):
+                raise Alert(
+                    f"unable to stat SSL certificate from file '{value}' :"
+                    " No such file or directory."
+                )
+        case "tcp-ut":
+            try:
+                parse_time(value)
+            except BadTime:
+                raise Alert("'tcp-ut' : expects a positive delay in milliseconds") from None
+        case "process":
+            context.report.warn(
+                bind.origin,
+                f"'bind {bind.text}' in section '{context.section}' : 'process {value}' on 'bind'"
+                " lines is deprecated and will be removed in 2.7.",
+            )

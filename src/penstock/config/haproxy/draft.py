@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a haproxy.cfg says, in HAProxy's words: the mutable tree between parsing and lowering."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
+
+from penstock.config.haproxy.address import AddressFamilyPreference, Target
+from penstock.config.haproxy.keywords import Keyword
+from penstock.model import Address, Hook, Origin, PortRange, SchedulerSpec
+
+
+class Prefix(Enum):
+    """The word in front of a keyword."""
+
+    NONE = ""
+    NO = "no"
+    DEFAULT = "default"
+
+
+@dataclass(slots=True)
+class Line:
+    """One line's words; an index past the end gives the empty word, as in HAProxy."""
+
+    origin: Origin
+    words: list[str]
+    prefix: Prefix = Prefix.NONE
+
+    def __getitem__(self, index: int) -> str:
+        return self.words[index] if index < len(self.words) else ""
+
+
+class Capability(Flag):
+    """Which sides a proxy section has."""
+
+    FRONTEND = auto()
+    BACKEND = auto()
+    DEFAULTS = auto()
+
+
+FRONT = Capability.FRONTEND
+BACK = Capability.BACKEND
+BOTH = FRONT | BACK
+
+
+class Mode(Enum):
+    TCP = "tcp"
+    HTTP = "http"
+    UDP = "udp"  # ours
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A keyword that penstock does not carry out, and where it was written."""
+
+    origin: Origin
+    keyword: Keyword
+    text: str  # the words of the line that matter to the reader
+
+
+@dataclass(slots=True)
+class BindLine:
+    """One ``bind`` line: its addresses and options."""
+
+    origin: Origin
+    text: str
+    targets: list[Target] = field(default_factory=list)
+    v4v6: bool = False
+    v6only: bool = False
+    interface: str | None = None
+    name: str | None = None
+    transparent: bool = False
+    id: int = 0
+    maxconn: int = 0
+    ssl: bool = False
+    said: list[Said] = field(default_factory=list)
+
+
+class InitMethod(Enum):
+    """One way of ``init-addr`` to find a server's first address."""
+
+    LAST = "last"
+    LIBC = "libc"
+    NONE = "none"
+
+
+@dataclass(slots=True)
+class ServerOptions:
+    """What default-server and server lines set. Durations in ms."""
+
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    check: bool = False
+    inter: int = 2000
+    fastinter: int | None = None
+    downinter: int | None = None
+    rise: int = 2
+    fall: int = 3
+    check_port: int | None = None
+    check_address: Address | None = None
+    maxconn: int = 0
+    minconn: int = 0
+    slowstart: int = 0
+    source: Target | None = None
+    nat: bool = False
+    init_addr: tuple[InitMethod | Address, ...] = ()
+    resolvers: str | None = None
+    resolve_prefer: AddressFamilyPreference = AddressFamilyPreference.ANY
+    ssl: bool = False
+    track: str | None = None
+    said: list[Said] = field(default_factory=list)
+
+    def copy(self) -> ServerOptions:
+        twin = copy.copy(self)
+        twin.said = list(self.said)
+        return twin
+
+
+@dataclass(slots=True)
+class ServerLine:
+    """One server; a server-template gives several."""
+
+    origin: Origin
+    name: str
+    target: Target
+    options: ServerOptions
+    id: int | None = None
+    template: bool = False
+
+
+@dataclass(slots=True)
+class UseBackend:
+    origin: Origin
+    name: str
+    condition: str  # "" when unconditional
+
+
+@dataclass(slots=True)
+class Timeout:
+    value: int  # ms; 0: never
+    origin: Origin
+    default: int = 0  # what the defaults section says
+    inherited: bool = False
+
+
+@dataclass(slots=True)
+class ProxyDraft:
+    """A defaults, frontend, backend or listen section."""
+
+    kind: str  # the section's keyword
+    name: str
+    capability: Capability
+    origin: Origin
+    mode: Mode = Mode.TCP
+    mode_origin: Origin | None = None
+    disabled: bool = False
+    id: int | None = None
+    binds: list[BindLine] = field(default_factory=list)
+    servers: list[ServerLine] = field(default_factory=list)
+    default_server: ServerOptions = field(default_factory=ServerOptions)
+    default_backend: str | None = None
+    default_backend_origin: Origin | None = None
+    use_backends: list[UseBackend] = field(default_factory=list)
+    use_servers: list[tuple[Origin, str]] = field(default_factory=list)
+    scheduler: SchedulerSpec = field(default_factory=SchedulerSpec)
+    hash_set: bool = False
+    timeouts: dict[str, Timeout] = field(default_factory=dict)
+    options: dict[str, Origin] = field(default_factory=dict)
+    maxconn: int | None = None
+    fullconn: int | None = None
+    retries: int | None = None
+    source: Target | None = None
+    dispatch: Target | None = None
+    dispatch_origin: Origin | None = None
+    check_option: str | None = None  # "tcp-check", "httpchk"…
+    udp_send: bytes = b""
+    udp_expect: bytes | None = None
+    acls: set[str] = field(default_factory=set)
+    rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
+    stats: Origin | None = None
+    log_targets: list[str] = field(default_factory=list)
+    log_format: tuple[str, Origin] | None = None
+    said: list[Said] = field(default_factory=list)
+    explicit_reference: bool = False
+    implicit_reference: bool = False
+
+    @property
+    def describe(self) -> str:
+        """What HAProxy calls this kind of section in its messages."""
+        if self.capability & Capability.DEFAULTS:
+            return "defaults"
+        if self.capability & BOTH == BOTH:
+            return "proxy"
+        return "frontend" if self.capability & FRONT else "backend"
+
+    def inherit(self, parent: ProxyDraft) -> None:
+        """Take over what a defaults section hands down."""
+        front, back = bool(self.capability & FRONT), bool(self.capability & BACK)
+        self.mode = parent.mode
+        self.mode_origin = parent.mode_origin
+        self.disabled = parent.disabled
+        self.options = dict(parent.options)
+        self.default_server = parent.default_server.copy()
+        self.timeouts = {
+            name: Timeout(timeout.value, timeout.origin, timeout.value, inherited=True)
+            for name, timeout in parent.timeouts.items()
+            if (front and name in FRONTEND_TIMEOUTS) or (back and name not in FRONTEND_TIMEOUTS)
+        }
+        self.said = list(parent.said)
+        self.log_targets = list(parent.log_targets)
+        self.stats = parent.stats
+        if front:
+            self.maxconn = parent.maxconn
+            self.default_backend = parent.default_backend
+            self.default_backend_origin = parent.default_backend_origin
+            self.log_format = parent.log_format
+        if back:
+            self.scheduler = parent.scheduler
+            self.hash_set = parent.hash_set
+            self.fullconn = parent.fullconn
+            self.retries = parent.retries
+            self.source = parent.source
+            self.check_option = parent.check_option
+            self.udp_send = parent.udp_send
+            self.udp_expect = parent.udp_expect
+        if parent.name:
+            self.acls = set(parent.acls)
+            self.rules = dict(parent.rules)
+
+
+FRONTEND_TIMEOUTS = frozenset({"client", "client-fin", "http-request", "http-keep-alive", "tarpit"})
+
+
+@dataclass(slots=True)
+class NameServer:
+    name: str
+    address: Address
+    port: int
+    origin: Origin
+
+
+@dataclass(slots=True)
+class ResolversDraft:
+    """A resolvers section; durations in ms, defaults are HAProxy's (manual 5.3.2)."""
+
+    name: str
+    origin: Origin
+    nameservers: list[NameServer] = field(default_factory=list)
+    parse_resolv_conf: bool = False
+    resolve_retries: int = 3
+    accepted_payload_size: int = 512
+    timeouts: dict[str, int] = field(default_factory=lambda: {"resolve": 1000, "retry": 1000})
+    hold: dict[str, int] = field(
+        default_factory=lambda: {
+            "nx": 30_000,
+            "other": 30_000,
+            "refused": 30_000,
+            "timeout": 30_000,
+            "valid": 10_000,
+            "obsolete": 0,
+        }
+    )
+
+
+@dataclass(slots=True)
+class GlobalDraft:
+    """The global sections together."""
+
+    seen: dict[str, Origin] = field(default_factory=dict)
+    maxconn: int = 0
+    spread_checks: int = 0
+    log_targets: list[str] = field(default_factory=list)
+    external_check: bool = False
+    description: str | None = None
+    hook: Hook = Hook.AUTO
+    max_flows: int | None = None
+    interfaces: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+
+@dataclass(slots=True)
+class FileDraft:
+    """Everything all files said."""
+
+    global_: GlobalDraft = field(default_factory=GlobalDraft)
+    defaults: list[ProxyDraft] = field(default_factory=list)
+    proxies: list[ProxyDraft] = field(default_factory=list)
+    resolvers: list[ResolversDraft] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """One address of a bind line after names are resolved."""
+
+    address: Address
+    ports: PortRange

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of a bind line."""
+
+from __future__ import annotations
+
+from penstock.config.haproxy.keywords.table import Need, Status, index, rows
+
+BIND = index(
+    rows("interface name id v4v6 v6only transparent", Need.K, Status.WORKS),
+    rows(
+        "maxconn",
+        Need.K_DIFFERS,
+        Status.LATER,
+        "a limit for one address alone is not carried out yet; the section's maxconn is",
+    ),
+    rows("accept-proxy", Need.P, Status.PROXY, "the PROXY protocol is read"),
+    rows("accept-netscaler-cip", Need.P, Status.PROXY, "the NetScaler protocol is read"),
+    rows("ssl", Need.P, Status.PROXY, "TLS is terminated"),
+    rows("namespace", Need.P, Status.PROXY, "the listener is in another network namespace"),
+    rows(
+        "defer-accept tfo tcp-ut mss backlog",
+        Need.P,
+        Status.IGNORED,
+        "it is a property of the listening socket, and clients speak with the server's socket",
+    ),
+    rows(
+        "nice thread process shards proto",
+        Need.C,
+        Status.IGNORED,
+        "packets are not handled by a listening thread",
+    ),
+    rows(
+        "mode user group uid gid level severity-output expose-fd",
+        Need.P,
+        Status.IGNORED,
+        "it is a property of a UNIX socket",
+    ),
+    rows(
+        "allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers"
+        " ciphersuites crl-file crt crt-ignore-err crt-list curves ecdhe force-sslv3 force-tlsv10"
+        " force-tlsv11 force-tlsv12 force-tlsv13 generate-certificates no-ca-names no-sslv3"
+        " no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 npn prefer-client-ciphers"
+        " ssl-max-ver ssl-min-ver strict-sni tls-ticket-keys verify",
+        Need.P,
+        Status.IGNORED,
+        "it qualifies ssl, which decides",
+    ),
+)
+
+# How many arguments each option takes; one that is not listed takes none.
+BIND_ARGUMENTS = dict.fromkeys(
+    "accept-netscaler-cip backlog expose-fd gid group id interface level maxconn mode mss name"
+    " namespace nice process proto severity-output shards tcp-ut thread uid user alpn ca-file"
+    " ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites crl-file crt"
+    " crt-ignore-err crt-list curves ecdhe npn ssl-max-ver ssl-min-ver tls-ticket-keys"
+    " verify".split(),
+    1,
+)

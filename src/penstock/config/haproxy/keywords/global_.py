@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keywords of the global section."""
+
+from __future__ import annotations
+
+from penstock.config.haproxy.keywords.table import Need, Status, index, rows
+
+_PROCESS = "the service manager, not the configuration, runs and restricts the process"
+_THREADS = "the fast path runs on every CPU that receives packets"
+_TUNING = "it tunes HAProxy's own buffers, pools or poller, which penstock does not have"
+_TLS = "penstock terminates no TLS"
+
+GLOBAL = index(
+    rows("log", Need.C, Status.WORKS, "target of state-change messages"),
+    rows("maxconn", Need.K_DIFFERS, Status.WORKS, "a connection over it is refused, not queued"),
+    rows("spread-checks", Need.C, Status.WORKS),
+    rows("setenv presetenv resetenv unsetenv", Need.C, Status.WORKS, "from the next line on"),
+    rows("description", Need.C, Status.WORKS),
+    rows("penstock.hook", Need.K, Status.EXTENSION, "auto, xdp or tc: where the datapath attaches"),
+    rows("penstock.max-flows", Need.K, Status.EXTENSION, "how many flows are tracked at once"),
+    rows("penstock.interfaces", Need.K, Status.EXTENSION, "interfaces to attach to; all if unset"),
+    rows(
+        "daemon master-worker mworker-max-reloads user group uid gid chroot pidfile set-dumpable"
+        " strict-limits quiet insecure-setuid-wanted ulimit-n fd-hard-limit",
+        Need.C,
+        Status.IGNORED,
+        _PROCESS,
+    ),
+    rows("zero-warning", Need.C, Status.IGNORED, "penstock check says whether there are warnings"),
+    rows(
+        "nbthread cpu-map thread-group thread-groups numa-cpu-mapping",
+        Need.C,
+        Status.IGNORED,
+        _THREADS,
+    ),
+    rows(
+        "external-check insecure-fork-wanted",
+        Need.C,
+        Status.IGNORED,
+        "it only permits what option external-check asks for",
+    ),
+    rows("max-spread-checks", Need.C, Status.IGNORED, "checks are spread by spread-checks alone"),
+    rows(
+        "node log-tag log-send-hostname", Need.C, Status.IGNORED, "it labels HAProxy's own output"
+    ),
+    rows(
+        "hard-stop-after grace close-spread-time",
+        Need.C,
+        Status.IGNORED,
+        "no old process stays behind after a reload: flows live in the datapath",
+    ),
+    rows(
+        "noepoll nokqueue noevports nopoll nosplice nogetaddrinfo noreuseport busy-polling"
+        " no-memory-trimming profiling.tasks default-path maxpipes maxsslconn maxsslrate"
+        " maxcomprate maxcompcpuusage maxzlibmem unix-bind pp2-never-send-local"
+        " h1-accept-payload-with-any-method h1-case-adjust h1-case-adjust-file"
+        " tune.bufsize tune.maxaccept tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client"
+        " tune.sndbuf.server tune.runqueue-depth tune.maxpollevents tune.recv_enough"
+        " tune.buffers.limit tune.buffers.reserve tune.maxrewrite tune.idletimer tune.pipesize"
+        " tune.http.cookielen tune.http.logurilen tune.http.maxhdr tune.comp.maxlevel"
+        " tune.pattern.cache-size tune.chksize tune.fail-alloc tune.fd.edge-triggered"
+        " tune.h2.header-table-size tune.h2.initial-window-size tune.h2.max-concurrent-streams"
+        " tune.h2.max-frame-size tune.idle-pool.shared tune.listener.multi-queue"
+        " tune.lua.forced-yield tune.lua.maxmem tune.lua.service-timeout"
+        " tune.lua.session-timeout tune.lua.task-timeout tune.peers.max-updates-at-once"
+        " tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.sched.low-latency"
+        " tune.vars.check-max-size tune.vars.global-max-size tune.vars.proc-max-size"
+        " tune.vars.reqres-max-size tune.vars.sess-max-size tune.vars.txn-max-size",
+        Need.C,
+        Status.IGNORED,
+        _TUNING,
+    ),
+    rows(
+        "ca-base crt-base issuers-chain-path ssl-default-bind-ciphers"
+        " ssl-default-bind-ciphersuites ssl-default-bind-curves ssl-default-bind-options"
+        " ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-options"
+        " ssl-dh-param-file ssl-engine ssl-load-extra-del-ext ssl-load-extra-files ssl-mode-async"
+        " ssl-propquery ssl-provider ssl-provider-path ssl-server-verify ssl-skip-self-issued-ca"
+        " httpclient.resolvers.id httpclient.resolvers.prefer httpclient.ssl.ca-file"
+        " httpclient.ssl.verify tune.ssl.cachesize tune.ssl.capture-buffer-size"
+        " tune.ssl.capture-cipherlist-size tune.ssl.default-dh-param tune.ssl.force-private-cache"
+        " tune.ssl.hard-maxrecord tune.ssl.keylog tune.ssl.lifetime tune.ssl.maxrecord"
+        " tune.ssl.ssl-ctx-cache-size",
+        Need.C,
+        Status.IGNORED,
+        _TLS,
+    ),
+    rows(
+        "51degrees-data-file 51degrees-property-name-list 51degrees-property-separator"
+        " 51degrees-cache-size deviceatlas-json-file deviceatlas-log-level"
+        " deviceatlas-separator deviceatlas-properties-cookie wurfl-data-file"
+        " wurfl-information-list wurfl-information-list-separator wurfl-engine-mode"
+        " wurfl-cache-size wurfl-useragent-priority",
+        Need.C,
+        Status.REFUSED,
+        "device detection is not part of penstock",
+    ),
+    rows("stats", Need.C, Status.LATER, "penstock has no HAProxy runtime API yet"),
+    rows(
+        "maxconnrate maxsessrate",
+        Need.K_DIFFERS,
+        Status.LATER,
+        "the rate of new connections is not limited yet",
+    ),
+    rows(
+        "server-state-base server-state-file",
+        Need.C,
+        Status.LATER,
+        "server states are not read from a file: the datapath itself keeps them over a restart",
+    ),
+    rows("localpeer", Need.C, Status.LATER, "peers are not spoken to yet"),
+    rows("set-var set-var-fmt", Need.C, Status.LATER, "variables are not carried out yet"),
+    rows(
+        "lua-load lua-load-per-thread lua-prepend-path",
+        Need.P,
+        Status.REFUSED,
+        "penstock runs no Lua",
+    ),
+    rows("nbproc", Need.C, Status.REMOVED),
+)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keywords of the remaining sections."""
+
+from __future__ import annotations
+
+from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index, rows
+
+RESOLVERS = index(
+    rows(
+        "nameserver parse-resolv-conf hold timeout resolve_retries accepted_payload_size",
+        Need.C,
+        Status.WORKS,
+    ),
+)
+
+PEERS = index(
+    rows(
+        "peer peers server default-server bind default-bind table disabled enabled log",
+        Need.C,
+        Status.LATER,
+        "peers are not spoken to yet",
+        family="peers",
+    ),
+)
+
+# Sections that are read and whose effect, if any, belongs to later work.
+SECTIONS = index(
+    rows("global defaults frontend listen backend resolvers", Need.C, Status.WORKS),
+    rows("peers", Need.C, Status.LATER, "stick tables are not shared with peers yet"),
+    rows("mailers", Need.C, Status.LATER, "no mail is sent yet"),
+    rows("ring", Need.C, Status.LATER, "logs are not kept in rings yet"),
+    rows("log-forward", Need.C, Status.LATER, "logs are not forwarded"),
+    rows("program", Need.C, Status.LATER, "no other program is started"),
+    rows("userlist", Need.P, Status.IGNORED, "it only serves HTTP authentication"),
+    rows("cache", Need.P, Status.IGNORED, "it only serves HTTP"),
+    rows("http-errors", Need.P, Status.IGNORED, "it only serves HTTP"),
+    rows("fcgi-app", Need.P, Status.IGNORED, "it only serves HTTP"),
+)
+
+OTHER: dict[str, dict[str, Keyword]] = {
+    "peers": PEERS,
+    "mailers": index(
+        rows("mailer", Need.C, Status.LATER, "no mail is sent yet"),
+        rows("timeout", Need.C, Status.LATER, "no mail is sent yet"),
+    ),
+    "userlist": index(rows("user group", Need.P, Status.IGNORED, "it only serves HTTP")),
+    "cache": index(
+        rows(
+            "total-max-size max-age max-object-size process-vary max-secondary-entries",
+            Need.P,
+            Status.IGNORED,
+            "it only serves HTTP",
+        )
+    ),
+    "ring": index(
+        rows(
+            "format description maxlen size backing-file server timeout",
+            Need.C,
+            Status.LATER,
+            "logs are not kept in rings yet",
+        )
+    ),
+    "log-forward": index(
+        rows(
+            "bind dgram-bind log maxconn timeout backlog",
+            Need.C,
+            Status.LATER,
+            "logs are not forwarded",
+        )
+    ),
+    "program": index(
+        rows("command user group option", Need.C, Status.LATER, "no other program is started")
+    ),
+    "http-errors": index(rows("errorfile", Need.P, Status.IGNORED, "it only serves HTTP")),
+    "fcgi-app": index(
+        rows(
+            "acl docroot index log-stderr option pass-header path-info set-param",
+            Need.P,
+            Status.IGNORED,
+            "it only serves HTTP",
+        )
+    ),
+}

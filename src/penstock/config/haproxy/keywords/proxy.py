@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keywords of defaults, frontend, listen and backend sections, their options and timeouts."""
+
+from __future__ import annotations
+
+from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index, rows
+
+_LOGS = "connections are not logged yet"
+_CHECKS = "health checks are plain TCP connects for now"
+_HTTP = "it has a meaning in mode http only"
+_SOCKET = "clients and servers speak with each other's sockets, not with the load balancer's"
+
+PROXY = index(
+    rows("bind", Need.K, Status.WORKS, where="FL"),
+    rows("server server-template", Need.K, Status.WORKS, where="LB"),
+    rows("default-server", Need.K, Status.WORKS, where="DLB"),
+    rows(
+        "mode",
+        Need.K,
+        Status.WORKS,
+        "tcp; udp is penstock's own; http needs the proxy",
+        where="DFLB",
+    ),
+    rows("id description", Need.C, Status.WORKS, where="FLB"),
+    rows("disabled enabled", Need.C, Status.WORKS, where="DFLB"),
+    rows("default_backend", Need.K, Status.WORKS, where="DFL"),
+    rows(
+        "maxconn",
+        Need.K_DIFFERS,
+        Status.WORKS,
+        "a connection over it is refused, not queued",
+        where="DFL",
+    ),
+    rows("balance hash-type", Need.K, Status.WORKS, "see the algorithms below", where="DLB"),
+    rows("timeout", Need.K_DIFFERS, Status.WORKS, "see the timeouts below", where="DFLB"),
+    rows("option", Need.C, Status.WORKS, "see the options below", where="DFLB"),
+    rows("source", Need.K, Status.WORKS, where="DLB"),
+    rows("dispatch", Need.K, Status.WORKS, where="LB"),
+    rows("udp-check", Need.C, Status.EXTENSION, "what a check of a UDP server sends and expects"),
+    rows("acl", Need.C, Status.IGNORED, "it decides nothing until a rule uses it", where="DFLB"),
+    rows("use_backend", Need.K, Status.PROXY, "the pool is chosen by a condition", where="FL"),
+    rows("use-server", Need.K, Status.PROXY, "the server is chosen by a condition", where="LB"),
+    rows("tcp-request", Need.K, Status.PROXY, "connections are filtered by rules", where="DFLB"),
+    rows("tcp-response", Need.P, Status.PROXY, "responses are filtered by rules", where="DLB"),
+    rows("filter", Need.P, Status.PROXY, "data pass a filter", where="FLB"),
+    rows("stick", Need.K, Status.PROXY, "the server is chosen by a stick table", where="LB"),
+    rows(
+        "stick-table",
+        Need.K,
+        Status.LATER,
+        "stick tables are not kept yet",
+        where="FLB",
+    ),
+    rows(
+        "rate-limit", Need.K_DIFFERS, Status.PROXY, "the rate of sessions is limited", where="DFL"
+    ),
+    rows("persist", Need.P, Status.PROXY, "the server is chosen by an RDP cookie", where="DLB"),
+    rows("transparent", Need.K, Status.PROXY, "the original destination is used", where="DLB"),
+    rows(
+        "force-persist ignore-persist",
+        Need.K,
+        Status.IGNORED,
+        "it qualifies stick rules and cookies, which decide",
+        where="FLB",
+    ),
+    rows(
+        "hash-balance-factor",
+        Need.K,
+        Status.LATER,
+        "the load of a server is not bounded by a factor yet",
+        where="DLB",
+    ),
+    rows("retries", Need.P, Status.LATER, "a connect that fails is not tried again", where="DLB"),
+    rows(
+        "log log-format log-format-sd error-log-format unique-id-format",
+        Need.C,
+        Status.LATER,
+        _LOGS,
+        where="DFLB",
+        family="log",
+    ),
+    rows("log-tag", Need.C, Status.IGNORED, _LOGS, where="DFLB"),
+    rows("email-alert", Need.C, Status.LATER, "no mail is sent yet", where="DFLB"),
+    rows(
+        "load-server-state-from-file server-state-file-name",
+        Need.C,
+        Status.LATER,
+        "server states are not read from a file: the datapath itself keeps them over a restart",
+        where="DLB",
+        family="server-state",
+    ),
+    rows("stats", Need.C, Status.LATER, "the statistics page is not served yet", where="DFLB"),
+    rows("tcp-check", Need.C, Status.LATER, _CHECKS, where="DLB", family="check"),
+    rows("http-check", Need.C, Status.LATER, _CHECKS, where="DLB", family="check"),
+    rows("external-check", Need.C, Status.LATER, _CHECKS, where="DLB", family="check"),
+    rows(
+        "fullconn",
+        Need.K_DIFFERS,
+        Status.IGNORED,
+        "it scales minconn, which is not carried out",
+        where="DLB",
+    ),
+    rows("backlog", Need.P, Status.IGNORED, "no connection waits in a listen queue", where="DFL"),
+    rows("bind-process", Need.C, Status.IGNORED, "there are no processes to choose", where="DFLB"),
+    rows("retry-on", Need.P, Status.IGNORED, _HTTP, where="DLB"),
+    rows(
+        "clitcpka-cnt clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl",
+        Need.P,
+        Status.IGNORED,
+        _SOCKET,
+        where="DFLB",
+    ),
+    rows(
+        "monitor-uri monitor",
+        Need.C,
+        Status.IGNORED,
+        _HTTP,
+        where="DFL",
+        http=True,
+    ),
+    rows(
+        "cookie dynamic-cookie-key capture http-request http-response http-after-response"
+        " http-send-name-header redirect http-reuse unique-id-header compression errorfile"
+        " errorfiles errorloc errorloc302 errorloc303 http-error max-keep-alive-queue"
+        " max-session-srv-conns use-fcgi-app declare",
+        Need.P,
+        Status.IGNORED,
+        _HTTP,
+        where="DFLB",
+        http=True,
+    ),
+    rows(
+        "appsession block redispatch redisp grace monitor-net clitimeout contimeout srvtimeout"
+        " usesrc cliexp srvexp reqrep reqdel reqdeny reqpass reqallow reqtarpit reqirep reqidel"
+        " reqideny reqipass reqiallow reqitarpit reqadd rsprep rspdel rspdeny rspirep rspidel"
+        " rspideny rspadd",
+        Need.C,
+        Status.REMOVED,
+    ),
+)
+
+OPTIONS = index(
+    rows("allbackups", Need.K, Status.WORKS, where="DLB"),
+    rows(
+        "nat",
+        Need.K,
+        Status.EXTENSION,
+        "servers see the client's address and must route back through the load balancer",
+        where="DLB",
+    ),
+    rows(
+        "redispatch", Need.P, Status.LATER, "a connect that fails is not tried again", where="DLB"
+    ),
+    rows(
+        "tcplog httplog httpslog",
+        Need.C,
+        Status.LATER,
+        _LOGS,
+        where="DFLB",
+        family="log",
+    ),
+    rows(
+        "dontlognull dontlog-normal logasap log-separate-errors",
+        Need.C,
+        Status.IGNORED,
+        _LOGS,
+        where="DFL",
+    ),
+    rows(
+        "log-health-checks",
+        Need.C,
+        Status.IGNORED,
+        "changes of state are always logged",
+        where="DLB",
+    ),
+    rows("tcp-check", Need.C, Status.WORKS, "without tcp-check rules: a connect", where="DLB"),
+    rows(
+        "httpchk ssl-hello-chk smtpchk pgsql-check redis-check mysql-check ldap-check spop-check"
+        " external-check",
+        Need.C,
+        Status.LATER,
+        _CHECKS,
+        where="DLB",
+        family="check",
+    ),
+    rows(
+        "transparent",
+        Need.K,
+        Status.PROXY,
+        "the original destination is used",
+        where="DLB",
+    ),
+    rows(
+        "clitcpka",
+        Need.P,
+        Status.IGNORED,
+        _SOCKET,
+        where="DFL",
+    ),
+    rows("srvtcpka", Need.P, Status.IGNORED, _SOCKET, where="DLB"),
+    rows("tcpka", Need.P, Status.IGNORED, _SOCKET, where="DFLB"),
+    rows(
+        "splice-auto splice-request splice-response nolinger independent-streams",
+        Need.P,
+        Status.IGNORED,
+        _SOCKET,
+        where="DFLB",
+    ),
+    rows("tcp-smart-accept idle-close-on-response", Need.P, Status.IGNORED, _SOCKET, where="DFL"),
+    rows("tcp-smart-connect abortonclose", Need.P, Status.IGNORED, _SOCKET, where="DLB"),
+    rows(
+        "contstats socket-stats",
+        Need.C,
+        Status.IGNORED,
+        "counters are always exact and kept for each service",
+        where="DFL",
+    ),
+    rows(
+        "persist prefer-last-server",
+        Need.K,
+        Status.IGNORED,
+        "it qualifies cookies and stick rules, which decide",
+        where="DLB",
+    ),
+    rows(
+        "accept-invalid-http-request disable-h2-upgrade h1-case-adjust-bogus-client"
+        " http-ignore-probes http-use-proxy-header",
+        Need.P,
+        Status.IGNORED,
+        _HTTP,
+        where="DFL",
+        http=True,
+    ),
+    rows(
+        "accept-invalid-http-response checkcache h1-case-adjust-bogus-server"
+        " http-pretend-keepalive",
+        Need.P,
+        Status.IGNORED,
+        _HTTP,
+        where="DLB",
+        http=True,
+    ),
+    rows(
+        "http-buffer-request http-no-delay httpclose http-server-close http-keep-alive forwardfor"
+        " originalto http-restrict-req-hdr-names",
+        Need.P,
+        Status.IGNORED,
+        _HTTP,
+        where="DFLB",
+        http=True,
+    ),
+    rows("forceclose http-tunnel http_proxy", Need.C, Status.REMOVED),
+)
+
+TIMEOUTS = index(
+    rows("client", Need.K_DIFFERS, Status.WORKS, "the flow is forgotten, not closed", where="DFL"),
+    rows("server", Need.K_DIFFERS, Status.WORKS, "the flow is forgotten, not closed", where="DLB"),
+    rows("connect", Need.K_DIFFERS, Status.WORKS, "of the unanswered SYN; no retry", where="DLB"),
+    rows("check", Need.C, Status.WORKS, where="DLB"),
+    rows("client-fin", Need.K_DIFFERS, Status.WORKS, "half-closed flows", where="DFL"),
+    rows("server-fin", Need.K_DIFFERS, Status.WORKS, "half-closed flows", where="DLB"),
+    rows("tunnel", Need.K_DIFFERS, Status.WORKS, "once both sides have passed data", where="DLB"),
+    rows("queue", Need.P, Status.IGNORED, "nothing queues", where="DLB"),
+    rows("http-request http-keep-alive", Need.C, Status.IGNORED, _HTTP, where="DFL"),
+    rows("tarpit", Need.C, Status.IGNORED, _HTTP, where="DFLB"),
+)
+
+BALANCE = index(
+    rows("roundrobin", Need.K, Status.WORKS, "smooth weighted round robin; the default"),
+    rows("static-rr leastconn first source random", Need.K, Status.WORKS),
+    rows("maglev", Need.K, Status.EXTENSION, "consistent hash of addresses, ports and protocol"),
+    rows("hash", Need.K, Status.PROXY, "the server is chosen by an expression"),
+    rows("rdp-cookie", Need.P, Status.PROXY, "the server is chosen by an RDP cookie"),
+    rows("uri url_param hdr", Need.P, Status.IGNORED, "round robin in mode tcp, as in HAProxy"),
+)
+
+MODE_HTTP = Keyword("mode http", Need.P, Status.PROXY, "HTTP is routed", "DFLB")
+UNIX_BIND = Keyword("bind", Need.P, Status.PROXY, "it listens on a socket that is not a network's")
+UNIX_SERVER = Keyword("server", Need.P, Status.PROXY, "the server is not on a network")
+USESRC = Keyword("source", Need.P, Status.PROXY, "the source is an address of another machine")
+SOURCE_INTERFACE = Keyword("source", Need.P, Status.PROXY, "the source is bound to an interface")

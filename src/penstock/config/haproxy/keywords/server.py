@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of server, default-server and server-template lines."""
+
+from __future__ import annotations
+
+from penstock.config.haproxy.keywords.table import Need, Status, index, rows
+
+_PLAIN = "health checks are plain TCP connects"
+
+SERVER = index(
+    rows(
+        "addr backup check disabled downinter enabled fall fastinter id init-addr inter no-backup"
+        " no-check port resolve-prefer resolvers rise slowstart source weight",
+        Need.K,
+        Status.WORKS,
+    ),
+    rows("maxconn", Need.K_DIFFERS, Status.WORKS, "a full server is skipped; nothing queues"),
+    rows("track", Need.C, Status.WORKS, "done by checking the tracked server's address as well"),
+    rows("nat", Need.K, Status.EXTENSION, "keep the client's address as source (see option nat)"),
+    rows("no-nat", Need.K, Status.EXTENSION, "undo a default nat"),
+    rows(
+        "usesrc",
+        Need.K,
+        Status.WORKS,
+        "client and clientip mean nat; another address needs the proxy",
+    ),
+    rows(
+        "minconn",
+        Need.K_DIFFERS,
+        Status.LATER,
+        "the limit does not follow the load: maxconn alone holds",
+    ),
+    rows("maxqueue", Need.P, Status.IGNORED, "nothing queues"),
+    rows(
+        "observe error-limit on-error",
+        Need.K_DIFFERS,
+        Status.LATER,
+        "live traffic does not count as a health check yet",
+        family="observe",
+    ),
+    rows(
+        "on-marked-down on-marked-up",
+        Need.K,
+        Status.LATER,
+        "established connections are not cut when a server changes state yet",
+    ),
+    rows(
+        "agent-check agent-addr agent-inter agent-port agent-send",
+        Need.C,
+        Status.LATER,
+        "agents are not asked yet",
+        family="agent-check",
+    ),
+    rows("no-agent-check", Need.C, Status.IGNORED, "agents are not asked yet"),
+    rows(
+        "check-ssl check-sni check-alpn check-proto check-send-proxy check-via-socks4",
+        Need.C,
+        Status.LATER,
+        f"{_PLAIN} for now",
+        family="check-ssl",
+    ),
+    rows(
+        "no-check-ssl no-check-send-proxy",
+        Need.C,
+        Status.IGNORED,
+        _PLAIN,
+    ),
+    rows(
+        "send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn",
+        Need.P,
+        Status.PROXY,
+        "the PROXY protocol is sent to the server",
+    ),
+    rows("ssl", Need.P, Status.PROXY, "TLS is spoken to the server"),
+    rows("socks4", Need.P, Status.PROXY, "the server is reached through a SOCKS4 proxy"),
+    rows("namespace", Need.P, Status.PROXY, "the server is in another network namespace"),
+    rows(
+        "no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-ssl"
+        " proxy-v2-options",
+        Need.P,
+        Status.IGNORED,
+        "it only withdraws or qualifies what the proxy engine would do",
+    ),
+    rows(
+        "allow-0rtt alpn ca-file ciphers ciphersuites crl-file crt force-sslv3 force-tlsv10"
+        " force-tlsv11 force-tlsv12 force-tlsv13 no-ssl-reuse no-sslv3 no-tls-tickets no-tlsv10"
+        " no-tlsv11 no-tlsv12 no-tlsv13 npn sni ssl-max-ver ssl-min-ver ssl-reuse tls-tickets"
+        " verify verifyhost",
+        Need.P,
+        Status.IGNORED,
+        "it qualifies ssl, which decides",
+    ),
+    rows(
+        "tfo no-tfo tcp-ut",
+        Need.P,
+        Status.IGNORED,
+        "it is a property of the connecting socket, and servers speak with the client's socket",
+    ),
+    rows(
+        "cookie redir ws max-reuse pool-low-conn pool-max-conn pool-purge-delay proto",
+        Need.C,
+        Status.IGNORED,
+        "it has a meaning in mode http only",
+    ),
+    rows("non-stick stick", Need.C, Status.IGNORED, "it qualifies stick rules, which decide"),
+    rows("log-proto", Need.C, Status.IGNORED, "it is for servers of a ring"),
+    rows(
+        "resolve-net resolve-opts",
+        Need.C,
+        Status.LATER,
+        "which of several resolved addresses is taken cannot be chosen yet",
+        family="resolve-net",
+    ),
+)
+
+# How many arguments each option takes; one that is not listed takes none.
+SERVER_ARGUMENTS = dict.fromkeys(
+    "addr agent-addr agent-inter agent-port agent-send alpn ca-file check-alpn check-proto"
+    " check-sni ciphers ciphersuites cookie crl-file crt downinter error-limit fall fastinter id"
+    " init-addr inter log-proto max-reuse maxconn maxqueue minconn namespace npn observe on-error"
+    " on-marked-down on-marked-up pool-low-conn pool-max-conn pool-purge-delay port proto"
+    " proxy-v2-options redir resolve-net resolve-opts resolve-prefer resolvers rise slowstart sni"
+    " socks4 source ssl-max-ver ssl-min-ver tcp-ut track verify verifyhost weight ws".split(),
+    1,
+)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way in: haproxy.cfg files -> a Configuration, or every error in them."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.config.haproxy import validity
+from penstock.config.haproxy.address import AddressFamilyPreference
+from penstock.config.haproxy.draft import FileDraft, NameServer, ResolversDraft
+from penstock.config.haproxy.keywords import SECTIONS
+from penstock.config.haproxy.lower import Lowering
+from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
+from penstock.config.haproxy.report import Report, Stop
+from penstock.config.haproxy.section_global import parse_global
+from penstock.config.haproxy.section_other import parse_other, parse_resolvers
+from penstock.config.haproxy.section_proxy import parse_proxy
+from penstock.errors import ConfigError, Diagnostic
+from penstock.model import Address, Configuration, Origin
+
+_PARSERS: dict[str, SectionParser] = {
+    "global": parse_global,
+    "resolvers": parse_resolvers,
+    **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
+}
+_SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolvers:
+    """A resolvers section, for DNS at run time; durations in ms."""
+
+    name: str
+    nameservers: tuple[tuple[Address, int], ...]
+    parse_resolv_conf: bool
+    resolve_retries: int
+    accepted_payload_size: int
+    timeout_resolve: int
+    timeout_retry: int
+    hold: Mapping[str, int]  # nx, other, refused, timeout, valid, obsolete
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """A configuration and what there is to tell about it."""
+
+    configuration: Configuration
+    warnings: tuple[Diagnostic, ...] = ()
+    notes: tuple[Diagnostic, ...] = ()  # what is ignored because it makes no difference, .notice
+    resolvers: tuple[Resolvers, ...] = ()
+
+
+def load(
+    paths: Sequence[Path],
+    *,
+    environ: Mapping[str, str],
+    resolve: Resolve,
+    read: Callable[[Path], bytes] = Path.read_bytes,
+    exists: Callable[[str], bool] = os.path.exists,
+) -> LoadResult:
+    """Load files, and the ``*.cfg`` of directories in C order, as one configuration.
+
+    *resolve* turns a host name into an address, None if it cannot. Raises ConfigError with every
+    error of the stage that failed: reading, then the whole, then names of servers.
+    """
+    report = Report()
+    texts: list[tuple[str, str]] = []
+    for path in _expand(paths):
+        try:
+            content = read(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            report.error(
+                Origin(str(path)),
+                f"Could not open configuration file {path} : {reason}",
+                parsing=False,
+            )
+            continue
+        texts.append((str(path), content.decode("utf-8", "surrogateescape")))
+    _raise(report)
+    return _load(texts, environ, resolve, exists, report)
+
+
+def loads(
+    text: str,
+    *,
+    name: str = "<text>",
+    environ: Mapping[str, str] | None = None,
+    resolve: Resolve | None = None,
+    exists: Callable[[str], bool] = os.path.exists,
+) -> LoadResult:
+    """Load *text*; without *resolve* no host name has an address. Raises ConfigError."""
+    return _load([(name, text)], environ or {}, resolve or _no_names, exists, Report())
+
+
+def _no_names(name: str, family: AddressFamilyPreference) -> Address | None:
+    return None
+
+
+def _expand(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [entry for entry in path.iterdir() if entry.name.endswith(".cfg")]
+            inside = [entry for entry in inside if not entry.name.startswith(".")]
+            files += sorted(inside, key=lambda entry: os.fsencode(entry.name))
+        else:
+            files.append(path)
+    return files
+
+
+def _load(
+    texts: Sequence[tuple[str, str]],
+    environ: Mapping[str, str],
+    resolve: Resolve,
+    exists: Callable[[str], bool],
+    report: Report,
+) -> LoadResult:
+    context = Context(report, dict(environ), environ, resolve, exists)
+    parser = Parser(context, _SECTIONS)
+    try:
+        for name, text in texts:
+            parser.read(name, text)
+    except Stop:
+        pass  # reported where it was raised; nothing after it is read
+    _raise(report)
+    validity.check(context.draft, report)
+    _raise(report)
+    configuration = Lowering(context.draft, report, resolve).run()
+    _raise(report)
+    assert configuration is not None  # noqa: S101 it is None only beside an error
+    return LoadResult(
+        configuration,
+        tuple(report.warnings),
+        tuple(report.notes),
+        _resolvers(context.draft),
+    )
+
+
+def _raise(report: Report) -> None:
+    if report.errors:
+        raise ConfigError(tuple(report.errors), tuple(report.warnings))
+
+
+def _resolvers(draft: FileDraft) -> tuple[Resolvers, ...]:
+    return tuple(_resolver(section) for section in draft.resolvers)
+
+
+def _resolver(section: ResolversDraft) -> Resolvers:
+    servers: list[NameServer] = section.nameservers
+    return Resolvers(
+        name=section.name,
+        nameservers=tuple((server.address, server.port) for server in servers),
+        parse_resolv_conf=section.parse_resolv_conf,
+        resolve_retries=section.resolve_retries,
+        accepted_payload_size=section.accepted_payload_size,
+        timeout_resolve=section.timeouts["resolve"],
+        timeout_retry=section.timeouts["retry"],
+        hold=dict(section.hold),
+        origin=section.origin,
+    )

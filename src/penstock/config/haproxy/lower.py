@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the files said, in HAProxy's words -> penstock's model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from penstock.config.haproxy.address import AddressFamilyPreference, PortKind, Target
+from penstock.config.haproxy.draft import (
+    BACK,
+    FRONT,
+    BindLine,
+    FileDraft,
+    InitMethod,
+    Mode,
+    ProxyDraft,
+    Said,
+    ServerLine,
+)
+from penstock.config.haproxy.keywords import MODE_HTTP, Status
+from penstock.config.haproxy.parser import Resolve
+from penstock.config.haproxy.report import Alert, Report
+from penstock.errors import InvalidModel
+from penstock.model import (
+    Address,
+    AdminState,
+    Bind,
+    CheckKind,
+    ClientTimeouts,
+    Configuration,
+    EngineKind,
+    ForwardingMethod,
+    HealthCheck,
+    Origin,
+    Pool,
+    PortMode,
+    PortRange,
+    Protocol,
+    RealPort,
+    RealServer,
+    ServerTimeouts,
+    Service,
+    Settings,
+    SourceAddress,
+)
+
+_PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP}
+
+
+@dataclass(slots=True)
+class Lowering:
+    """Builds a Configuration from a draft without faults; names that fail are reported."""
+
+    draft: FileDraft
+    report: Report
+    resolve: Resolve
+    _told: set[tuple[str, int, str]] = field(default_factory=set)
+    _names: dict[tuple[str, AddressFamilyPreference], Address | None] = field(default_factory=dict)
+
+    def run(self) -> Configuration | None:
+        """The configuration; None when errors were reported."""
+        before = len(self.report.errors)
+        pools: list[Pool] = []
+        for proxy in self.draft.proxies:
+            if proxy.capability & BACK and proxy.mode is not Mode.HTTP:
+                self._tell(proxy)
+                pool = self._pool(proxy)
+                if pool is not None:
+                    pools.append(pool)
+        names = {pool.name: pool for pool in pools}
+        services: list[Service] = []
+        for proxy in self.draft.proxies:
+            if proxy.capability & FRONT and (proxy.binds or proxy.kind == "frontend"):
+                service = self._service(proxy, names)
+                if service is not None:
+                    services.append(service)
+        if len(self.report.errors) > before:
+            return None
+        return Configuration(tuple(services), tuple(pools), self._settings())
+
+    def _settings(self) -> Settings:
+        said = self.draft.global_
+        settings = Settings(
+            hook=said.hook,
+            maxconn=said.maxconn,
+            spread_checks=said.spread_checks,
+            interfaces=said.interfaces,
+            log_targets=tuple(said.log_targets),
+            origin=said.origin or Origin(),
+        )
+        return settings if said.max_flows is None else replace(settings, max_flows=said.max_flows)
+
+    # -- what is not carried out -------------------------------------------------------------
+
+    def _tell(self, proxy: ProxyDraft) -> None:
+        """Warn of everything said in *proxy* that later work builds, once for each line."""
+        said = list(proxy.said)
+        for server in proxy.servers:
+            said += server.options.said
+        for bind in proxy.binds:
+            said += bind.said
+        groups: set[str] = set()
+        for one in said:
+            if one.keyword.status is not Status.LATER or one.keyword.group in groups:
+                continue
+            groups.add(one.keyword.group)
+            place = (one.origin.file, one.origin.line, one.keyword.group)
+            if place not in self._told:
+                self._told.add(place)
+                self.report.warn(
+                    one.origin,
+                    f"'{one.text}' is not carried out: {one.keyword.text}.",
+                    parsing=False,
+                )
+
+    def _decisive(self, proxy: ProxyDraft) -> list[Said]:
+        """What makes *proxy*'s service need the proxy engine."""
+        said = [one for one in proxy.said if one.keyword.status is Status.PROXY]
+        for bind in proxy.binds:
+            said += [one for one in bind.said if one.keyword.status is Status.PROXY]
+        for server in proxy.servers:
+            said += [one for one in server.options.said if one.keyword.status is Status.PROXY]
+        return said
+
+    # -- services ----------------------------------------------------------------------------
+
+    def _service(self, proxy: ProxyDraft, pools: dict[str, Pool]) -> Service | None:
+        if proxy.mode is Mode.HTTP:
+            return self._http_service(proxy)
+        if not proxy.capability & BACK:
+            self._tell(proxy)
+        target = self._target(proxy)
+        reasons = self._decisive(proxy)
+        if proxy.use_backends and not proxy.use_backends[0].condition:
+            # An unconditional first rule is the default backend by another name.
+            reasons = [one for one in reasons if one.keyword.name != "use_backend"]
+        for name in self._reachable(proxy):
+            backend = self._backend(name)
+            if backend is not None and backend is not proxy:
+                reasons += self._decisive(backend)
+        pool = target if target in pools else None
+        service = Service(
+            name=proxy.name,
+            protocol=_PROTOCOLS[proxy.mode],
+            binds=self._binds(proxy),
+            pool=pool,
+            timeouts=ClientTimeouts(
+                client=_timeout(proxy, "client"), client_fin=_timeout(proxy, "client-fin")
+            ),
+            maxconn=proxy.maxconn or 0,
+            disabled=proxy.disabled,
+            origin=proxy.origin,
+        )
+        return _on_proxy(service, reasons[0]) if reasons else service
+
+    def _http_service(self, proxy: ProxyDraft) -> Service | None:
+        origin = proxy.mode_origin or proxy.origin
+        routes = proxy.use_backends or proxy.default_backend or proxy.servers
+        only_stats = proxy.stats or "monitor-uri" in proxy.rules
+        if only_stats and not routes:
+            self.report.warn(
+                proxy.stats or proxy.rules["monitor-uri"],
+                f"{proxy.describe} '{proxy.name}' is left out: the statistics page is not served"
+                " yet.",
+                parsing=False,
+            )
+            return None
+        said = Said(origin, MODE_HTTP, "mode http")
+        service = Service(
+            name=proxy.name,
+            protocol=Protocol.TCP,
+            binds=self._binds(proxy),
+            pool=None,
+            disabled=proxy.disabled,
+            origin=proxy.origin,
+        )
+        return _on_proxy(service, said)
+
+    def _target(self, proxy: ProxyDraft) -> str | None:
+        if proxy.use_backends and not proxy.use_backends[0].condition:
+            return proxy.use_backends[0].name
+        if proxy.default_backend is not None:
+            return proxy.default_backend
+        return proxy.name if proxy.capability & BACK else None
+
+    def _reachable(self, proxy: ProxyDraft) -> list[str]:
+        names = [rule.name for rule in proxy.use_backends]
+        target = self._target(proxy)
+        return [*names, target] if target is not None else names
+
+    def _backend(self, name: str) -> ProxyDraft | None:
+        for proxy in self.draft.proxies:
+            if proxy.name == name and proxy.capability & BACK:
+                return proxy
+        return None
+
+    def _binds(self, proxy: ProxyDraft) -> tuple[Bind, ...]:
+        binds: list[Bind] = []
+        for line in proxy.binds:
+            for target in line.targets:
+                if target.address is None or target.low < 1:
+                    continue
+                bind = Bind(
+                    vip=target.address,
+                    ports=PortRange(target.low, target.high),
+                    v4v6=self._takes_ipv4(line, target),
+                    interface=line.interface,
+                    name=line.name,
+                    transparent=line.transparent,
+                    origin=line.origin,
+                )
+                if all(replace(bind, origin=other.origin) != other for other in binds):
+                    binds.append(bind)
+        return tuple(binds)
+
+    def _takes_ipv4(self, line: BindLine, target: Target) -> bool:
+        """Whether ``::`` takes IPv4 too: if told to, else as Linux does unless told not to."""
+        address = target.address
+        if address is None or address.version == 4 or not address.is_unspecified:
+            return False
+        if line.v4v6 or line.v6only:
+            return line.v4v6
+        return not any(
+            other.address is not None
+            and other.address.version == 4
+            and other.address.is_unspecified
+            and other.low <= target.high
+            and target.low <= other.high
+            for proxy in self.draft.proxies
+            for bind in proxy.binds
+            for other in bind.targets
+        )
+
+    # -- pools -------------------------------------------------------------------------------
+
+    def _pool(self, proxy: ProxyDraft) -> Pool | None:
+        reals: list[RealServer] = []
+        for server in proxy.servers:
+            if server.target.local is None:
+                real = self._real(proxy, server)
+                if real is not None:
+                    reals.append(real)
+        if proxy.dispatch is not None and not proxy.servers:
+            reals.append(
+                RealServer(
+                    name="dispatch",
+                    address=proxy.dispatch.address,
+                    port=_port(proxy.dispatch),
+                    forwarding=_forwarding(proxy, nat=False),
+                    source=_source(proxy.source),
+                    origin=proxy.dispatch_origin or proxy.origin,
+                )
+            )
+        try:
+            return Pool(
+                name=proxy.name,
+                protocol=_PROTOCOLS[proxy.mode],
+                reals=tuple(reals),
+                scheduler=proxy.scheduler,
+                timeouts=ServerTimeouts(
+                    connect=_timeout(proxy, "connect"),
+                    server=_timeout(proxy, "server"),
+                    server_fin=_timeout(proxy, "server-fin"),
+                    tunnel=_timeout(proxy, "tunnel"),
+                    check=_timeout(proxy, "check"),
+                ),
+                allbackups="allbackups" in proxy.options,
+                disabled=proxy.disabled,
+                origin=proxy.origin,
+            )
+        except InvalidModel as invalid:
+            self.report.error(proxy.origin, f"{invalid}.", parsing=False)
+            return None
+
+    def _real(self, proxy: ProxyDraft, server: ServerLine) -> RealServer | None:
+        options = server.options
+        address = server.target.address
+        admin = AdminState.MAINT if options.disabled else AdminState.READY
+        if server.target.hostname is not None and not proxy.disabled:
+            try:
+                address = self._initial_address(proxy, server)
+            except Alert as alert:
+                self.report.error(server.origin, alert.message, parsing=False)
+                return None
+        if address is None:
+            admin = AdminState.MAINT
+        try:
+            return RealServer(
+                name=server.name,
+                address=address,
+                port=_port(server.target),
+                weight=options.weight,
+                backup=options.backup,
+                admin=admin,
+                maxconn=options.maxconn,
+                slowstart=options.slowstart,
+                check=self._check(proxy, server),
+                forwarding=_forwarding(proxy, nat=options.nat),
+                source=_source(options.source or proxy.source),
+                hostname=server.target.hostname,
+                resolvers=options.resolvers,
+                id=server.id,
+                origin=server.origin,
+            )
+        except InvalidModel as invalid:
+            self.report.error(
+                server.origin, f"'server {proxy.name}/{server.name}' : {invalid}.", parsing=False
+            )
+            return None
+
+    def _initial_address(self, proxy: ProxyDraft, server: ServerLine) -> Address | None:
+        """Address to start with; None: none, and that is allowed. Raises Alert."""
+        hostname = server.target.hostname
+        assert hostname is not None  # noqa: S101 the caller looked
+        wanted = server.target.family
+        if wanted is AddressFamilyPreference.ANY:
+            wanted = server.options.resolve_prefer
+        name = f"'server {proxy.name}/{server.name}'"
+        failed = False
+        for method in server.options.init_addr or (InitMethod.LAST, InitMethod.LIBC):
+            match method:
+                case InitMethod.LAST:
+                    continue
+                case InitMethod.LIBC:
+                    address = self._lookup(hostname, wanted)
+                    if address is not None:
+                        return address
+                    failed = True
+                case InitMethod.NONE:
+                    if failed:
+                        self.report.warn(
+                            server.origin,
+                            f"{name} : could not resolve address '{hostname}', disabling server.",
+                            parsing=False,
+                        )
+                    return None
+                case _:
+                    if failed:
+                        self.report.warn(
+                            server.origin,
+                            f"{name} : could not resolve address '{hostname}', falling back to"
+                            " configured address.",
+                            parsing=False,
+                        )
+                    return method
+        raise Alert(f"{name} : could not resolve address '{hostname}'.")
+
+    def _lookup(self, name: str, wanted: AddressFamilyPreference) -> Address | None:
+        key = (name, wanted)
+        if key not in self._names:
+            self._names[key] = self.resolve(name, wanted)
+        return self._names[key]
+
+    def _check(self, proxy: ProxyDraft, server: ServerLine) -> HealthCheck | None:
+        options = server.options
+        if options.track:
+            return self._tracked_check(proxy, options.track, depth=0)
+        if not options.check:
+            return None
+        udp = proxy.mode is Mode.UDP
+        return HealthCheck(
+            kind=CheckKind.UDP if udp else CheckKind.TCP_CONNECT,
+            inter=options.inter,
+            fastinter=options.fastinter,
+            downinter=options.downinter,
+            rise=options.rise,
+            fall=options.fall,
+            address=options.check_address,
+            port=options.check_port,
+            connect_timeout=_timeout(proxy, "connect"),
+            check_timeout=_timeout(proxy, "check"),
+            send=proxy.udp_send if udp else b"",
+            expect=proxy.udp_expect if udp else None,
+        )
+
+    def _tracked_check(self, proxy: ProxyDraft, name: str, depth: int) -> HealthCheck | None:
+        """The check of the server that is tracked, aimed at that server."""
+        found = find_server(self.draft, proxy, name)
+        if found is None or depth > len(self.draft.proxies) + 64:
+            return None
+        backend, server = found
+        if server.options.track:
+            return self._tracked_check(backend, server.options.track, depth + 1)
+        check = self._check(backend, server)
+        if check is None:
+            return None
+        address = check.address or server.target.address
+        if address is None and server.target.hostname is not None:
+            address = self._lookup(server.target.hostname, server.target.family)
+        port = check.port
+        if port is None and server.target.port_kind is PortKind.FIXED:
+            port = server.target.low
+        return replace(check, address=address, port=port)
+
+
+def find_server(
+    draft: FileDraft, proxy: ProxyDraft, name: str
+) -> tuple[ProxyDraft, ServerLine] | None:
+    """The server that ``[backend/]server`` means, seen from *proxy*."""
+    owner, slash, server_name = name.rpartition("/")
+    for backend in draft.proxies:
+        if (
+            backend is proxy
+            if not slash
+            else (backend.name == owner and bool(backend.capability & BACK))
+        ):
+            for server in backend.servers:
+                if server.name == server_name:
+                    return backend, server
+    return None
+
+
+def _on_proxy(service: Service, said: Said) -> Service:
+    return replace(
+        service,
+        engine=EngineKind.PROXY,
+        engine_reason=f"'{said.text}': {said.keyword.text}",
+        engine_origin=said.origin,
+    )
+
+
+def _timeout(proxy: ProxyDraft, name: str) -> int | None:
+    timeout = proxy.timeouts.get(name)
+    return timeout.value or None if timeout is not None else None
+
+
+def _port(target: Target) -> RealPort:
+    match target.port_kind:
+        case PortKind.FIXED:
+            return RealPort(PortMode.FIXED, target.low)
+        case PortKind.OFFSET:
+            return RealPort(PortMode.OFFSET, target.low)
+    return RealPort(PortMode.SAME)
+
+
+def _forwarding(proxy: ProxyDraft, *, nat: bool) -> ForwardingMethod:
+    if nat or "nat" in proxy.options:
+        return ForwardingMethod.NAT
+    return ForwardingMethod.FULLNAT
+
+
+def _source(target: Target | None) -> SourceAddress | None:
+    if target is None or target.address is None:
+        return None
+    if target.port_kind is PortKind.FIXED and target.low >= 1:
+        return SourceAddress(target.address, PortRange(target.low, target.high))
+    return SourceAddress(target.address)

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reading loop: lines -> words -> conditional blocks -> the section they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from penstock.config.haproxy import conditions
+from penstock.config.haproxy.address import AddressFamilyPreference
+from penstock.config.haproxy.draft import FileDraft, Line, Prefix, ProxyDraft
+from penstock.config.haproxy.lexer import LexError, Place, split
+from penstock.config.haproxy.report import Alert, Ignored, Report, Stop
+from penstock.model import Address, Origin
+
+Resolve = Callable[[str, AddressFamilyPreference], Address | None]
+
+_NEGATABLE = frozenset(
+    "option log busy-polling set-dumpable strict-limits insecure-fork-wanted"
+    " numa-cpu-mapping".split()
+)
+_CARET_WIDTH = 80
+
+
+@dataclass(slots=True)
+class Context:
+    """What section parsers share."""
+
+    report: Report
+    environ: MutableMapping[str, str]
+    initial_environ: Mapping[str, str]
+    resolve: Resolve
+    exists: Callable[[str], bool]
+    draft: FileDraft = field(default_factory=FileDraft)
+    section: str = ""
+    proxy: ProxyDraft | None = None  # the proxy or defaults section that lines belong to
+    last_defaults: ProxyDraft | None = None
+
+
+SectionParser = Callable[[Context, Line], None]
+
+
+class _Block(Enum):
+    TAKEN = "taken"  # this branch is read
+    WAITING = "waiting"  # no branch was taken so far
+    DONE = "done"  # a branch was taken before
+    SKIPPED = "skipped"  # the whole block lies in a branch that is not read
+
+
+@dataclass(slots=True)
+class _Condition:
+    state: _Block
+    in_else: bool = False
+
+
+class Parser:
+    """Feeds files, one after the other, to the parsers of their sections."""
+
+    def __init__(self, context: Context, sections: Mapping[str, SectionParser]) -> None:
+        self.context = context
+        self.sections = sections
+        self.current: SectionParser | None = None
+
+    def read(self, file: str, text: str) -> None:
+        """Read one file. Raises Stop after an error that ends all reading (it is reported)."""
+        self.conditions: list[_Condition] = []
+        self.current = None
+        number = 0
+        for number, raw in enumerate(text.split("\n"), start=1):  # noqa: B007 used after the loop
+            last = number == text.count("\n") + 1
+            if last and not raw:
+                number -= 1
+                break
+            origin = Origin(file, number)
+            nul = raw.find("\0")
+            self._line(origin, raw if nul < 0 else raw[:nul])
+            if nul >= 0:
+                self._error(origin, f"Stray NUL character at position {nul + 1}.", nul + 1)
+                break
+            if last:
+                self._error(
+                    origin,
+                    "Missing LF on last line, file might have been truncated at position"
+                    f" {len(raw.encode(errors='surrogateescape')) + 1}.",
+                )
+        if self.conditions:
+            self._error(Origin(file, number), "non-terminated '.if' block.")
+
+    def _error(self, origin: Origin, message: str, column: int = 0) -> None:
+        self.context.report.error(origin, message, column=column)
+
+    def _line(self, origin: Origin, raw: str) -> None:
+        text = raw.lstrip(" \t\n\v\f\r")
+        try:
+            if text.startswith("["):
+                _scope(text)
+                return
+            words = self._words(origin, raw, text)
+            if not words or not words[0]:
+                return
+            if words[0].startswith("."):
+                self._directive(origin, words)
+            elif self._reading():
+                self._statement(origin, words)
+        except Ignored:
+            return
+        except Stop as stop:
+            self.context.report.error(
+                origin, stop.message, column=stop.column, parsing=stop.parsing
+            )
+            raise
+        except Alert as alert:
+            self.context.report.error(
+                origin, alert.message, column=alert.column, parsing=alert.parsing
+            )
+
+    def _words(self, origin: Origin, raw: str, text: str) -> list[str]:
+        place = Place(origin.file, origin.line, self.context.section)
+        try:
+            return split(text, self.context.environ, place, len(raw) - len(text))
+        except LexError as error:
+            message = error.message
+            if message.endswith(":"):
+                shown = text.rstrip("\r")[: _CARET_WIDTH - 4]
+                caret = " " * (error.column - 1 - (len(raw) - len(text))) + "^"
+                message = f"{message}\n  {shown}\n  {caret}"
+            raise Alert(message, column=error.column) from None
+
+    # -- conditional blocks ------------------------------------------------------------------
+
+    def _reading(self) -> bool:
+        return all(block.state is _Block.TAKEN for block in self.conditions)
+
+    def _directive(self, origin: Origin, words: list[str]) -> None:
+        name = words[0]
+        match name:
+            case ".if" | ".elif":
+                self._if(name, " ".join(words[1:]))
+                return
+            case ".else" | ".endif":
+                if len(words) > 1:
+                    raise Stop(f"Unexpected argument '{words[1]}' for '{name}'.")
+                self._else() if name == ".else" else self._endif()
+                return
+        if not self._reading():
+            return
+        if name not in (".alert", ".warning", ".notice", ".diag"):
+            raise Stop(f"unknown directive '{name}'.")
+        if len(words) > 2:
+            raise Stop(
+                f"Unexpected argument '{words[2]}' for '{name}'. Use quotes if the message should"
+                " contain spaces."
+            )
+        said = f"'{words[1] if len(words) > 1 else ''}'."
+        if name == ".alert":
+            raise Stop(said)
+        if name == ".warning":
+            self.context.report.warn(origin, said)
+        else:
+            self.context.report.note(origin, said)
+
+    def _if(self, name: str, text: str) -> None:
+        if name == ".if":
+            if len(self.conditions) >= conditions.MAX_NESTING:
+                raise Stop(f"too many nested '.if', max is {conditions.MAX_NESTING}.")
+            if not self._reading():
+                self.conditions.append(_Condition(_Block.SKIPPED))
+                return
+            self.conditions.append(_Condition(_Block.WAITING))
+        else:
+            if not self.conditions:
+                raise Stop("lone '.elif' with no matching '.if'.")
+            if self.conditions[-1].in_else:
+                raise Stop("'.elif' after '.else' is not permitted.")
+        block = self.conditions[-1]
+        if block.state is not _Block.WAITING:
+            if block.state is _Block.TAKEN:
+                block.state = _Block.DONE
+            return
+        try:
+            holds = conditions.evaluate(text, self.context.environ)
+        except conditions.BadCondition as bad:
+            raise Stop(
+                f"{bad.message} in '{name}' at position {bad.at + 1}:\n  .if {text}\n"
+                f"  {' ' * (bad.at + 4)}^"
+            ) from None
+        block.state = _Block.TAKEN if holds else _Block.WAITING
+
+    def _else(self) -> None:
+        if not self.conditions:
+            raise Stop("lone '.else' with no matching '.if'.")
+        block = self.conditions[-1]
+        if block.in_else:
+            raise Stop("'.else' after '.else' is not permitted.")
+        block.in_else = True
+        if block.state is _Block.WAITING:
+            block.state = _Block.TAKEN
+        elif block.state is _Block.TAKEN:
+            block.state = _Block.DONE
+
+    def _endif(self) -> None:
+        if not self.conditions:
+            raise Stop("lone '.endif' with no matching '.if'.")
+        self.conditions.pop()
+
+    # -- statements --------------------------------------------------------------------------
+
+    def _statement(self, origin: Origin, words: list[str]) -> None:
+        line = Line(origin, words)
+        if words[0] in ("no", "default"):
+            line = Line(origin, words[1:], Prefix(words[0]))
+            if line[0] not in _NEGATABLE:
+                self._error(
+                    origin,
+                    "negation/default currently supported only for options, log, busy-polling,"
+                    " set-dumpable, strict-limits, insecure-fork-wanted and numa-cpu-mapping.",
+                )
+        parser = self.sections.get(line[0])
+        if parser is not None:
+            self.current = parser
+            self.context.section = line[0]
+        if self.current is None:
+            raise Alert(f"unknown keyword '{line[0]}' out of section.")
+        self.current(self.context, line)
+
+
+def _scope(text: str) -> None:
+    name, bracket, rest = text[1:].partition("]")
+    if not bracket or not name:
+        raise Stop("empty scope name is forbidden.")
+    rest = rest.strip()
+    if rest and not rest.startswith("#"):
+        raise Stop(f"character '{rest[0]}' is not permitted after scope declaration.")

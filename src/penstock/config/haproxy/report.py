@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the errors and warnings of one loading are collected, in the order HAProxy would say them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from penstock.errors import Diagnostic
+from penstock.model import Origin
+
+
+class Alert(Exception):
+    """An error that ends the treatment of one line."""
+
+    def __init__(self, message: str, *, column: int = 0, parsing: bool = True) -> None:
+        super().__init__(message)
+        self.message = message
+        self.column = column
+        self.parsing = parsing
+
+
+class Stop(Alert):
+    """An error after which HAProxy reads no further."""
+
+
+class Ignored(Exception):
+    """A warning has been given and the line has no further effect."""
+
+
+@dataclass(slots=True)
+class Report:
+    """All that is to be told to the author of a configuration."""
+
+    errors: list[Diagnostic] = field(default_factory=list)
+    warnings: list[Diagnostic] = field(default_factory=list)
+    notes: list[Diagnostic] = field(default_factory=list)
+
+    def error(self, origin: Origin, message: str, *, parsing: bool = True, column: int = 0) -> None:
+        self.errors.append(_diagnostic(origin, message, parsing, column))
+
+    def warn(self, origin: Origin, message: str, *, parsing: bool = True) -> None:
+        self.warnings.append(_diagnostic(origin, message, parsing, 0))
+
+    def note(self, origin: Origin, message: str) -> None:
+        self.notes.append(_diagnostic(origin, message, True, 0))
+
+
+def _diagnostic(origin: Origin, message: str, parsing: bool, column: int) -> Diagnostic:
+    return Diagnostic(
+        file=origin.file, line=origin.line, message=message, column=column, parsing=parsing
+    )

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""acl, use_backend, tcp-request and the other rules: read, checked as far as they decide, kept.
+
+Penstock carries none of them out yet. What matters here is that a mistake in one is an error as
+it is in HAProxy, and that a rule which decides about traffic is known to be there.
+"""
+
+from __future__ import annotations
+
+from penstock.config.haproxy.draft import (
+    BACK,
+    BOTH,
+    FRONT,
+    Capability,
+    Line,
+    ProxyDraft,
+    UseBackend,
+)
+from penstock.config.haproxy.fetches import FETCHES, PREDEFINED_ACLS
+from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.syntax import invalid_char, not_in_defaults, warn_without
+from penstock.config.haproxy.units import BadTime, parse_time
+
+_COUNTERS = "'sc-inc-gpc(*)', 'sc-inc-gpc0(*)', 'sc-inc-gpc1(*)', 'sc-set-gpt(*)', 'sc-set-gpt0(*)'"
+_VARIABLES = "'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'"
+_EARLY = (
+    f"'accept', 'reject', 'capture', 'expect-proxy', 'expect-netscaler-cip',"
+    f" 'track-sc0' ... 'track-sc2', {_COUNTERS}, {_VARIABLES}, 'set-dst', 'set-dst-port',"
+    " 'set-mark', 'set-src', 'set-src-port', 'set-tos', 'silent-drop'"
+)
+_CONTENT = (
+    "'accept', 'reject', 'capture', 'expect-proxy', 'expect-netscaler-cip',"
+    " 'track-sc0' ... 'track-sc2', 'ot-group', 'set-log-level', 'set-nice', 'switch-mode',"
+    f" 'use-service', {_COUNTERS}, 'send-spoe-group', 'do-resolve(*)', {_VARIABLES}, 'set-src',"
+    " 'set-src-port', 'set-dst', 'set-dst-port', 'set-mark', 'set-tos', 'silent-drop',"
+    " 'set-priority-class', 'set-priority-offset'"
+)
+_RESPONSE = (
+    "'accept', 'close', 'reject', 'ot-group', 'set-log-level', 'set-nice',"
+    f" {_COUNTERS}, 'send-spoe-group', {_VARIABLES}, 'set-mark', 'set-tos', 'silent-drop'"
+)
+_ACTIONS = {
+    ("tcp-request", "connection"): _EARLY,
+    ("tcp-request", "session"): _EARLY,
+    ("tcp-request", "content"): _CONTENT,
+    ("tcp-response", "content"): _RESPONSE,
+}
+_TRACKS = frozenset({"track-sc0", "track-sc1", "track-sc2"})
+_BARE = frozenset({"accept", "reject", "close", "expect-proxy", "expect-netscaler-cip"})
+
+
+def parse_acl(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if proxy.capability & Capability.DEFAULTS and not proxy.name:
+        raise Alert("'acl' not allowed in anonymous 'defaults' section.")
+    name = line[1]
+    if (char := invalid_char(name)) is not None:
+        raise Alert(f"character '{char}' is not permitted in acl name '{name}'.")
+    if name.lower() == "or":
+        raise Alert(
+            f"acl name '{name}' will never match. 'or' is used to express a logical disjunction"
+            " within a condition."
+        )
+    fault = _fetch_fault(line[2])
+    if not line[2]:
+        fault = "missing fetch method in ACL expression ''"
+    if fault:
+        raise Alert(f"error detected while parsing ACL '{name}' : {fault}.")
+    proxy.acls.add(name)
+
+
+def _fetch_fault(expression: str) -> str:
+    name = expression.split("(", 1)[0].split(",", 1)[0]
+    # A criterion may carry its match method; a name of Lua's own cannot be known.
+    if name in FETCHES or name.startswith("lua."):
+        return ""
+    return f"unknown fetch method '{name}' in ACL expression '{expression}'"
+
+
+def condition_fault(proxy: ProxyDraft, words: list[str]) -> str:
+    """What is wrong with the words after if or unless; "" when nothing is."""
+    at = 0
+    found = False
+    while at < len(words):
+        word = words[at].lstrip("!")
+        at += 1
+        if word in ("or", "||", "") and word != "":
+            continue
+        if not word:
+            continue
+        if word == "{":
+            end = at
+            while end < len(words) and words[end] != "}":
+                end += 1
+            if end == len(words):
+                return "missing closing '}' in condition"
+            fault = _fetch_fault(words[at]) if end > at else "missing fetch method in ACL"
+            if fault:
+                return fault
+            at = end + 1
+        elif word not in proxy.acls and word not in PREDEFINED_ACLS:
+            return f"no such ACL : '{word}'"
+        found = True
+    return "" if found or not words else "conditional expression is empty"
+
+
+def parse_use_backend(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    not_in_defaults(proxy, "use_backend")
+    warn_without(context, proxy, line, FRONT)
+    if not line[1]:
+        raise Alert("'use_backend' expects a backend name.")
+    if line[2] in ("if", "unless"):
+        if fault := condition_fault(proxy, line.words[3:]):
+            raise Alert(f"error detected while parsing switching rule : {fault}.")
+    elif line[2]:
+        raise Alert(
+            f"unexpected keyword '{line[2]}' after switching rule, only 'if' and 'unless' are"
+            " allowed."
+        )
+    proxy.use_backends.append(UseBackend(line.origin, line[1], " ".join(line.words[2:])))
+
+
+def parse_use_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    not_in_defaults(proxy, "use-server")
+    warn_without(context, proxy, line, BACK)
+    if not line[1]:
+        raise Alert("'use-server' expects a server name.")
+    if line[2] not in ("if", "unless"):
+        raise Alert("'use-server' requires either 'if' or 'unless' followed by a condition.")
+    if fault := condition_fault(proxy, line.words[3:]):
+        raise Alert(f"error detected while parsing switching rule : {fault}.")
+    proxy.use_servers.append((line.origin, line[1]))
+
+
+def parse_persist_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    not_in_defaults(proxy, line[0])
+    warn_without(context, proxy, line, BACK)
+    if line[1] not in ("if", "unless"):
+        raise Alert(f"'{line[0]}' requires either 'if' or 'unless' followed by a condition.")
+    if fault := condition_fault(proxy, line.words[2:]):
+        raise Alert(f"error detected while parsing a '{line[0]}' rule : {fault}.")
+
+
+def parse_stick(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    not_in_defaults(proxy, "stick")
+    warn_without(context, proxy, line, BACK, ignore=True)
+    if line[1] not in ("store", "store-request", "store-response", "match", "on"):
+        raise Alert("'stick' expects 'on', 'match', or 'store'.")
+    if not line[2]:
+        raise Alert("'stick' expects a fetch method.")
+    name = line[2].split("(", 1)[0].split(",", 1)[0]
+    if name not in FETCHES and not name.startswith("lua."):
+        raise Alert(f"'stick': unknown fetch method '{name}'")
+
+
+def parse_stick_table(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if proxy.capability & Capability.DEFAULTS:
+        raise Alert("'stick-table' is not supported in 'defaults' section.")
+    first = proxy.rules.get("stick-table")
+    if first is not None:
+        raise Alert(
+            f"stick-table name '{proxy.name}' conflicts with table declared in {_cap(proxy)}"
+            f" '{proxy.name}' at {first}."
+        )
+    if line[1] == "type" and line[2] not in ("ip", "ipv6", "integer", "string", "binary"):
+        raise Alert(f"stick-table: unknown type '{line[2]}'.")
+    proxy.rules["stick-table"] = line.origin
+
+
+def _cap(proxy: ProxyDraft) -> str:
+    return proxy.describe
+
+
+def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
+    """A tcp-request or tcp-response line; whether it is a rule. Raises Alert."""
+    name, kind = line[0], line[1]
+    where = f"{proxy.describe} '{proxy.name}'"
+    if not kind:
+        raise Alert(f"missing argument for '{name}' in {where}")
+    if kind == "inspect-delay":
+        return _inspect_delay(proxy, line, where)
+    if name == "tcp-response" and not proxy.capability & BACK:
+        raise Alert(
+            "tcp-response content is only allowed in 'backend' sections or 'defaults' section with"
+            " a name"
+        )
+    actions = _ACTIONS.get((name, kind))
+    if actions is None:
+        expected = (
+            "'inspect-delay', 'connection', or 'content'"
+            if name == "tcp-request"
+            else "'inspect-delay' or 'content'"
+        )
+        raise Alert(f"'{name}' expects {expected} in {where} (got '{kind}')")
+    if proxy.capability & Capability.DEFAULTS and not proxy.name:
+        raise Alert(f"{name} {kind} is only allowed in 'defaults' section with a name")
+    if kind in ("connection", "session") and not proxy.capability & FRONT:
+        raise Alert(f"{name} {kind} is not allowed because {where} is not a frontend")
+    if not _is_action(line[2], actions):
+        raise Alert(f"'{name} {kind}' expects {actions} in {where} (got '{line[2]}').")
+    _tcp_condition(proxy, line, where)
+    _warn_order(context, proxy, line, f"{name} {kind}")
+    proxy.rules.setdefault(f"{name} {kind}", line.origin)
+    return True
+
+
+def _inspect_delay(proxy: ProxyDraft, line: Line, where: str) -> bool:
+    expected = f"'{line[0]} inspect-delay' expects a positive delay in milliseconds, in {where}"
+    if proxy.capability & Capability.DEFAULTS and not proxy.name:
+        raise Alert(f"{line[0]} inspect-delay is not allowed in 'defaults' sections")
+    if not line[2]:
+        raise Alert(expected)
+    try:
+        parse_time(line[2])
+    except BadTime as bad:
+        if bad.char:
+            raise Alert(f"{expected} (unexpected character '{bad.char}')") from None
+        raise Alert(f"{expected} (timer overflow in '{line[2]}')") from None
+    return False
+
+
+def _is_action(word: str, actions: str) -> bool:
+    if not word:
+        return False
+    if word in _TRACKS or word.startswith("lua."):
+        return word in _TRACKS
+    base = word.split("(", 1)[0]
+    return f"'{base}'" in actions or f"'{base}(*)'" in actions
+
+
+def _tcp_condition(proxy: ProxyDraft, line: Line, where: str) -> None:
+    at = next((i for i, word in enumerate(line.words) if word in ("if", "unless") and i > 2), 0)
+    head = " ".join(line.words[:3])
+    if at:
+        if fault := condition_fault(proxy, line.words[at + 1 :]):
+            raise Alert(
+                f"'{head}' : error detected in {where} while parsing '{line[at]}' condition :"
+                f" {fault}"
+            )
+    elif line[3] and line[2] in _BARE and line[2] not in ("expect-proxy", "expect-netscaler-cip"):
+        raise Alert(f"'{head}' only accepts 'if' or 'unless', in {where} (got '{line[3]}')")
+
+
+_LATE = {
+    "tcp-request connection": ("tcp-request session", "tcp-request content", "http-request"),
+    "tcp-request session": ("tcp-request content", "http-request"),
+    "tcp-request content": ("http-request",),
+}
+
+
+def _warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> None:
+    after = [*_LATE.get(kind, ())]
+    if kind.startswith("tcp-request"):
+        after += ["use_backend"]
+    for earlier in after:
+        seen = bool(proxy.use_backends) if earlier == "use_backend" else earlier in proxy.rules
+        if seen:
+            article = "an" if earlier == "http-request" else "a"
+            context.report.warn(
+                line.origin,
+                f"a '{kind}' rule placed after {article} '{earlier}' rule will still be processed"
+                " before.",
+            )
+            return
+
+
+def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    """http-request and its kin: only that they are there."""
+    if proxy.capability & Capability.DEFAULTS and not proxy.name:
+        raise Alert(f"'{line[0]}' not allowed in anonymous 'defaults' section.")
+    if not line[1]:
+        raise Stop(f"'{line[0]}' expects an action{_got(line[1])}")
+    proxy.rules.setdefault(line[0], line.origin)
+
+
+def _got(word: str) -> str:
+    return f", but got '{word}'."
+
+
+def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    not_in_defaults(proxy, "redirect")
+    proxy.rules.setdefault("redirect", line.origin)
+
+
+def parse_rate_limit(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if line[1] != "sessions":
+        raise Alert(f"'rate-limit' only supports 'sessions' (got '{line[1]}')")
+    if not line[2]:
+        raise Alert("'rate-limit sessions' expects expects an integer value (in sessions/second)")
+    rest = line[2].lstrip("0123456789")
+    if rest:
+        raise Alert(
+            f"'rate-limit sessions' : unexpected character '{rest[0]}' in integer value '{line[2]}'"
+        )
+    warn_without(context, proxy, line, FRONT, name="rate-limit sessions")
+
+
+def parse_persist(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not line[1]:
+        raise Alert("missing persist method.")
+    if not line[1].startswith("rdp-cookie"):
+        raise Alert("unknown persist method.")
+    rest = line[1][len("rdp-cookie") :]
+    if rest and not (rest.startswith("(") and rest.find(")") > 1):
+        raise Alert("persist rdp-cookie(name)' requires an rdp cookie name.")
+    warn_without(context, proxy, line, BOTH)

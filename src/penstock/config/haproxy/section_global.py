@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The global section: what holds for the process, and the environment of later lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.config.haproxy.address import Allow, BadAddress, parse_address
+from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
+from penstock.config.haproxy.keywords import GLOBAL, Status
+from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.suggest import closest
+from penstock.config.haproxy.syntax import at_most
+from penstock.config.haproxy.units import atol
+from penstock.model import Hook
+
+_INTEGERS = frozenset(
+    "ulimit-n maxconnrate maxsessrate maxsslrate maxcomprate maxpipes maxzlibmem fd-hard-limit"
+    " tune.runqueue-depth tune.maxpollevents tune.maxaccept tune.bufsize tune.maxrewrite"
+    " tune.idletimer tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client tune.sndbuf.server"
+    " tune.pipesize tune.http.cookielen tune.http.logurilen tune.http.maxhdr tune.comp.maxlevel"
+    " tune.pattern.cache-size max-spread-checks".split()
+)
+_ALONE = frozenset(
+    "daemon noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
+    " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport quiet zero-warning"
+    " strict-limits numa-cpu-mapping".split()
+)
+_FACILITIES = frozenset(
+    "kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert cron2 local0"
+    " local1 local2 local3 local4 local5 local6 local7".split()
+)
+_LEVELS = frozenset("emerg alert crit err warning notice info debug".split())
+_LOG_FORMATS = frozenset("local rfc3164 rfc5424 priority short timed iso raw".split())
+_LISTED = [*GLOBAL, "defaults", "listen", "frontend", "backend", "peers", "resolvers"]
+
+
+def parse_global(context: Context, line: Line) -> None:
+    """One line of a global section."""
+    name = line[0]
+    settings = context.draft.global_
+    if name == "global":
+        settings.origin = settings.origin or line.origin
+        at_most(line, 0)
+        return
+    keyword = GLOBAL.get(name)
+    if keyword is None:
+        best = closest(name, _LISTED)
+        hint = f"; did you mean '{best}' maybe ?" if best else ""
+        raise Alert(f"unknown keyword '{name}' in '{context.section}' section{hint}")
+    handler = _HANDLERS.get(name)
+    if handler is not None:
+        handler(context, settings, line)
+    elif name in _INTEGERS:
+        _integer(line)
+        at_most(line, 1)
+    elif name in _ALONE:
+        at_most(line, 0)
+    if line.prefix is Prefix.NO:
+        return
+    if keyword.status is Status.REFUSED:
+        raise Alert(f"'{name}' is not supported: {keyword.text}.")
+    if keyword.status is Status.LATER:
+        key = f"later {keyword.group}"
+        if key not in settings.seen:
+            settings.seen[key] = line.origin
+            context.report.warn(line.origin, f"'{name}' is not carried out: {keyword.text}.")
+    elif keyword.status is Status.IGNORED:
+        context.report.note(line.origin, f"'{name}' is ignored: {keyword.text}.")
+
+
+def _integer(line: Line) -> int:
+    if not line[1]:
+        raise Alert(f"'{line[0]}' expects an integer argument.")
+    return atol(line[1])
+
+
+def _maxconn(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    if settings.maxconn:
+        raise Alert(f"'{line[0]}' already specified. Continuing.")
+    settings.maxconn = max(_integer(line), 0)
+
+
+def _spread_checks(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    if settings.spread_checks:
+        raise Alert("spread-checks already specified. Continuing.")
+    if not line[1]:
+        raise Alert("'spread-checks' expects an integer argument (0..50).")
+    value = atol(line[1])
+    if not 0 <= value <= 50:
+        raise Alert("'spread-checks' needs a positive value in range 0..50.")
+    settings.spread_checks = value
+
+
+def _setenv(context: Context, settings: GlobalDraft, line: Line) -> None:
+    if not line[2]:
+        raise Alert(f"'{line[0]}' expects a name and a value.")
+    if line[0] == "setenv" or line[1] not in context.environ:
+        context.environ[line[1]] = line[2]
+
+
+def _unsetenv(context: Context, settings: GlobalDraft, line: Line) -> None:
+    if not line[1]:
+        raise Alert("'unsetenv' expects at least one variable name.")
+    for name in line.words[1:]:
+        context.environ.pop(name, None)
+
+
+def _resetenv(context: Context, settings: GlobalDraft, line: Line) -> None:
+    kept = frozenset(line.words[1:])
+    for name in list(context.environ):
+        if name not in kept:
+            del context.environ[name]
+
+
+def _nbproc(context: Context, settings: GlobalDraft, line: Line) -> None:
+    raise Alert(
+        "nbproc is not supported any more since HAProxy 2.5. Threads will automatically be used"
+        " on multi-processor machines if available."
+    )
+
+
+def _nbthread(context: Context, settings: GlobalDraft, line: Line) -> None:
+    if not line[1].lstrip("-").isdigit():
+        raise Alert(f"'nbthread' passed a missing or unparsable integer value in '{line[1]}'")
+    if not 1 <= int(line[1]) <= 64:
+        raise Alert(f"'nbthread' value must be between 1 and 64 (was {int(line[1])})")
+
+
+def _description(context: Context, settings: GlobalDraft, line: Line) -> None:
+    if not line[1]:
+        raise Alert("'description' expects a string argument.")
+    settings.description = " ".join(line.words[1:])
+
+
+def _external_check(context: Context, settings: GlobalDraft, line: Line) -> None:
+    settings.external_check = True
+
+
+def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
+    known = ("socket", "maxconn", "bind-process", "timeout")
+    if line[1] not in known:
+        raise Alert(
+            "'stats' only supports 'socket', 'maxconn', 'bind-process' and 'timeout'"
+            f" (got '{line[1]}')"
+        )
+    if not line[2]:
+        expected = {
+            "socket": "'stats socket' expects an address or a path to a UNIX socket",
+            "maxconn": "'stats maxconn' expects a positive value",
+            "bind-process": "'stats bind-process' expects 'all', 'odd', 'even', or a process",
+            "timeout": "'stats timeout' : expects a positive value",
+        }
+        raise Alert(expected[line[1]])
+
+
+def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
+    """The target of a ``log`` line; None for "no log" and "log global". Raises Alert."""
+    expected = (
+        "expects <address> and <facility> or global"
+        if in_proxy
+        else ("expects <address> and <facility> ")
+    )
+    if line.prefix is Prefix.NO:
+        if line[1]:
+            raise Alert("log : 'no log' does not expect arguments")
+        return None
+    if in_proxy and line[1] == "global":
+        if line[2]:
+            raise Alert("log : 'global' option cannot be followed by other parameters")
+        return None
+    if not line[2]:
+        raise Alert(f"log : {expected} as arguments")
+    target = line[1]
+    if target not in ("stdout", "stderr") and not target.startswith(("ring@", "fd@")):
+        _log_address(context, target)
+    at = 2
+    while line[at] in ("len", "format", "sample", "ring"):
+        if line[at] == "format" and line[at + 1] not in _LOG_FORMATS:
+            raise Alert(f"log : unknown log format '{line[at + 1]}'")
+        at += 2
+    if line[at] not in _FACILITIES:
+        raise Alert(f"log : unknown log facility '{line[at]}'")
+    for offset, what in ((1, "level"), (2, "level")):
+        level = line[at + offset]
+        if level and level not in _LEVELS:
+            raise Alert(
+                f"log : unknown optional {'' if offset == 1 else 'minimum '}log {what} '{level}'"
+            )
+    if line[at + 3]:
+        raise Alert(f"log : cannot handle unexpected argument '{line[at + 3]}'")
+    return target
+
+
+def _log_address(context: Context, target: str) -> None:
+    text = target.replace("udp@", "", 1).replace("udp4@", "ipv4@", 1).replace("udp6@", "ipv6@", 1)
+    try:
+        parsed = parse_address(text, Allow.PORT | Allow.NAME | Allow.SOCKET, context.environ)
+    except BadAddress as bad:
+        raise Alert(f"log : {bad}") from None
+    if parsed.hostname is not None and context.resolve(parsed.hostname, parsed.family) is None:
+        raise Alert(f"log : invalid address: '{parsed.hostname}' in '{target}'")
+
+
+def _log(context: Context, settings: GlobalDraft, line: Line) -> None:
+    target = parse_log(context, line, in_proxy=False)
+    if target is None:
+        settings.log_targets.clear()
+    else:
+        settings.log_targets.append(target)
+
+
+def _hook(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    try:
+        settings.hook = Hook(line[1])
+    except ValueError:
+        raise Alert(f"'penstock.hook' expects 'auto', 'xdp' or 'tc' (got '{line[1]}')") from None
+
+
+def _max_flows(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    value = _integer(line)
+    if not 1024 <= value <= 1 << 26:
+        raise Alert(f"'penstock.max-flows' must be between 1024 and 67108864 (was {value})")
+    settings.max_flows = value
+
+
+def _interfaces(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    names = tuple(name for name in line[1].split(",") if name)
+    if not names:
+        raise Alert("'penstock.interfaces' expects a list of interface names")
+    settings.interfaces = names
+
+
+_HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
+    "maxconn": _maxconn,
+    "spread-checks": _spread_checks,
+    "setenv": _setenv,
+    "presetenv": _setenv,
+    "unsetenv": _unsetenv,
+    "resetenv": _resetenv,
+    "nbproc": _nbproc,
+    "nbthread": _nbthread,
+    "description": _description,
+    "external-check": _external_check,
+    "stats": _stats,
+    "log": _log,
+    "penstock.hook": _hook,
+    "penstock.max-flows": _max_flows,
+    "penstock.interfaces": _interfaces,
+}

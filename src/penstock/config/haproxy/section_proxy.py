@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""defaults, frontend, backend and listen sections: their heads, and who reads which keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.config.haproxy import rules, settings
+from penstock.config.haproxy.bind_line import parse_bind
+from penstock.config.haproxy.draft import (
+    BACK,
+    BOTH,
+    FRONT,
+    Capability,
+    Line,
+    Prefix,
+    ProxyDraft,
+    Said,
+)
+from penstock.config.haproxy.keywords import PROXY, Status
+from penstock.config.haproxy.options import parse_option
+from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.server_line import parse_server
+from penstock.config.haproxy.suggest import closest
+from penstock.config.haproxy.syntax import (
+    at_most,
+    invalid_char,
+    not_in_defaults,
+    warn_without,
+)
+
+_CAPABILITY = {
+    "defaults": Capability.DEFAULTS | BOTH,
+    "frontend": FRONT,
+    "backend": BACK,
+    "listen": BOTH,
+}
+_RULES = frozenset(
+    {
+        "http-request",
+        "http-response",
+        "http-after-response",
+        "tcp-request connection",
+        "tcp-request session",
+        "tcp-request content",
+        "tcp-response content",
+    }
+)
+
+
+def parse_proxy(context: Context, line: Line) -> None:
+    """One line of a defaults or proxy section."""
+    if line[0] in _CAPABILITY:
+        context.proxy = None
+        _head(context, line, _CAPABILITY[line[0]])
+        return
+    proxy = context.proxy
+    if proxy is None:
+        raise Alert("'listen' or 'defaults' expected.")
+    keyword = PROXY.get(line[0])
+    if keyword is None:
+        best = closest(line[0], [*PROXY, *_CAPABILITY])
+        hint = f"; did you mean '{best}' maybe ?" if best else ""
+        raise Alert(f"unknown keyword '{line[0]}' in '{context.section}' section{hint}")
+    if keyword.status is Status.REMOVED:
+        _removed(context, proxy, line)
+    handler = _HANDLERS.get(line[0])
+    if handler is not None:
+        decides = handler(context, proxy, line)
+        if decides is False:
+            return
+    else:
+        _side_warning(context, proxy, line, keyword.where)
+    if line.prefix is not Prefix.NONE:
+        return
+    if keyword.status in (Status.LATER, Status.PROXY):
+        proxy.said.append(Said(line.origin, keyword, " ".join(line.words[:2])))
+    elif keyword.status is Status.IGNORED and not keyword.http:
+        context.report.note(line.origin, f"'{line[0]}' is ignored: {keyword.text}.")
+
+
+def _side_warning(context: Context, proxy: ProxyDraft, line: Line, where: str) -> None:
+    if "F" in where and "B" not in where:
+        warn_without(context, proxy, line, FRONT)
+    elif "B" in where and "F" not in where:
+        warn_without(context, proxy, line, BACK)
+
+
+# -- section heads ---------------------------------------------------------------------------
+
+
+def _head(context: Context, line: Line, capability: Capability) -> None:
+    kind, name = line[0], line[1]
+    defaults = bool(capability & Capability.DEFAULTS)
+    section = ProxyDraft(kind, name, capability, line.origin)
+    if not defaults:
+        if not name:
+            raise Stop(f"'{kind}' expects an <id> argument")
+        if (char := invalid_char(name)) is not None:
+            context.report.error(
+                line.origin, f"character '{char}' is not permitted in '{kind}' name '{name}'."
+            )
+        _duplicate(context, section)
+        if line[2] and (not line[3] or line[2] != "from"):
+            if capability & FRONT:
+                raise Alert("please use the 'bind' keyword for listening addresses.")
+            return
+        if line[4]:
+            raise Alert(f"'{kind}' cannot handle unexpected argument '{line[4]}'.")
+    at = 2
+    if defaults and name == "from" and line[2] and not line[3]:
+        at, section.name = 1, ""
+    parent = None if defaults else context.last_defaults
+    if line[at] == "from":
+        parent = _named_defaults(context, section, line[at + 1])
+        parent.explicit_reference = True
+    elif parent is not None:
+        parent.implicit_reference = True
+    if parent is not None:
+        _check_parent(context, section, parent)
+        section.inherit(parent)
+    context.proxy = section
+    if defaults:
+        context.draft.defaults.append(section)
+        context.last_defaults = section
+    else:
+        context.draft.proxies.append(section)
+
+
+def _duplicate(context: Context, section: ProxyDraft) -> None:
+    for other in context.draft.proxies:
+        if other.name == section.name:
+            context.report.error(
+                section.origin,
+                f"{section.describe} '{section.name}' has the same name as {other.describe}"
+                f" '{other.name}' declared at {other.origin}.",
+            )
+            return
+
+
+def _named_defaults(context: Context, section: ProxyDraft, name: str) -> ProxyDraft:
+    found = [parent for parent in context.draft.defaults if parent.name == name and name]
+    if not found:
+        raise Stop(f"defaults section '{name}' not found for {section.describe} '{section.name}'.")
+    if len(found) > 1:
+        context.report.error(
+            section.origin,
+            f"ambiguous defaults section name '{name}' referenced by {section.describe}"
+            f" '{section.name}' exists at least at {found[0].origin} and {found[1].origin}.",
+        )
+    if (char := invalid_char(name)) is not None:
+        context.report.error(
+            section.origin,
+            f"character '{char}' is not permitted in defaults section name '{name}' when"
+            f" designated by its name (section found at {found[0].origin}).",
+        )
+    return found[0]
+
+
+def _check_parent(context: Context, section: ProxyDraft, parent: ProxyDraft) -> None:
+    if parent.explicit_reference and parent.implicit_reference:
+        context.report.warn(
+            section.origin,
+            f"defaults section '{parent.name}' (declared at {parent.origin}) is explicitly"
+            " referenced by another proxy and implicitly used here. To avoid any ambiguity don't"
+            " mix both usage. Add a last defaults section not explicitly used or always use"
+            " explicit references.",
+        )
+    if not _RULES.intersection(parent.rules):
+        return
+    if section.capability & Capability.DEFAULTS:
+        raise Stop(
+            "a defaults section cannot inherit from a defaults section defining TCP/HTTP rules"
+            f" (defaults section at {parent.origin})."
+        )
+    if section.capability & BOTH == BOTH:
+        raise Stop(
+            "a listen section cannot inherit from a defaults section defining TCP/HTTP rules."
+        )
+    if section.capability & BACK and {"tcp-request connection", "tcp-request session"}.intersection(
+        parent.rules
+    ):
+        raise Stop(
+            "a backend section cannot inherit from a defaults section defining 'tcp-request"
+            f" connection' or 'tcp-request session' rules (defaults section at {parent.origin})."
+        )
+    if section.capability & FRONT and "tcp-response content" in parent.rules:
+        raise Stop(
+            "a frontend section cannot inherit from a defaults section defining 'tcp-response"
+            f" content' rules (defaults section at {parent.origin})."
+        )
+
+
+# -- removed keywords ------------------------------------------------------------------------
+
+_REPLACED = {
+    "cliexp": "'http-request replace-path', 'http-request replace-uri' or"
+    " 'http-request replace-header'",
+    "reqrep": "'http-request replace-path', 'http-request replace-uri' or"
+    " 'http-request replace-header'",
+    "reqdel": "'http-request del-header'",
+    "reqallow": "'http-request allow'",
+    "reqtarpit": "'http-request tarpit'",
+    "reqirep": "'http-request replace-header'",
+    "reqidel": "'http-request del-header'",
+    "reqideny": "'http-request deny'",
+    "reqiallow": "'http-request allow'",
+    "reqitarpit": "'http-request tarpit'",
+    "reqadd": "'http-request add-header'",
+    "srvexp": "'http-response replace-header'",
+    "rsprep": "'http-response replace-header'",
+    "rspdeny": "'http-response deny'",
+    "rspirep": "'http-response replace-header'",
+    "rspidel": "'http-response del-header'",
+    "rspideny": "'http-response deny'",
+    "rspadd": "'http-response add-header'",
+}
+
+
+def _removed(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    name = line[0]
+    match name:
+        case "clitimeout" | "contimeout" | "srvtimeout":
+            settings.parse_removed_timeout(context, proxy, line)
+        case "appsession":
+            raise Alert("'appsession' is not supported anymore since HAProxy 1.6.")
+        case "block":
+            raise Alert(
+                "The 'block' directive is not supported anymore since HAProxy 2.1."
+                " Use 'http-request deny' which uses the exact same syntax."
+            )
+        case "redispatch" | "redisp":
+            raise Alert(
+                f"keyword '{name}' directive is not supported anymore since HAProxy 2.1."
+                " Use 'option redispatch'."
+            )
+        case "grace":
+            raise Alert("the 'grace' keyword is not supported any more since HAProxy version 2.5.")
+        case "monitor-net":
+            raise Alert(
+                "'monitor-net' doesn't exist anymore. Please use 'http-request return status 200"
+                f" if {{ src {line[1]} }}' instead."
+            )
+        case "usesrc":
+            raise Alert("'usesrc' only allowed after a 'source' statement.")
+        case "reqdeny":
+            raise Alert(
+                "The 'reqdeny' not supported anymore since HAProxy 2.1."
+                " Use 'http-request deny' instead."
+            )
+        case "reqpass":
+            raise Alert("The 'reqpass' not supported anymore since HAProxy 2.1.")
+        case "reqipass":
+            raise Alert("The 'reqipass' directive is not supported anymore since HAProxy 2.1.")
+        case "rspdel":
+            raise Alert(
+                "The 'rspdel' directive is not supported anymore since HAProxy 2.1."
+                " Use 'http-response del-header' ."
+            )
+    raise Alert(
+        f"The '{name}' directive is not supported anymore since HAProxy 2.1."
+        f" Use {_REPLACED[name]} instead."
+    )
+
+
+def _transparent(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    at_most(line, 0)
+
+
+def _cookie(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    warn_without(context, proxy, line, BACK)
+    if not line[1]:
+        what = "<cookie_name>" if line[0] == "cookie" else "<secret_key>"
+        raise Alert(f"'{line[0]}' expects {what} as argument.")
+    proxy.rules.setdefault("cookie", line.origin)
+
+
+def _capture(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    warn_without(context, proxy, line, FRONT)
+    if line[1] not in ("cookie", "request", "response"):
+        raise Alert("'capture' expects 'cookie' or 'request header' or 'response header'.")
+    not_in_defaults(proxy, f"capture {line[1]}")
+    proxy.rules.setdefault("capture", line.origin)
+
+
+# A handler returns False when its line decides nothing, whatever the keyword's status.
+_HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
+    "bind": parse_bind,
+    "server": parse_server,
+    "default-server": parse_server,
+    "server-template": parse_server,
+    "option": parse_option,
+    "mode": settings.parse_mode,
+    "id": settings.parse_id,
+    "description": settings.parse_description,
+    "disabled": settings.parse_switch,
+    "enabled": settings.parse_switch,
+    "default_backend": settings.parse_default_backend,
+    "maxconn": settings.parse_number,
+    "fullconn": settings.parse_number,
+    "backlog": settings.parse_number,
+    "retries": settings.parse_number,
+    "balance": settings.parse_balance_line,
+    "hash-type": settings.parse_hash_type_line,
+    "hash-balance-factor": settings.parse_hash_balance_factor,
+    "timeout": settings.parse_timeout,
+    "source": settings.parse_source_line,
+    "dispatch": settings.parse_dispatch,
+    "log": settings.parse_log_line,
+    "log-format": settings.parse_log_format,
+    "log-format-sd": settings.parse_log_format,
+    "error-log-format": settings.parse_log_format,
+    "unique-id-format": settings.parse_log_format,
+    "log-tag": settings.parse_log_tag,
+    "stats": settings.parse_stats,
+    "monitor-uri": settings.parse_monitor,
+    "monitor": settings.parse_monitor,
+    "load-server-state-from-file": settings.parse_server_state,
+    "server-state-file-name": settings.parse_server_state,
+    "email-alert": settings.parse_email_alert,
+    "udp-check": settings.parse_udp_check,
+    "transparent": _transparent,
+    "cookie": _cookie,
+    "dynamic-cookie-key": _cookie,
+    "capture": _capture,
+    "acl": rules.parse_acl,
+    "use_backend": rules.parse_use_backend,
+    "use-server": rules.parse_use_server,
+    "force-persist": rules.parse_persist_rule,
+    "ignore-persist": rules.parse_persist_rule,
+    "persist": rules.parse_persist,
+    "rate-limit": rules.parse_rate_limit,
+    "stick": rules.parse_stick,
+    "stick-table": rules.parse_stick_table,
+    "tcp-request": rules.parse_tcp_rule,
+    "tcp-response": rules.parse_tcp_rule,
+    "http-request": rules.parse_http_rule,
+    "http-response": rules.parse_http_rule,
+    "http-after-response": rules.parse_http_rule,
+    "redirect": rules.parse_redirect,
+}

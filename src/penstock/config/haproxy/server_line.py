@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``server``, ``default-server`` and ``server-template`` lines."""
+
+from __future__ import annotations
+
+import re
+
+from penstock.config.haproxy.address import (
+    AddressFamilyPreference,
+    Allow,
+    BadAddress,
+    Target,
+    parse_address,
+    parse_ip,
+)
+from penstock.config.haproxy.draft import (
+    BACK,
+    InitMethod,
+    Line,
+    ProxyDraft,
+    Said,
+    ServerLine,
+    ServerOptions,
+)
+from penstock.config.haproxy.keywords import (
+    SERVER,
+    SERVER_ARGUMENTS,
+    SOURCE_INTERFACE,
+    UNIX_SERVER,
+    USESRC,
+    Keyword,
+    Status,
+)
+from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.suggest import closest
+from penstock.config.haproxy.syntax import invalid_char, not_in_defaults
+from penstock.config.haproxy.units import BadTime, atol, parse_time, trailing_message
+from penstock.model import MAX_WEIGHT, Address
+
+_MISSING = {
+    "addr": "'addr' expects <ipv4|ipv6> as argument.",
+    "port": "'port' expects a port number as argument.",
+    "cookie": "'cookie' expects <value> as argument.",
+    "track": "'track' expects [<proxy>/]<server> as argument.",
+    "resolve-prefer": "'resolve-prefer' expects either ipv4 or ipv6 as argument.",
+    "init-addr": "'init-addr' expects a comma-delimited list of methods as argument.",
+    "source": (
+        "'source' expects <addr>[:<port>[-<port>]], and optionally 'usesrc' <addr>, and"
+        " 'interface' <name> as argument."
+    ),
+}
+_CHOICES = {
+    "observe": (
+        ("none", "layer4", "layer7"),
+        "'observe' expects one of 'none', 'layer4', 'layer7' but got '{}'",
+    ),
+    "on-error": (
+        ("fastinter", "fail-check", "sudden-death", "mark-down"),
+        "'on-error' expects one of 'fastinter', 'fail-check', 'sudden-death' or 'mark-down'"
+        " but got '{}'",
+    ),
+    "on-marked-down": (
+        ("shutdown-sessions",),
+        "'on-marked-down' expects 'shutdown-sessions' but got '{}'",
+    ),
+    "on-marked-up": (
+        ("shutdown-backup-sessions",),
+        "'on-marked-up' expects 'shutdown-backup-sessions' but got '{}'",
+    ),
+}
+_TEMPLATE = re.compile(r"([0-9]+)(?:-([0-9]+))?\Z")
+_MOST_TEMPLATES = 10_000
+
+
+def parse_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    """One server line of *proxy*. Raises Alert."""
+    try:
+        if line[0] == "default-server":
+            _default_server(context, proxy, line)
+        else:
+            _server(context, proxy, line)
+    except Alert as alert:
+        raise Alert(alert.message, parsing=False) from None
+
+
+def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not line[1]:
+        return
+    _Options(context, proxy, line, proxy.default_server, "").run(1)
+
+
+def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    template = line[0] == "server-template"
+    not_in_defaults(proxy, line[0])
+    if not proxy.capability & BACK:
+        raise Alert(
+            f"parsing [{line.origin}] : "
+            f"'{line[0]}' not allowed because {proxy.describe} '{proxy.name}' has no backend"
+            " capability."
+        )
+    name, address = line[1], line[3] if template else line[2]
+    if not address:
+        expected = "<prefix> <nb | range>" if template else "<name> and"
+        raise Alert(f"'{line[0]}' expects {expected} <addr>[:<port>] as arguments.")
+    if (char := invalid_char(name)) is not None:
+        what = "server-template prefix" if template else "server name"
+        raise Alert(f"character '{char}' is not permitted in {what} '{name}'.")
+    names = _template(name, line[2]) if template else [name]
+    try:
+        target = parse_address(address, Allow.PORT | Allow.OFFSET | Allow.NAME, context.environ)
+    except BadAddress as bad:
+        raise Alert(f"'server {proxy.name}/{name}' : {bad}") from None
+    options = proxy.default_server.copy()
+    if target.local is not None:
+        options.said.append(Said(line.origin, UNIX_SERVER, f"server {proxy.name}/{name} {address}"))
+    reader = _Options(context, proxy, line, options, name)
+    reader.run(4 if template else 3)
+    for index, each in enumerate(names):
+        number = None if reader.id is None else reader.id + index
+        proxy.servers.append(
+            ServerLine(line.origin, each, target, options, number, template=template)
+        )
+
+
+def _template(prefix: str, text: str) -> list[str]:
+    found = _TEMPLATE.match(text)
+    first, last = 0, 0
+    if found:
+        first, last = (int(found[1]), int(found[2])) if found[2] else (1, int(found[1]))
+    if not found or not 0 < first <= last or last - first >= _MOST_TEMPLATES:
+        raise Alert(f"Wrong server-template number or range arg '{text}'.")
+    return [f"{prefix}{number}" for number in range(first, last + 1)]
+
+
+class _Options:
+    """Reads the options of one line into a ServerOptions."""
+
+    def __init__(
+        self,
+        context: Context,
+        proxy: ProxyDraft,
+        line: Line,
+        options: ServerOptions,
+        server: str,  # "" for default-server
+    ) -> None:
+        self.context = context
+        self.proxy = proxy
+        self.line = line
+        self.options = options
+        self.server = server
+        self.id: int | None = None
+        self.checked = False  # "check" stands on this very line
+
+    def run(self, at: int) -> None:
+        line = self.line
+        while name := line[at]:
+            keyword = SERVER.get(name)
+            if keyword is None:
+                raise Alert(self._unknown(name))
+            if not self.server and name == "id":
+                raise Alert("'id' option is not accepted in default-server sections")
+            try:
+                at += 1 + self._one(keyword, at)
+            except Alert as alert:
+                if not self.server:
+                    raise
+                raise Alert(
+                    f"'server {self.proxy.name}/{self.server}' : {alert.message}."
+                ) from None
+
+    def _unknown(self, name: str) -> str:
+        best = closest(name, SERVER)
+        if self.server:
+            hint = f"; did you mean '{best}' maybe ?" if best else "."
+            return f"'server {self.proxy.name}/{self.server}' : unknown keyword '{name}'{hint}"
+        hint = f"; did you mean '{best}' maybe ?" if best else "."
+        return f"unknown keyword '{name}'{hint} Hint: no address was expected for this server."
+
+    def _one(self, keyword: Keyword, at: int) -> int:
+        """Handle the option at *at*; how many words it takes beside its name."""
+        name, value = keyword.name, self.line[at + 1]
+        count = SERVER_ARGUMENTS.get(name, 0)
+        if count and not value and name in _MISSING:
+            raise Alert(_MISSING[name])
+        if name == "source":
+            return self._source(at)
+        self._apply(name, value)
+        if name.startswith("no-") and name[3:] in SERVER:
+            self.options.said = [s for s in self.options.said if s.keyword.name != name[3:]]
+        if keyword.status in (Status.LATER, Status.PROXY):
+            where = f"{self.line[0]} {self.line[1]} " if self.server else "default-server "
+            self.options.said.append(Said(self.line.origin, keyword, where + name))
+        elif keyword.status is Status.IGNORED:
+            self.context.report.note(
+                self.line.origin, f"'{self.line[0]} … {name}' is ignored: {keyword.text}."
+            )
+        return count
+
+    def _apply(self, name: str, value: str) -> None:
+        options = self.options
+        match name:
+            case "check":
+                options.check = self.checked = True
+                if options.track:
+                    raise Alert("unable to enable checks and tracking at the same time!")
+            case "no-check":
+                options.check = False
+            case "backup" | "no-backup":
+                options.backup = name == "backup"
+            case "disabled" | "enabled":
+                options.disabled = name == "disabled"
+            case "nat" | "no-nat":
+                options.nat = name == "nat"
+            case "inter" | "fastinter" | "downinter":
+                setattr(options, name, self._interval(name, value))
+            case "slowstart":
+                options.slowstart = self._slowstart(value)
+            case "rise" | "fall":
+                if atol(value) <= 0:
+                    raise Alert(f"'{name}' has to be > 0.")
+                setattr(options, name, atol(value))
+            case "weight":
+                options.weight = self._weight(value)
+            case "maxconn" | "minconn":
+                setattr(options, name, max(atol(value), 0))
+            case "port":
+                port = atol(value)
+                if not 0 <= port <= 65535:
+                    raise Alert(f"'port' : invalid port '{value}'")
+                options.check_port = port or None
+            case "addr":
+                self._check_address(value)
+            case "id":
+                self._id(value)
+            case "track":
+                options.track = value
+                if options.check:
+                    raise Alert("unable to enable checks and tracking at the same time!")
+            case "init-addr":
+                options.init_addr = _init_addr(value)
+            case "resolvers":
+                options.resolvers = value
+            case "resolve-prefer":
+                if value not in ("ipv4", "ipv6"):
+                    raise Alert("'resolve-prefer' expects either ipv4 or ipv6 as argument.")
+                options.resolve_prefer = (
+                    AddressFamilyPreference.PREFER_IPV4
+                    if value == "ipv4"
+                    else AddressFamilyPreference.PREFER_IPV6
+                )
+            case "usesrc":
+                raise Alert("'usesrc' only allowed after a 'source' statement.")
+            case "observe" | "on-error" | "on-marked-down" | "on-marked-up":
+                choices, message = _CHOICES[name]
+                if value not in choices:
+                    raise Alert(message.format(value))
+            case "ssl":
+                options.ssl = True
+            case "no-ssl":
+                options.ssl = False
+
+    def _time(self, name: str, value: str, shown: str) -> int:
+        try:
+            result, rest = parse_time(value)
+        except BadTime as bad:
+            if bad.char:
+                raise Alert(
+                    f"unexpected character '{bad.char}' in '{shown}' argument of server"
+                    f" {self.server}."
+                ) from None
+            raise Alert(
+                f"timer overflow in argument <{value}> to <{name}> of server {self.server},"
+                " maximum value is 2147483647 ms (~24.8 days)."
+            ) from None
+        if rest:
+            self.context.report.warn(self.line.origin, trailing_message(value, rest), parsing=False)
+        return result
+
+    def _interval(self, name: str, value: str) -> int:
+        if not value:
+            raise Alert(f"'{name}' expects a delay as argument.")
+        result = self._time(name, value, "agent-inter" if name == "inter" else name)
+        if result <= 0:
+            raise Alert(f"invalid value {result} for argument '{name}' of server {self.server}.")
+        return result
+
+    def _slowstart(self, value: str) -> int:
+        # A bare number is rounded up to whole seconds by HAProxy.
+        result = self._time("slowstart", value, "slowstart")
+        return -(-result // 1000) * 1000
+
+    def _weight(self, value: str) -> int:
+        weight = atol(value)
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise Alert(
+                f"weight of server {self.server} is not within 0 and {MAX_WEIGHT} ({weight})."
+            )
+        return weight
+
+    def _check_address(self, value: str) -> None:
+        try:
+            target = parse_address(value, Allow.PORT | Allow.NAME, self.context.environ)
+        except BadAddress as bad:
+            raise Alert(f"'addr' : {bad}") from None
+        address = target.address
+        if target.hostname is not None:
+            address = self.context.resolve(target.hostname, target.family)
+            if address is None:
+                raise Alert(f"'addr' : invalid address: '{target.hostname}' in '{value}'")
+        self.options.check_address = address
+        if target.low > 0:
+            self.options.check_port = target.low
+
+    def _id(self, value: str) -> None:
+        number = atol(value)
+        if number <= 0:
+            raise Alert("'id' : custom id has to be > 0")
+        for other in self.proxy.servers:
+            if other.id == number:
+                raise Alert(
+                    f"'id' : custom id {number} already used at {other.origin}"
+                    f" ('server {other.name}')"
+                )
+        self.id = number
+
+    def _source(self, at: int) -> int:
+        self.options.source, keywords, nat, used = parse_source(
+            self.context, self.line, at, ranges=True
+        )
+        if nat:
+            self.options.nat = True
+        for keyword in keywords:
+            self.options.said.append(
+                Said(self.line.origin, keyword, f"server {self.server} source")
+            )
+        return used
+
+
+def parse_source(
+    context: Context, line: Line, at: int, *, ranges: bool
+) -> tuple[Target | None, list[Keyword], bool, int]:
+    """``source``: address, what needs the proxy, whether it means nat, words after its name."""
+    target: Target | None = _source_address(context, "source", line[at + 1], ranges=ranges)
+    keywords: list[Keyword] = []
+    nat = False
+    used = 1
+    while (word := line[at + used + 1]) in ("usesrc", "interface"):
+        value = line[at + used + 2]
+        if word == "interface":
+            if not value:
+                raise Alert(f"'{line[0]}' : missing interface name")
+            keywords.append(SOURCE_INTERFACE)
+        elif not value:
+            raise Alert(
+                "'usesrc' expects <addr>[:<port>], 'client', 'clientip', or 'hdr_ip(name,#)' as"
+                " argument"
+            )
+        elif value in ("client", "clientip"):
+            nat = True
+        else:
+            if not value.startswith("hdr_ip("):
+                _source_address(context, "usesrc", value, ranges=False)
+            keywords.append(USESRC)
+        used += 2
+    if target is not None and target.address is not None and target.address.is_unspecified:
+        target = None  # any address: what happens without "source" as well
+    return target, keywords, nat, used
+
+
+def _source_address(context: Context, name: str, text: str, *, ranges: bool) -> Target:
+    allow = Allow.PORT | Allow.NAME | (Allow.RANGE if ranges else Allow.NOTHING)
+    try:
+        target = parse_address(text, allow, context.environ)
+    except BadAddress as bad:
+        raise Alert(f"'{name} {text}' : {bad}") from None
+    if target.hostname is not None:
+        address = context.resolve(target.hostname, target.family)
+        if address is None:
+            raise Alert(f"'{name} {text}' : invalid address: '{target.hostname}' in '{text}'")
+        return Target(address=address, port_kind=target.port_kind, low=target.low, high=target.high)
+    return target
+
+
+def _init_addr(value: str) -> tuple[InitMethod | Address, ...]:
+    methods: list[InitMethod | Address] = []
+    for word in value.split(","):
+        if word in ("last", "libc", "none"):
+            methods.append(InitMethod(word))
+            continue
+        address = parse_ip(word, AddressFamilyPreference.ANY) if word not in ("", "*") else None
+        if address is None:
+            raise Alert(
+                f"'init-addr' : unknown init-addr method '{word}', supported methods are 'libc',"
+                " 'last', 'none'."
+            )
+        methods.append(address)
+    return tuple(methods)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+""" "did you mean": HAProxy's measure of how alike two words are, by their letter transitions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+_DIGIT = 27
+_OTHER = 28  # also the beginning and the end of the word
+
+
+def fingerprint(word: str) -> Counter[tuple[int, int]]:
+    """How often each transition between character classes occurs in *word*."""
+    seen: Counter[tuple[int, int]] = Counter()
+    before = _OTHER
+    for char in word.lower():
+        if "a" <= char <= "z":
+            after = ord(char) - ord("a") + 1
+        elif "0" <= char <= "9":
+            after = _DIGIT
+        else:
+            after = _OTHER
+        seen[before, after] += 1
+        before = after
+    seen[before, _OTHER] += 1
+    return seen
+
+
+def distance(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> int:
+    """Sum of the squared differences of two fingerprints."""
+    return sum((one[key] - other[key]) ** 2 for key in one.keys() | other.keys())
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like *word*, or None when none is near; the first of equals wins."""
+    wanted = fingerprint(word)
+    best: str | None = None
+    best_distance = 0
+    for candidate in candidates:
+        apart = distance(wanted, fingerprint(candidate))
+        if best is None or apart < best_distance:
+            best, best_distance = candidate, apart
+    if best is None or best_distance > 2 * len(word) or best_distance > 2 * len(best):
+        return None
+    return best

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that many keywords share: how many words, which characters, which sections."""
+
+from __future__ import annotations
+
+import string
+
+from penstock.config.haproxy.draft import BOTH, FRONT, Capability, Line, ProxyDraft
+from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.report import Alert, Ignored, Stop
+from penstock.config.haproxy.units import BadTime, TimeUnit, parse_time, trailing_message
+
+_NAME_CHARS = frozenset(string.ascii_letters + string.digits + "_-.:")
+
+
+def invalid_char(name: str) -> str | None:
+    """The first character of *name* that names may not have."""
+    return next((char for char in name if char not in _NAME_CHARS), None)
+
+
+def at_most(line: Line, count: int, *, option: bool = False) -> None:
+    """Refuse more than *count* arguments after the keyword (after its option, for options)."""
+    first = 2 if option else 1
+    if line[first + count]:
+        keyword = " ".join(line.words[:first])
+        raise Alert(f"'{keyword}' cannot handle unexpected argument '{line[first + count]}'.")
+
+
+def warn_without(
+    context: Context,
+    proxy: ProxyDraft,
+    line: Line,
+    side: Capability,
+    *,
+    name: str = "",
+    hint: str = "",
+    ignore: bool = False,
+) -> None:
+    """Warn when *proxy* lacks *side*. Raises Ignored if asked to *ignore* the line then."""
+    if proxy.capability & side:
+        return
+    lack = "neither frontend nor backend"
+    if side is not BOTH:
+        lack = "no frontend" if side is FRONT else "no backend"
+    context.report.warn(
+        line.origin,
+        f"'{name or line[0]}' ignored because {proxy.describe} '{proxy.name}' has {lack}"
+        f" capability.{hint}",
+    )
+    if ignore:
+        raise Ignored
+
+
+def not_in_defaults(proxy: ProxyDraft, name: str, *, stop: bool = False) -> None:
+    """Refuse a keyword that a defaults section may not hold."""
+    if proxy.capability & Capability.DEFAULTS:
+        kind = Stop if stop else Alert
+        raise kind(f"'{name}' not allowed in 'defaults' section.")
+
+
+def duration(
+    context: Context, line: Line, text: str, what: str, unit: TimeUnit = TimeUnit.MS
+) -> int:
+    """A duration in *unit*, in the wording of resolvers sections. Raises Alert."""
+    try:
+        value, rest = parse_time(text, unit)
+    except BadTime as bad:
+        if bad.char:
+            raise Alert(f"unexpected character '{bad.char}' in argument to <{what}>.") from None
+        raise Alert(
+            f"timer overflow in argument <{text}> to <{what}>, maximum value is 2147483647 ms"
+            " (~24.8 days)."
+        ) from None
+    if rest:
+        context.report.warn(line.origin, trailing_message(text, rest), parsing=False)
+    return value
