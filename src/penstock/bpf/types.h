@@ -164,7 +164,8 @@ struct control {
 	u32 snat_first; /* source ports for FULLNAT, host order, inclusive */
 	u32 snat_last;
 	u32 maxconn; /* of all services together; 0: none */
-	u32 spare[12];
+	u64 hash_seed; /* for whoever adopts the tables */
+	u32 spare[10];
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
