@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel engine: engine.api's steps carried out on the eBPF datapath's maps.
+
+Identity lives in the maps themselves (names, digests, addresses), so that a daemon started after
+a crash finds every id, flow and counter where the last one left it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.engine.api import (
+    Counters,
+    ObservedState,
+    PoolState,
+    PutPool,
+    PutReal,
+    PutService,
+    RealKey,
+    RealState,
+    ReasonCount,
+    RemovePool,
+    RemoveService,
+    RetireReal,
+    ServiceState,
+    Step,
+    Traffic,
+    Verdict,
+    fingerprint,
+)
+from penstock.engine.kernel.ids import Ids, Regions
+from penstock.engine.kernel.keys import flow_ticks
+from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
+from penstock.engine.kernel.network import Network
+from penstock.engine.kernel.ports import HeldPorts
+from penstock.errors import DatapathError
+from penstock.kernel.btf import Layout
+from penstock.kernel.maps import ArrayMap, PerCpuArray
+from penstock.model import Protocol, Settings
+
+
+@dataclass(slots=True)
+class _Real:
+    id: int
+    protocol: Protocol
+    retired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    id: int
+    base: int
+    length: int
+
+
+class KernelEngine:
+    """Implements ``engine.api.Engine``; owns everything pinned under its pin directory."""
+
+    def __init__(self, datapath: Datapath, network: Network, pins: Path) -> None:
+        self._datapath = datapath
+        self._network = network
+        self._pins = pins
+        self._maps = datapath.maps
+        self._codec = datapath.codec
+        self._held = HeldPorts()
+        self._reals: dict[RealKey, _Real] = {}
+        self._pools: dict[str, _Table] = {}
+        self._services: dict[str, int] = {}
+        self._vips: dict[str, set[bytes]] = {}
+        self._binds: dict[str, ServiceState] = {}
+        self._read_back()
+        self._real_ids = Ids(
+            "real servers",
+            len(self._maps.real_lives),
+            (real.id for real in self._reals.values()),
+        )
+        self._pool_ids = Ids("pools", 65535, (pool.id for pool in self._pools.values()))
+        self._service_ids = Ids(
+            "services", len(self._maps.service_lives), self._services.values()
+        )
+        self._regions = Regions(
+            len(self._maps.tables), ((pool.base, pool.length) for pool in self._pools.values())
+        )
+
+    @classmethod
+    def open(cls, settings: Settings, *, pins: Path, state: Path) -> KernelEngine:
+        """Load the datapath or take over the one pinned at *pins*, and attach it.
+
+        *state* is a directory for what must be remembered outside bpffs (sysctls to restore).
+        Raises DatapathError or CapabilityError; nothing new is left behind then.
+        """
+        fresh = not (pins / "maps").exists()
+        try:
+            datapath = open_datapath(flows_for(settings.max_flows, _memory_kib()), pins)
+            network = Network(datapath, settings, pins=pins, state=state)
+            engine = cls(datapath, network, pins)
+            engine._apply_settings(settings)
+            network.start()
+        except BaseException:
+            if fresh:
+                shutil.rmtree(pins, ignore_errors=True)
+            raise
+        return engine
+
+    @property
+    def adopted(self) -> bool:
+        """Whether flows, ids and counters of an earlier daemon were found."""
+        return self._datapath.adopted
+
+    def fileno(self) -> int:
+        """Readable when ``tick()`` should run before its time: the network has changed."""
+        return self._network.fileno()
+
+    def observe(self) -> ObservedState:
+        reals = {
+            key: self._real_state(key, real)
+            for key, real in self._reals.items()
+            if not real.retired
+        }
+        pools = {
+            raw.text("name"): raw.raw("digest")
+            for raw in (self._codec.pool.unpack(value) for _, value in self._maps.pools.items())
+        }
+        services = {
+            raw.text("name"): raw.raw("digest")
+            for raw in (
+                self._codec.service.unpack(value) for _, value in self._maps.services.items()
+            )
+            # A service whose port we do not hold has to be put again.
+            if raw.text("name") in self._binds
+        }
+        return ObservedState(reals=reals, pools=pools, services=services)
+
+    def apply(self, step: Step) -> None:
+        match step:
+            case PutReal(state):
+                self._put_real(state)
+            case PutPool(pool):
+                self._put_pool(pool)
+            case PutService(service):
+                self._put_service(service)
+            case RemoveService(name):
+                self._remove_service(name)
+            case RemovePool(name):
+                self._remove_pool(name)
+            case RetireReal(key):
+                self._retire_real(key)
+
+    def counters(self) -> Counters:
+        services = self._traffic(
+            self._maps.service_traffic,
+            self._maps.service_lives,
+            self._codec.service_live,
+            self._services.values(),
+        )
+        in_service = {key: real.id for key, real in self._reals.items() if not real.retired}
+        reals = self._traffic(
+            self._maps.real_traffic,
+            self._maps.real_lives,
+            self._codec.real_live,
+            in_service.values(),
+        )
+        control = self._codec.control
+        reasons = tuple(
+            _reason(name, self._maps.reasons.sum(number)[0])
+            for number, name in self._codec.reasons.items()
+        )
+        return Counters(
+            services={name: services[number] for name, number in self._services.items()},
+            reals={key: reals[number] for key, number in in_service.items()},
+            reasons=reasons,
+            flows=self._maps.controls.load32(0, control.offset("flows")),
+            max_flows=self._datapath.max_flows,
+        )
+
+    def tick(self) -> None:
+        """Follow the network, expire flows, let go of retired reals without flows."""
+        if self._network.follow():
+            self._refresh_sources()
+        self._datapath.sweep.run_syscall()
+        self._regions.settle()
+        for key in [key for key, real in self._reals.items() if real.retired]:
+            self._forget_if_idle(key)
+
+    def close(self, *, keep: bool) -> None:
+        self._held.close()
+        self._network.close(keep=keep)
+        if not keep:
+            shutil.rmtree(self._pins, ignore_errors=True)
+
+    # -- reading back ------------------------------------------------------------------
+
+    def _read_back(self) -> None:
+        for raw_id, value in self._maps.reals.items():
+            key, protocol, retired = self._codec.unpack_real(value)
+            self._reals[key] = _Real(_number(raw_id), protocol, retired)
+        for raw_id, value in self._maps.pools.items():
+            pool = self._codec.pool.unpack(value)
+            self._pools[pool.text("name")] = _Table(
+                _number(raw_id), pool.integer("base"), pool.integer("len")
+            )
+        names: dict[int, str] = {}
+        for raw_id, value in self._maps.services.items():
+            name = self._codec.service.unpack(value).text("name")
+            names[_number(raw_id)] = name
+            self._services[name] = _number(raw_id)
+            self._vips[name] = set()
+        for key_bytes, value in self._maps.vips.items():
+            owner = names.get(self._codec.vip.unpack(value).integer("service"))
+            if owner is None:
+                self._maps.vips.delete(key_bytes)
+            else:
+                self._vips[owner].add(key_bytes)
+
+    def _real_state(self, key: RealKey, real: _Real) -> RealState:
+        live, at = self._maps.real_lives, self._codec.real_live.offset
+        return RealState(
+            key=key,
+            protocol=real.protocol,
+            weight=live.load32(real.id, at("weight")),
+            available=bool(live.load32(real.id, at("available"))),
+            maxconn=live.load32(real.id, at("maxconn")),
+        )
+
+    # -- steps -------------------------------------------------------------------------
+
+    def _apply_settings(self, settings: Settings) -> None:
+        self._maps.controls.store32(
+            0, self._codec.control.offset("maxconn"), settings.maxconn
+        )
+
+    def _put_real(self, state: RealState) -> None:
+        live, at = self._maps.real_lives, self._codec.real_live.offset
+        real = self._reals.get(state.key)
+        if real is None or real.retired:
+            if real is None:
+                real = _Real(self._real_ids.take(), state.protocol, retired=False)
+                live.write(real.id, bytes(self._codec.real_live.size))
+                self._maps.real_traffic.clear(real.id)
+            real.retired = False
+            self._reals[state.key] = real
+            self._write_real(state.key, real)
+        live.store32(real.id, at("maxconn"), state.maxconn)
+        live.store32(real.id, at("weight"), state.weight)
+        live.store32(real.id, at("available"), int(state.available))
+
+    def _write_real(self, key: RealKey, real: _Real) -> None:
+        source = key.source.address if key.source else self._network.source_for(key.address)
+        state = RealState(key, real.protocol, 0, available=False)
+        self._maps.reals.put(
+            _id(real.id), self._codec.pack_real(state, source, retired=real.retired)
+        )
+
+    def _refresh_sources(self) -> None:
+        """Addresses or routes have changed: so may the source towards any real."""
+        for key, real in self._reals.items():
+            if key.source is None:
+                self._write_real(key, real)
+
+    def _put_pool(self, state: PoolState) -> None:
+        ids = [self._live_id(key) for key in state.members]
+        base = self._regions.take(len(state.table))
+        self._maps.tables.write_words(base, (ids[index] for index in state.table))
+        old = self._pools.get(state.name)
+        number = old.id if old else self._pool_ids.take()
+        rotation = 0
+        if old:
+            raw = self._maps.pools.get(_id(number))
+            rotation = self._codec.pool.unpack(raw).integer("rotation") if raw else 0
+        self._maps.pools.put(
+            _id(number), self._codec.pack_pool(state, fingerprint(state), base, rotation)
+        )
+        if old:
+            self._regions.free(old.base, old.length)
+        self._pools[state.name] = _Table(number, base, len(state.table))
+
+    def _live_id(self, key: RealKey) -> int:
+        real = self._reals.get(key)
+        if real is None or real.retired:
+            raise DatapathError(f"pool {key.pool} wants {key}, which was not put before")
+        return real.id
+
+    def _put_service(self, state: ServiceState) -> None:
+        self._held.hold(state.protocol, state.binds)
+        known = state.name in self._services
+        number = self._services[state.name] if known else self._service_ids.take()
+        live, at = self._maps.service_lives, self._codec.service_live.offset
+        if not known:
+            live.write(number, bytes(self._codec.service_live.size))
+            self._maps.service_traffic.clear(number)
+        allowed = flow_ticks(state.protocol, state.timeouts)
+        live.store32(number, at("maxconn"), state.maxconn)
+        live.store32(number, at("ticks_connect"), allowed.connect)
+        live.store32(number, at("ticks_idle"), allowed.idle)
+        live.store32(number, at("ticks_half"), allowed.half)
+        if state.pool is not None and state.pool not in self._pools:
+            raise DatapathError(
+                f"service {state.name} wants pool {state.pool}, which was not put before"
+            )
+        self._maps.services.put(
+            _id(number),
+            self._codec.service.pack(
+                digest=fingerprint(state),
+                pool=self._pools[state.pool].id if state.pool is not None else 0,
+                name=state.name.encode(),
+            ),
+        )
+        self._services[state.name] = number
+        self._binds[state.name] = state
+        wanted = {
+            key: self._codec.vip.pack(
+                service=number, ifindex=self._network.ifindex(name) if name else 0
+            )
+            for key, name in self._codec.vip_keys(state)
+        }
+        self._maps.vips.put_many(wanted)
+        before = self._vips.get(state.name, set())
+        self._drop_vips(before - wanted.keys(), number)
+        self._vips[state.name] = set(wanted)
+        self._hold_only_wanted()
+
+    def _remove_service(self, name: str) -> None:
+        number = self._services.pop(name)
+        self._drop_vips(self._vips.pop(name, set()), number)
+        self._binds.pop(name, None)
+        self._maps.services.delete(_id(number))
+        self._hold_only_wanted()
+        # Flows of the service keep its live counters until they end; the number stays theirs.
+        if self._live_conns(number) == 0:
+            self._service_ids.free(number)
+
+    def _live_conns(self, service: int) -> int:
+        at = self._codec.service_live.offset("conns")
+        return self._maps.service_lives.load32(service, at)
+
+    def _drop_vips(self, keys: set[bytes], owner: int) -> None:
+        """Delete *keys*, save those that another service has taken over meanwhile."""
+        for key in keys:
+            value = self._maps.vips.get(key)
+            if value and self._codec.vip.unpack(value).integer("service") == owner:
+                self._maps.vips.delete(key)
+
+    def _hold_only_wanted(self) -> None:
+        self._held.keep_only(
+            (state.protocol, bind) for state in self._binds.values() for bind in state.binds
+        )
+
+    def _remove_pool(self, name: str) -> None:
+        pool = self._pools.pop(name)
+        self._maps.pools.delete(_id(pool.id))
+        self._regions.free(pool.base, pool.length)
+        self._pool_ids.free(pool.id)
+
+    def _retire_real(self, key: RealKey) -> None:
+        real = self._reals[key]
+        at = self._codec.real_live.offset
+        self._maps.real_lives.store32(real.id, at("available"), 0)
+        real.retired = True
+        self._write_real(key, real)
+        self._forget_if_idle(key)
+
+    def _forget_if_idle(self, key: RealKey) -> None:
+        real = self._reals[key]
+        at = self._codec.real_live.offset("conns")
+        if self._maps.real_lives.load32(real.id, at) == 0:
+            self._maps.reals.delete(_id(real.id))
+            self._real_ids.free(real.id)
+            del self._reals[key]
+
+    # -- counters ----------------------------------------------------------------------
+
+    def _traffic(
+        self, counters: PerCpuArray, lives: ArrayMap, layout: Layout, numbers: Collection[int]
+    ) -> dict[int, Traffic]:
+        """The counters of services or reals, by number."""
+        fields = self._codec.traffic.fields
+        columns = counters.columns(max(numbers, default=0) + 1)
+        packets_in, bytes_in, packets_out, bytes_out = (
+            columns[fields[name].offset // 8]
+            for name in ("packets_in", "bytes_in", "packets_out", "bytes_out")
+        )
+        conns, total = layout.offset("conns"), layout.offset("total")
+        return {
+            number: Traffic(
+                live=lives.load32(number, conns),
+                total=lives.load64(number, total),
+                packets_in=packets_in[number],
+                bytes_in=bytes_in[number],
+                packets_out=packets_out[number],
+                bytes_out=bytes_out[number],
+            )
+            for number in numbers
+        }
+
+
+def _reason(name: str, count: int) -> ReasonCount:
+    verdict, _, rest = name.lower().partition("_")
+    return ReasonCount(rest, Verdict(verdict), count)
+
+
+def _id(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, "little")
+
+
+def _memory_kib() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1])
+    return 4 << 20

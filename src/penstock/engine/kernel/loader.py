@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings the datapath into the kernel, or takes over the one that is pinned there.
+
+Maps hold everything that must survive us; they are pinned and taken over as they are. Programs
+hold nothing: every start loads its own and the links are switched over to them, so that an
+upgrade is an ordinary restart.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import platform
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.engine.kernel.keys import Codec
+from penstock.errors import DatapathError
+from penstock.kernel.libbpf import LibbpfError
+from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray
+from penstock.kernel.objects import ObjectFile
+from penstock.kernel.programs import Program
+
+PROGRAMS = ("penstock_tc", "penstock_xdp", "penstock_sweep")
+_WINDOW = 32  # flow.h, HOP_RANGE
+# Two slots a flow, and one in five left free: an insert then finds room near its home slot.
+_SLOTS_PER_FLOW = 2.5
+_SHARE_OF_MEMORY = 8  # the flow tables take at most an eighth of the machine's memory
+_FLOW_BYTES = int(_SLOTS_PER_FLOW * (64 + 128))  # both families' tables
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The maps, opened as what they are."""
+
+    flows4: ArrayMap
+    flows6: ArrayMap
+    vips: HashMap
+    local_addresses: HashMap
+    services: HashMap
+    pools: HashMap
+    reals: HashMap
+    tables: ArrayMap
+    service_lives: ArrayMap
+    real_lives: ArrayMap
+    service_traffic: PerCpuArray
+    real_traffic: PerCpuArray
+    reasons: PerCpuArray
+    ports: ArrayMap
+    port_of_ifindex: HashMap
+    controls: ArrayMap
+    usable_ports: ArrayMap
+
+
+@dataclass(frozen=True, slots=True)
+class Datapath:
+    """What is loaded: maps, programs, layouts; ``adopted`` when the maps were there before us."""
+
+    maps: Maps
+    codec: Codec
+    tc: Program
+    xdp: Program
+    sweep: Program
+    max_flows: int
+    adopted: bool
+
+
+def object_path() -> Path:
+    """The compiled datapath that this package ships."""
+    return Path(str(importlib.resources.files("penstock") / "bpf" / "penstock.bpf.o"))
+
+
+def flows_for(wanted: int, memory_kib: int) -> int:
+    """How many flows the tables are made for: *wanted*, or what an eighth of memory holds."""
+    return max(1024, min(wanted, memory_kib * 1024 // _SHARE_OF_MEMORY // _FLOW_BYTES))
+
+
+def slots_for(flows: int) -> int:
+    return int(flows * _SLOTS_PER_FLOW)
+
+
+def open_datapath(max_flows: int, pins: Path) -> Datapath:
+    """Load the programs on the maps pinned under *pins*, making and pinning those that are not.
+
+    Raises DatapathError when the kernel refuses, or when what is pinned was made by a version
+    whose maps differ.
+    """
+    (pins / "maps").mkdir(parents=True, exist_ok=True)
+    with ObjectFile(object_path()) as obj:
+        pinned = _pinned(pins, obj.map_names)
+        adopted = len(pinned) == len(obj.map_names)
+        if pinned and not adopted:  # a start that was cut short left a part
+            for name, old in pinned.items():
+                old.close()
+                (pins / "maps" / name).unlink()
+            pinned = {}
+        if adopted:
+            slots4 = pinned["flows4"].info.max_entries - _WINDOW
+            slots6 = pinned["flows6"].info.max_entries - _WINDOW
+            seed = _pinned_seed(pins, obj)
+            for name, existing in pinned.items():
+                obj.reuse_map(name, existing)
+        else:
+            slots4 = slots6 = slots_for(max_flows)
+            seed = secrets.randbits(64)
+            for name, slots in (("4", slots4), ("6", slots6)):
+                obj.set_max_entries(f"flows{name}", slots + _WINDOW)
+                obj.set_max_entries(f"occupied{name}", (slots + _WINDOW) // 64 + 1)
+        obj.set_constants(
+            {
+                "flow4_slots": slots4,
+                "flow6_slots": slots6,
+                "hash_seed": seed,
+                "csum_ipv6_flag": _csum_ipv6_flag(),
+            }
+        )
+        try:
+            obj.load()
+        except LibbpfError as error:
+            if adopted and not error.log.count("prog '"):
+                raise DatapathError(
+                    f"the datapath pinned at {pins} was made by another version of penstock; "
+                    "stop it with the version that made it, or remove that directory "
+                    "(its flows are lost) and start again"
+                ) from error
+            raise
+        maps = _open_maps(obj)
+        codec = Codec(obj.btf)
+        if not adopted:
+            maps.controls.store64(0, codec.control.offset("hash_seed"), seed)
+            for name in obj.map_names:
+                obj.map(name, Map).pin(pins / "maps" / name)
+        return Datapath(
+            maps=maps,
+            codec=codec,
+            tc=obj.program("penstock_tc"),
+            xdp=obj.program("penstock_xdp"),
+            sweep=obj.program("penstock_sweep"),
+            max_flows=int(slots4 / _SLOTS_PER_FLOW),
+            adopted=adopted,
+        )
+
+
+def _open_maps(obj: ObjectFile) -> Maps:
+    kinds = {"ArrayMap": ArrayMap, "HashMap": HashMap, "PerCpuArray": PerCpuArray}
+    opened: dict[str, Map] = {}
+    for name, kind in Maps.__annotations__.items():
+        opened[name] = obj.map(name, kinds[str(kind)])
+    return Maps(**opened)  # type: ignore[arg-type]  # each kind is the one annotated
+
+
+def _pinned(pins: Path, names: frozenset[str]) -> dict[str, Map]:
+    found: dict[str, Map] = {}
+    for name in names:
+        path = pins / "maps" / name
+        if path.exists():
+            found[name] = Map.from_pin(path)
+    return found
+
+
+def _pinned_seed(pins: Path, obj: ObjectFile) -> int:
+    """The hash seed the pinned flow tables were filled with."""
+    with ArrayMap.from_pin(pins / "maps" / "controls") as controls:
+        return controls.load64(0, obj.btf.layout("control").offset("hash_seed"))
+
+
+def _csum_ipv6_flag() -> int:
+    """BPF_F_IPV6 keeps CHECKSUM_COMPLETE right across IPv6 rewrites, from Linux 6.16 on."""
+    release = platform.release().split(".")
+    version = int(release[0]), int("".join(c for c in release[1] if c.isdigit()) or 0)
+    return 1 << 7 if version >= (6, 16) else 0
