@@ -55,7 +55,6 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_program__set_autoload": (c_int, (_POINTER, ctypes.c_bool)),
     "bpf_prog_test_run_opts": (c_int, (c_int, _POINTER)),
     "bpf_prog_query_opts": (c_int, (c_int, c_int, _POINTER)),
-    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, _POINTER, _U32_POINTER)),

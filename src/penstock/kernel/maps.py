@@ -307,6 +307,13 @@ class PerCpuArray(Map):
             raise self._refusal("read", -result)
         return tuple(sum(values[word :: self.width]) for word in range(self.width))
 
+    def clear(self, index: int) -> None:
+        """Zero an element on every CPU."""
+        zeros = (ctypes.c_uint64 * (possible_cpus() * self.width))()
+        result = self._library.bpf_map_update_elem(self.fd, ctypes.c_uint32(index), zeros, 0)
+        if result < 0:
+            raise self._refusal("write", -result)
+
     def columns(self, count: int | None = None) -> tuple[array[int], ...]:
         """The first *count* elements, as one array a counter: ``columns()[counter][index]``."""
         end = self.info.max_entries if count is None else min(count, self.info.max_entries)

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
-from penstock.kernel.libbpf import Handle, LibbpfError, call
+from penstock.kernel.libbpf import Handle, call
 
 _HEADROOM: Final = 256  # bytes a program may add to a packet in a test run
 XDP_LIVE_FRAMES: Final = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES: act on the verdict
@@ -224,13 +223,3 @@ class Program(Handle):
 
     def _run(self, options: _TestRunOptions) -> None:
         call("run a program", "bpf_prog_test_run_opts", self.fd, ctypes.byref(options))
-
-    @classmethod
-    def from_id(cls, number: int) -> Self | None:
-        """The program the kernel numbers *number*, or None when it is gone."""
-        try:
-            return cls(call(f"open program {number}", "bpf_prog_get_fd_by_id", number))
-        except LibbpfError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
