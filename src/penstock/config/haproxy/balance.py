@@ -28,6 +28,7 @@ class Balance:
     spec: SchedulerSpec
     proxy: Keyword | None = None
     warning: str = ""
+    layer7: bool = False  # round robin in mode tcp
 
 
 def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
@@ -40,11 +41,11 @@ def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
     spec = replace(before, algorithm=Algorithm.ROUNDROBIN)
     if word == "uri":
         _uri(line)
-        return Balance(spec)
+        return Balance(spec, layer7=True)
     if word == "url_param":
         if not line[2]:
             raise Alert("balance url_param requires an URL parameter name.")
-        return Balance(spec)
+        return Balance(spec, layer7=True)
     if word == "hash":
         if not line[2]:
             raise Alert("balance hash requires a sample expression.")
@@ -54,7 +55,7 @@ def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
     if word.startswith("hdr"):
         if not word.startswith("hdr(") or word.find(")") <= 4:
             raise Alert("balance hdr requires an http header field name.")
-        return Balance(spec)
+        return Balance(spec, layer7=True)
     if word.startswith("rdp-cookie"):
         rest = word[len("rdp-cookie") :]
         if rest and not (rest.startswith("(") and rest.find(")") > 1):

@@ -111,6 +111,8 @@ class ServerOptions:
     resolve_prefer: AddressFamilyPreference = AddressFamilyPreference.ANY
     ssl: bool = False
     track: str | None = None
+    cookie: bool = False
+    redir: bool = False
     said: list[Said] = field(default_factory=list)
 
     def copy(self) -> ServerOptions:
@@ -166,7 +168,8 @@ class ProxyDraft:
     use_backends: list[UseBackend] = field(default_factory=list)
     use_servers: list[tuple[Origin, str]] = field(default_factory=list)
     scheduler: SchedulerSpec = field(default_factory=SchedulerSpec)
-    hash_set: bool = False
+    balance_set: bool = False
+    layer7_balance: Origin | None = None  # a hash of HTTP, which only mode http has
     timeouts: dict[str, Timeout] = field(default_factory=dict)
     options: dict[str, Origin] = field(default_factory=dict)
     maxconn: int | None = None
@@ -176,10 +179,13 @@ class ProxyDraft:
     dispatch: Target | None = None
     dispatch_origin: Origin | None = None
     check_option: str | None = None  # "tcp-check", "httpchk"…
+    tcp_check_rules: list[str] = field(default_factory=list)
+    external_command: str | None = None
     udp_send: bytes = b""
     udp_expect: bytes | None = None
     acls: set[str] = field(default_factory=set)
     rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
+    sticks: list[tuple[Origin, str]] = field(default_factory=list)  # table named, or ""
     stats: Origin | None = None
     log_targets: list[str] = field(default_factory=list)
     log_format: tuple[str, Origin] | None = None
@@ -219,17 +225,37 @@ class ProxyDraft:
             self.log_format = parent.log_format
         if back:
             self.scheduler = parent.scheduler
-            self.hash_set = parent.hash_set
+            self.balance_set = parent.balance_set
+            self.layer7_balance = parent.layer7_balance
+            self.external_command = parent.external_command
+            self.tcp_check_rules = list(parent.tcp_check_rules)
             self.fullconn = parent.fullconn
             self.retries = parent.retries
             self.source = parent.source
             self.check_option = parent.check_option
             self.udp_send = parent.udp_send
             self.udp_expect = parent.udp_expect
+        self.rules = {
+            name: origin
+            for name, origin in parent.rules.items()
+            if parent.name or name not in TRAFFIC_RULES
+        }
         if parent.name:
             self.acls = set(parent.acls)
-            self.rules = dict(parent.rules)
 
+
+# Rules that only a defaults section with a name may hold.
+TRAFFIC_RULES = frozenset(
+    {
+        "http-request",
+        "http-response",
+        "http-after-response",
+        "tcp-request connection",
+        "tcp-request session",
+        "tcp-request content",
+        "tcp-response content",
+    }
+)
 
 FRONTEND_TIMEOUTS = frozenset({"client", "client-fin", "http-request", "http-keep-alive", "tarpit"})
 
@@ -274,6 +300,7 @@ class GlobalDraft:
     spread_checks: int = 0
     log_targets: list[str] = field(default_factory=list)
     external_check: bool = False
+    insecure_fork: bool = False
     description: str | None = None
     hook: Hook = Hook.AUTO
     max_flows: int | None = None

@@ -67,10 +67,12 @@ class Lowering:
                 pool = self._pool(proxy)
                 if pool is not None:
                     pools.append(pool)
+            elif proxy.capability & BACK and not proxy.disabled:
+                self._http_names(proxy)
         names = {pool.name: pool for pool in pools}
         services: list[Service] = []
         for proxy in self.draft.proxies:
-            if proxy.capability & FRONT and (proxy.binds or proxy.kind == "frontend"):
+            if proxy.capability & FRONT and proxy.binds:
                 service = self._service(proxy, names)
                 if service is not None:
                     services.append(service)
@@ -94,6 +96,8 @@ class Lowering:
 
     def _tell(self, proxy: ProxyDraft) -> None:
         """Warn of everything said in *proxy* that later work builds, once for each line."""
+        if proxy.disabled:
+            return
         said = list(proxy.said)
         for server in proxy.servers:
             said += server.options.said
@@ -136,8 +140,12 @@ class Lowering:
             reasons = [one for one in reasons if one.keyword.name != "use_backend"]
         for name in self._reachable(proxy):
             backend = self._backend(name)
-            if backend is not None and backend is not proxy:
-                reasons += self._decisive(backend)
+            if backend is None or backend is proxy:
+                continue
+            if backend.mode is Mode.HTTP:  # HAProxy upgrades the connection to HTTP
+                origin = backend.mode_origin or backend.origin
+                reasons.append(Said(origin, MODE_HTTP, f"backend {name} in mode http"))
+            reasons += self._decisive(backend)
         pool = target if target in pools else None
         service = Service(
             name=proxy.name,
@@ -240,8 +248,8 @@ class Lowering:
                 real = self._real(proxy, server)
                 if real is not None:
                     reals.append(real)
-        if proxy.dispatch is not None and not proxy.servers:
-            reals.append(
+        if proxy.dispatch is not None and not proxy.balance_set:
+            reals = [
                 RealServer(
                     name="dispatch",
                     address=proxy.dispatch.address,
@@ -250,7 +258,7 @@ class Lowering:
                     source=_source(proxy.source),
                     origin=proxy.dispatch_origin or proxy.origin,
                 )
-            )
+            ]
         try:
             return Pool(
                 name=proxy.name,
@@ -308,6 +316,15 @@ class Lowering:
             )
             return None
 
+    def _http_names(self, proxy: ProxyDraft) -> None:
+        """A name that does not resolve is an error in a backend of mode http too."""
+        for server in proxy.servers:
+            if server.target.hostname is not None:
+                try:
+                    self._initial_address(proxy, server)
+                except Alert as alert:
+                    self.report.error(server.origin, alert.message, parsing=False)
+
     def _initial_address(self, proxy: ProxyDraft, server: ServerLine) -> Address | None:
         """Address to start with; None: none, and that is allowed. Raises Alert."""
         hostname = server.target.hostname
@@ -317,11 +334,18 @@ class Lowering:
             wanted = server.options.resolve_prefer
         name = f"'server {proxy.name}/{server.name}'"
         failed = False
-        for method in server.options.init_addr or (InitMethod.LAST, InitMethod.LIBC):
+        methods = server.options.init_addr
+        if not methods:
+            methods = (InitMethod.LAST, InitMethod.LIBC)
+            if server.options.resolvers is not None:
+                methods = (*methods, InitMethod.NONE)  # the name servers may know it later
+        for method in methods:
             match method:
                 case InitMethod.LAST:
                     continue
                 case InitMethod.LIBC:
+                    if hostname.startswith("_"):
+                        continue  # an SRV record, which only name servers can be asked for
                     address = self._lookup(hostname, wanted)
                     if address is not None:
                         return address
@@ -343,6 +367,8 @@ class Lowering:
                             parsing=False,
                         )
                     return method
+        if not failed:
+            raise Alert(f"{name} : no method found to resolve address '{hostname}'.")
         raise Alert(f"{name} : could not resolve address '{hostname}'.")
 
     def _lookup(self, name: str, wanted: AddressFamilyPreference) -> Address | None:

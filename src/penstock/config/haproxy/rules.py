@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from penstock.config.haproxy.draft import (
     BACK,
-    BOTH,
     FRONT,
     Capability,
     Line,
@@ -151,6 +150,7 @@ def parse_stick(context: Context, proxy: ProxyDraft, line: Line) -> None:
     name = line[2].split("(", 1)[0].split(",", 1)[0]
     if name not in FETCHES and not name.startswith("lua."):
         raise Alert(f"'stick': unknown fetch method '{name}'")
+    proxy.sticks.append((line.origin, line[4] if line[3] == "table" else ""))
 
 
 def parse_stick_table(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -199,7 +199,8 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
     if not _is_action(line[2], actions):
         raise Alert(f"'{name} {kind}' expects {actions} in {where} (got '{line[2]}').")
     _tcp_condition(proxy, line, where)
-    _warn_order(context, proxy, line, f"{name} {kind}")
+    if name == "tcp-request":
+        _warn_order(context, proxy, line, f"{name} {kind}")
     proxy.rules.setdefault(f"{name} {kind}", line.origin)
     return True
 
@@ -241,24 +242,34 @@ def _tcp_condition(proxy: ProxyDraft, line: Line, where: str) -> None:
         raise Alert(f"'{head}' only accepts 'if' or 'unless', in {where} (got '{line[3]}')")
 
 
-_LATE = {
-    "tcp-request connection": ("tcp-request session", "tcp-request content", "http-request"),
-    "tcp-request session": ("tcp-request content", "http-request"),
-    "tcp-request content": ("http-request",),
-}
+# From the rules that are looked at last to those that are looked at first.
+_ORDER = (
+    "use-server",
+    "use_backend",
+    "redirect",
+    "http-request",
+    "monitor fail",
+    "tcp-request content",
+    "tcp-request session",
+    "tcp-request connection",
+)
 
 
 def _warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> None:
-    after = [*_LATE.get(kind, ())]
-    if kind.startswith("tcp-request"):
-        after += ["use_backend"]
-    for earlier in after:
-        seen = bool(proxy.use_backends) if earlier == "use_backend" else earlier in proxy.rules
+    """Warn of a rule that is written after one that is only looked at later."""
+    earlier = _ORDER[: _ORDER.index(kind)]
+    for late in reversed(earlier):
+        if late == "use_backend":
+            seen = bool(proxy.use_backends)
+        elif late == "use-server":
+            seen = bool(proxy.use_servers)
+        else:
+            seen = late in proxy.rules
         if seen:
-            article = "an" if earlier == "http-request" else "a"
+            article = "an" if late == "http-request" else "a"
             context.report.warn(
                 line.origin,
-                f"a '{kind}' rule placed after {article} '{earlier}' rule will still be processed"
+                f"a '{line[0]}' rule placed after {article} '{late}' rule will still be processed"
                 " before.",
             )
             return
@@ -269,16 +280,15 @@ def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if proxy.capability & Capability.DEFAULTS and not proxy.name:
         raise Alert(f"'{line[0]}' not allowed in anonymous 'defaults' section.")
     if not line[1]:
-        raise Stop(f"'{line[0]}' expects an action{_got(line[1])}")
+        raise Stop(f"'{line[0]}' expects an action.")
+    if line[0] == "http-request":
+        _warn_order(context, proxy, line, line[0])
     proxy.rules.setdefault(line[0], line.origin)
-
-
-def _got(word: str) -> str:
-    return f", but got '{word}'."
 
 
 def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "redirect")
+    _warn_order(context, proxy, line, "redirect")
     proxy.rules.setdefault("redirect", line.origin)
 
 
@@ -303,4 +313,4 @@ def parse_persist(context: Context, proxy: ProxyDraft, line: Line) -> None:
     rest = line[1][len("rdp-cookie") :]
     if rest and not (rest.startswith("(") and rest.find(")") > 1):
         raise Alert("persist rdp-cookie(name)' requires an rdp cookie name.")
-    warn_without(context, proxy, line, BOTH)
+    proxy.rules.setdefault("persist", line.origin)

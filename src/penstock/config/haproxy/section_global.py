@@ -60,6 +60,10 @@ def parse_global(context: Context, line: Line) -> None:
     if line.prefix is Prefix.NO:
         return
     if keyword.status is Status.REFUSED:
+        if name.startswith("lua-load") and not context.exists(line[1]):
+            raise Alert(
+                f"error in Lua file '{line[1]}': cannot open {line[1]}: No such file or directory"
+            )
         raise Alert(f"'{name}' is not supported: {keyword.text}.")
     if keyword.status is Status.LATER:
         key = f"later {keyword.group}"
@@ -79,7 +83,7 @@ def _integer(line: Line) -> int:
 def _maxconn(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if settings.maxconn:
-        raise Alert(f"'{line[0]}' already specified. Continuing.")
+        raise Alert("'maxconn' already specified. Continuing.")
     settings.maxconn = max(_integer(line), 0)
 
 
@@ -137,7 +141,13 @@ def _description(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 
 def _external_check(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 0)
     settings.external_check = True
+
+
+def _insecure_fork(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 0)
+    settings.insecure_fork = line.prefix is not Prefix.NO
 
 
 def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -248,6 +258,7 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "nbthread": _nbthread,
     "description": _description,
     "external-check": _external_check,
+    "insecure-fork-wanted": _insecure_fork,
     "stats": _stats,
     "log": _log,
     "penstock.hook": _hook,

@@ -11,6 +11,7 @@ from penstock.config.haproxy.draft import (
     BACK,
     BOTH,
     FRONT,
+    TRAFFIC_RULES,
     Capability,
     Line,
     Prefix,
@@ -36,17 +37,6 @@ _CAPABILITY = {
     "backend": BACK,
     "listen": BOTH,
 }
-_RULES = frozenset(
-    {
-        "http-request",
-        "http-response",
-        "http-after-response",
-        "tcp-request connection",
-        "tcp-request session",
-        "tcp-request content",
-        "tcp-response content",
-    }
-)
 
 
 def parse_proxy(context: Context, line: Line) -> None:
@@ -130,7 +120,8 @@ def _head(context: Context, line: Line, capability: Capability) -> None:
 
 def _duplicate(context: Context, section: ProxyDraft) -> None:
     for other in context.draft.proxies:
-        if other.name == section.name:
+        side = FRONT if section.capability & FRONT else BACK
+        if other.name == section.name and other.capability & side:
             context.report.error(
                 section.origin,
                 f"{section.describe} '{section.name}' has the same name as {other.describe}"
@@ -167,7 +158,7 @@ def _check_parent(context: Context, section: ProxyDraft, parent: ProxyDraft) -> 
             " mix both usage. Add a last defaults section not explicitly used or always use"
             " explicit references.",
         )
-    if not _RULES.intersection(parent.rules):
+    if not TRAFFIC_RULES.intersection(parent.rules):
         return
     if section.capability & Capability.DEFAULTS:
         raise Stop(
@@ -281,7 +272,46 @@ def _capture(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if line[1] not in ("cookie", "request", "response"):
         raise Alert("'capture' expects 'cookie' or 'request header' or 'response header'.")
     not_in_defaults(proxy, f"capture {line[1]}")
-    proxy.rules.setdefault("capture", line.origin)
+    proxy.rules.setdefault(f"capture {line[1]}", line.origin)
+
+
+def _check_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    """tcp-check, http-check and external-check lines: kept only to say what is not done."""
+    warn_without(context, proxy, line, BACK)
+    name = line[0]
+    if name == "external-check":
+        if line[1] not in ("command", "path"):
+            raise Alert(f"external-check: unknown argument '{line[1]}'.")
+        if not line[2]:
+            raise Alert(f"missing argument after '{line[1]}'.")
+        if line[1] == "command":
+            proxy.external_command = line[2]
+        name = f"{name} {line[1]}"
+    elif name == "tcp-check":
+        if line[1] not in _TCP_CHECKS:
+            raise Alert(
+                "'tcp-check' : only supports 'comment', 'connect', 'send', 'send-binary', 'expect',"
+                f" 'set-var', 'set-var-fmt' or 'unset-var' ; got '{line[1]}'."
+            )
+        if line[1] != "comment":
+            proxy.tcp_check_rules.append(" ".join(line.words[1:]))
+    proxy.rules.setdefault(name, line.origin)
+
+
+_TCP_CHECKS = frozenset(
+    [
+        "comment",
+        "connect",
+        "expect",
+        "send",
+        "send-binary",
+        "send-binary-lf",
+        "send-lf",
+        "set-var",
+        "set-var-fmt",
+        "unset-var",
+    ]
+)
 
 
 # A handler returns False when its line decides nothing, whatever the keyword's status.
@@ -320,6 +350,9 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "server-state-file-name": settings.parse_server_state,
     "email-alert": settings.parse_email_alert,
     "udp-check": settings.parse_udp_check,
+    "tcp-check": _check_rule,
+    "http-check": _check_rule,
+    "external-check": _check_rule,
     "transparent": _transparent,
     "cookie": _cookie,
     "dynamic-cookie-key": _cookie,

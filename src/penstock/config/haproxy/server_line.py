@@ -255,6 +255,10 @@ class _Options:
                 choices, message = _CHOICES[name]
                 if value not in choices:
                     raise Alert(message.format(value))
+            case "cookie":
+                options.cookie = True
+            case "redir":
+                options.redir = True
             case "ssl":
                 options.ssl = True
             case "no-ssl":

@@ -123,6 +123,8 @@ def parse_balance_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     balance = parse_balance(line, proxy.scheduler)
     proxy.scheduler = balance.spec
+    proxy.balance_set = True
+    proxy.layer7_balance = line.origin if balance.layer7 else None
     proxy.said = [said for said in proxy.said if said.keyword not in BALANCE.values()]
     if balance.proxy is not None:
         proxy.said.append(Said(line.origin, balance.proxy, " ".join(line.words)))
@@ -309,7 +311,9 @@ def parse_monitor(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, FRONT)
     if line[1] != "fail":
         raise Alert("'monitor' only supports 'fail'.")
-    if line[2] not in ("if", "unless"):
+    if line[2] in ("if", "unless"):
+        proxy.rules.setdefault("monitor fail", line.origin)
+    else:
         raise Alert("'monitor fail' requires either 'if' or 'unless' followed by a condition.")
 
 

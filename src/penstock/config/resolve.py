@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host names -> addresses: the system's resolver at start, ``resolvers`` sections at run time.
+
+The only part of configuration that opens sockets. ``system_resolve`` is what ``load`` takes as
+*resolve*; ``query`` is for a daemon that follows changes of DNS as a resolvers section asks.
+"""
+
+from __future__ import annotations
+
+import socket
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import dns.exception
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+
+from penstock.config.haproxy.address import AddressFamilyPreference
+from penstock.config.haproxy.load import Resolvers
+from penstock.errors import PenstockError
+from penstock.model import Address
+
+_RESOLV_CONF = "/etc/resolv.conf"
+
+
+class FailureKind(StrEnum):
+    """Why a query gave nothing; each has its own ``hold`` time (HAProxy manual 5.3.2)."""
+
+    NX = "nx"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    OTHER = "other"
+
+
+class ResolutionError(PenstockError):
+    """A name server did not give an address."""
+
+    def __init__(self, name: str, kind: FailureKind, detail: str) -> None:
+        super().__init__(f"cannot resolve {name}: {detail}")
+        self.name = name
+        self.kind = kind
+
+
+def system_resolve(name: str, preference: AddressFamilyPreference) -> Address | None:
+    """The address the C library finds for *name*, None if it finds none. May block for seconds."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    addresses: list[Address] = []
+    for family, _, _, _, where in found:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            addresses.append(ip_address(str(where[0]).partition("%")[0]))
+    return pick(addresses, preference)
+
+
+def pick(addresses: list[Address], preference: AddressFamilyPreference) -> Address | None:
+    """The first address that *preference* wants, None if there is none."""
+    v4 = [address for address in addresses if isinstance(address, IPv4Address)]
+    v6 = [address for address in addresses if isinstance(address, IPv6Address)]
+    wanted: list[Address]
+    match preference:
+        case AddressFamilyPreference.ANY:
+            wanted = addresses
+        case AddressFamilyPreference.IPV4:
+            wanted = [*v4]
+        case AddressFamilyPreference.IPV6:
+            wanted = [*v6]
+        case AddressFamilyPreference.PREFER_IPV4:
+            wanted = [*v4, *v6]
+        case AddressFamilyPreference.PREFER_IPV6:
+            wanted = [*v6, *v4]
+    return wanted[0] if wanted else None
+
+
+def query(
+    section: Resolvers, name: str, preference: AddressFamilyPreference
+) -> tuple[Address, ...]:
+    """All addresses of *name*, the preferred family first, from the section's name servers.
+
+    A family that is preferred but absent is made up for by the other. Blocks for up to
+    ``timeout retry`` times ``resolve_retries``. Raises ResolutionError.
+    """
+    resolver = _resolver(section)
+    types = _record_types(preference)
+    failure: ResolutionError | None = None
+    for record_type in types:
+        try:
+            answer = resolver.resolve(name, record_type, search=False)
+        except dns.exception.DNSException as error:
+            failure = ResolutionError(name, _kind(error), str(error) or type(error).__name__)
+            continue
+        return tuple(ip_address(str(record)) for record in answer)
+    raise failure or ResolutionError(name, FailureKind.OTHER, "no name server")
+
+
+def _record_types(preference: AddressFamilyPreference) -> list[dns.rdatatype.RdataType]:
+    v4, v6 = dns.rdatatype.A, dns.rdatatype.AAAA
+    match preference:
+        case AddressFamilyPreference.IPV4:
+            return [v4]
+        case AddressFamilyPreference.IPV6:
+            return [v6]
+        case AddressFamilyPreference.PREFER_IPV4:
+            return [v4, v6]
+    return [v6, v4]  # HAProxy's default
+
+
+def _resolver(section: Resolvers) -> dns.resolver.Resolver:
+    resolver = dns.resolver.Resolver(configure=False)
+    servers: list[str | dns.nameserver.Nameserver] = [
+        dns.nameserver.Do53Nameserver(str(address), port) for address, port in section.nameservers
+    ]
+    if section.parse_resolv_conf:
+        servers += dns.resolver.Resolver(_RESOLV_CONF).nameservers
+    resolver.nameservers = servers
+    resolver.timeout = section.timeout_retry / 1000
+    resolver.lifetime = max(section.timeout_retry, 1) * max(section.resolve_retries, 1) / 1000
+    resolver.use_edns(0, 0, section.accepted_payload_size)
+    return resolver
+
+
+def _kind(error: dns.exception.DNSException) -> FailureKind:
+    match error:
+        case dns.resolver.NXDOMAIN():
+            return FailureKind.NX
+        case dns.exception.Timeout():
+            return FailureKind.TIMEOUT
+        case dns.resolver.NoNameservers() if "REFUSED" in str(error):
+            return FailureKind.REFUSED
+    return FailureKind.OTHER

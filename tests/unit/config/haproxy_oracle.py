@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the real haproxy on a configuration and gives its verdict in a comparable form."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.config.haproxy import LoadResult, loads
+from penstock.config.resolve import system_resolve
+from penstock.errors import ConfigError, Diagnostic
+
+PROGRAM = shutil.which("haproxy")
+
+_HEAD = re.compile(r"\[(ALERT|WARNING|NOTICE)\] +\(\d+\) : config : ?")
+_PLACE = re.compile(r"(?:[Pp]arsing )?\[(?P<file>[^\]:]*):(?P<line>\d+)\] ?: ")
+_SUMMARIES = (
+    "Error(s) found in configuration file",
+    "Fatal errors found in configuration",
+    "Failed to initialize server(s) addr",
+)
+_END = ("Warnings were found.", "Configuration file ")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Errors and warnings as (line, first line of the message); line 0 where none is given."""
+
+    errors: frozenset[tuple[int, str]]
+    warnings: frozenset[tuple[int, str]]
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+
+def version() -> str:
+    """The version of the program that is installed; "" when none is."""
+    if PROGRAM is None:
+        return ""
+    shown = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+\.\d+)", shown)
+    return found[1] if found else ""
+
+
+def ask(path: Path, environ: dict[str, str] | None = None) -> Verdict:
+    """What ``haproxy -c`` says of the file."""
+    assert PROGRAM is not None
+    done = subprocess.run(
+        [PROGRAM, "-c", "-f", str(path)],
+        capture_output=True,
+        check=False,
+        env=environ,
+        timeout=60,
+    )
+    output = done.stderr + done.stdout
+    return parse(output.decode("utf-8", "surrogateescape"))
+
+
+def parse(output: str) -> Verdict:
+    """The errors and warnings in what haproxy printed."""
+    errors: set[tuple[int, str]] = set()
+    warnings: set[tuple[int, str]] = set()
+    messages: list[tuple[str, str]] = []
+    for line in output.split("\n"):
+        head = _HEAD.match(line)
+        if head:
+            messages.append((head[1], line[head.end() :]))
+        elif messages and line.strip() and not messages[-1][1]:
+            messages[-1] = (messages[-1][0], line)
+    for kind, message in messages:
+        if kind == "NOTICE" or message.startswith(_SUMMARIES):
+            continue
+        entry = _entry(message)
+        (errors if kind == "ALERT" else warnings).add(entry)
+    return Verdict(frozenset(errors), frozenset(warnings))
+
+
+def _entry(message: str) -> tuple[int, str]:
+    place = _PLACE.match(message)
+    line = 0
+    if place:
+        line = int(place["line"])
+        message = message[place.end() :]
+    return line, message.split("\n")[0].strip()
+
+
+def ours(path: Path) -> tuple[Verdict, LoadResult | None]:
+    """What penstock says of the same file, in the same form, and what it made of it."""
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    try:
+        result = loads(text, name=str(path), environ=dict(os.environ), resolve=system_resolve)
+    except ConfigError as error:
+        return _verdict(error.diagnostics, error.warnings), None
+    return _verdict((), result.warnings), result
+
+
+def _verdict(errors: tuple[Diagnostic, ...], warnings: tuple[Diagnostic, ...]) -> Verdict:
+    return Verdict(
+        frozenset(map(_of, errors)),
+        frozenset(_of(w) for w in warnings if not is_ours(w)),
+    )
+
+
+def is_ours(diagnostic: Diagnostic) -> bool:
+    """Whether this is penstock's own: something that HAProxy would carry out and we do not."""
+    return "not carried out" in diagnostic.message or "is left out" in diagnostic.message
+
+
+def _of(diagnostic: Diagnostic) -> tuple[int, str]:
+    message = diagnostic.message.split("\n")[0]
+    place = _PLACE.match(message)
+    if place:
+        message = message[place.end() :]
+    return diagnostic.line, message.strip()
+
+
+def differences(theirs: Verdict, mine: Verdict) -> list[str]:
+    """Where two verdicts differ; a message that they give no line for may have any line."""
+    found: list[str] = []
+    for name in ("errors", "warnings"):
+        a: frozenset[tuple[int, str]] = getattr(theirs, name)
+        b: frozenset[tuple[int, str]] = getattr(mine, name)
+        placeless = {message for line, message in a if line == 0}
+        b = frozenset((0 if message in placeless else line, message) for line, message in b)
+        found += [f"{name}: only haproxy: {line}: {text}" for line, text in sorted(a - b)]
+        found += [f"{name}: only penstock: {line}: {text}" for line, text in sorted(b - a)]
+    return found
