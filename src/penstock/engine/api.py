@@ -178,7 +178,7 @@ class Traffic:
 
 class Verdict(StrEnum):
     DROP = "drop"
-    PASS = "pass"  # handed to the host's own stack
+    PASS = "pass"  # noqa: S105  # a verdict, not a password; handed to the host's own stack
     EVENT = "event"  # neither: something worth counting happened
 
 
@@ -211,6 +211,9 @@ class Engine(TypingProtocol):
 
     def counters(self) -> Counters:
         """Read all counters; live counts are exact."""
+
+    def fileno(self) -> int | None:
+        """A descriptor that is readable when ``tick()`` should not wait; None: there is none."""
 
     def tick(self) -> None:
         """Periodic upkeep (about once a second): expire flows, forget retired reals."""

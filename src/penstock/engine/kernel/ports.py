@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -96,7 +97,8 @@ def _bound(protocol: Protocol, bind: Bind, port: int) -> socket.socket:
             owner = _owner(protocol, port)
             by = f" by {owner}" if owner else ""
             raise AddressInUse(
-                f"{protocol} {where} ({bind.origin}) is already in use{by}; stop it or choose another port"
+                f"{protocol} {where} ({bind.origin}) is already in use{by}; "
+                "stop it or choose another port"
             ) from error
         hint = {
             errno.EADDRNOTAVAIL: "this machine has no such address",
@@ -110,13 +112,9 @@ def _bound(protocol: Protocol, bind: Bind, port: int) -> socket.socket:
 
 def _drop_everything(udp: socket.socket) -> None:
     """A classic BPF filter "ret #0": what slips past the datapath must not pile up unread."""
-    program = (struct.pack("HBBI", 0x06, 0, 0, 0),)
-    code = b"".join(program)
-    buffer = bytearray(code)
-    import ctypes
-
-    raw = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-    fprog = struct.pack("HxxxxxxP", len(program), ctypes.addressof(raw))
+    program = bytearray(struct.pack("HBBI", 0x06, 0, 0, 0))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(program))
+    fprog = struct.pack("HxxxxxxP", 1, address)  # struct sock_fprog
     udp.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
