@@ -54,12 +54,21 @@ def mount(path: Path = BPFFS) -> bool:
 
 
 def _in_a_mount_namespace() -> bool:
-    """Whether the system's first process sees other mounts than we do."""
-    try:
-        first = Path("/proc/1/ns/mnt").readlink()
-    except OSError:  # not allowed to look; then mounting will be refused as well
-        return False
-    return Path("/proc/self/ns/mnt").readlink() != first
+    """Whether a process that we descend from sees other mounts than we do."""
+    ours = Path("/proc/self/ns/mnt").readlink()
+    process = os.getppid()
+    while process:
+        folder = Path("/proc") / str(process)
+        try:
+            if (folder / "ns/mnt").readlink() != ours:
+                return True
+        except PermissionError:  # a process with more privileges than ours: ask the next
+            pass
+        except FileNotFoundError:
+            return False
+        # /proc/PID/stat: number (name) state parent ...; a name may hold anything
+        process = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    return False
 
 
 class PinDirectory:

@@ -314,7 +314,8 @@ def _read_types(types: bytes, names: bytes) -> Iterator[_Type]:
                     member, low, *high = struct.unpack_from(form, types, at)
                     at += struct.calcsize(form)
                     number, width = (low | high[0] << 32, 64) if high else (low, 32)
-                    if flag and number >> (width - 1):
+                    # Compilers before LLVM 16 do not say that a 32-bit enum is signed.
+                    if (flag or not high) and number >> (width - 1):
                         number -= 1 << width
                     values.append((name_at(member), number))
                 yield _Type(kind, name, size=word, signed=flag, values=tuple(values))

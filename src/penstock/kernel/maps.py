@@ -302,7 +302,9 @@ class PerCpuArray(Map):
     def sum(self, index: int) -> tuple[int, ...]:
         """The counters of one element."""
         values = (ctypes.c_uint64 * (possible_cpus() * self.width))()
-        result = self._library.bpf_map_lookup_elem(self.fd, ctypes.byref(ctypes.c_uint32(index)), values)
+        result = self._library.bpf_map_lookup_elem(
+            self.fd, ctypes.byref(ctypes.c_uint32(index)), values
+        )
         if result < 0:
             raise self._refusal("read", -result)
         return tuple(sum(values[word :: self.width]) for word in range(self.width))
@@ -310,7 +312,9 @@ class PerCpuArray(Map):
     def clear(self, index: int) -> None:
         """Zero an element on every CPU."""
         zeros = (ctypes.c_uint64 * (possible_cpus() * self.width))()
-        result = self._library.bpf_map_update_elem(self.fd, ctypes.byref(ctypes.c_uint32(index)), zeros, 0)
+        result = self._library.bpf_map_update_elem(
+            self.fd, ctypes.byref(ctypes.c_uint32(index)), zeros, 0
+        )
         if result < 0:
             raise self._refusal("write", -result)
 

@@ -103,22 +103,22 @@ class ObjectFile:
         Constants are known to the verifier: branches on them cost nothing. Raises DatapathError
         for a variable that the object has not.
         """
-        left = dict(values)
-        for section, handle in self._maps.items():
-            layout = self.btf.section(section[section.find(".") :]) if "." in section else None
-            if layout is None:
-                continue
+        sections = {
+            handle: layout
+            for name, handle in self._maps.items()
+            if "." in name and (layout := self.btf.section(name[name.find(".") :])) is not None
+        }
+        known = {variable for layout in sections.values() for variable in layout.fields}
+        if unknown := sorted(values.keys() - known):
+            raise DatapathError(f"{self.path.name} has no variable {', '.join(unknown)}")
+        for handle, layout in sections.items():
             size = ctypes.c_size_t()
             start = self._library.bpf_map__initial_value(handle, size)
-            if not start:
-                continue
             data = bytearray(ctypes.string_at(start, size.value))
-            for name in [name for name in left if name in layout.fields]:
-                layout.store(data, name, left.pop(name))
+            for name in layout.fields.keys() & values.keys():
+                layout.store(data, name, values[name])
             raw = (ctypes.c_char * len(data)).from_buffer(data)
             call("set constants", "bpf_map__set_initial_value", handle, raw, len(data))
-        if left:
-            raise DatapathError(f"{self.path.name} has no variable {', '.join(sorted(left))}")
 
     def skip_program(self, name: str) -> None:
         """Leave a program out of the load, for a kernel that cannot take it."""

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test can count on: skips that name what is missing, and a compiler for BPF."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+IS_ROOT = os.geteuid() == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, each test with the one thing it lacks."""
+    for item in items:
+        if item.get_closest_marker("root") and not IS_ROOT:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+        for marker in item.iter_markers("needs"):
+            for program in marker.args:
+                if shutil.which(program) is None:
+                    item.add_marker(pytest.mark.skip(reason=f"needs the program {program}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly what was left out and why, one line a reason."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"left out: {count} test{'s' * (count > 1)}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def build_hook() -> ModuleType:
+    """hatch_build.py as a module."""
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def compile_bpf(
+    build_hook: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Path]:
+    """Compiles a C file for BPF as the build hook does; gives the object's path."""
+    folder = tmp_path_factory.mktemp("bpf")
+
+    def compile_one(source: Path) -> Path:
+        target = folder / source.with_suffix(".o").name
+        if not target.exists():
+            command = [*build_hook.compiler(), *build_hook.FLAGS, "-c", source, "-o", target]
+            subprocess.run(command, check=True)
+        return target
+
+    return compile_one
