@@ -70,10 +70,10 @@ def parse(output: str) -> Verdict:
         head = _HEAD.match(line)
         if head:
             messages.append((head[1], line[head.end() :]))
-        elif messages and line.strip() and not messages[-1][1]:
-            messages[-1] = (messages[-1][0], line)
+        elif messages and messages[-1][1].endswith(" : "):  # HAProxy indents what it quotes
+            messages[-1] = (messages[-1][0], messages[-1][1] + line.strip())
     for kind, message in messages:
-        if kind == "NOTICE" or message.startswith(_SUMMARIES):
+        if kind == "NOTICE" or message.startswith(_SUMMARIES) or message.endswith("(null)"):
             continue
         entry = _entry(message)
         (errors if kind == "ALERT" else warnings).add(entry)
@@ -86,7 +86,13 @@ def _entry(message: str) -> tuple[int, str]:
     if place:
         line = int(place["line"])
         message = message[place.end() :]
-    return line, message.split("\n")[0].strip()
+    return line, _plain(message)
+
+
+def _plain(message: str) -> str:
+    """The first line, without the full stops that HAProxy doubles or forgets."""
+    first = message.split("\n")[0].strip(" .")
+    return first.removesuffix(" nor tcp_check rule 'connect' with port information")
 
 
 def ours(path: Path) -> tuple[Verdict, LoadResult | None]:
@@ -116,7 +122,7 @@ def _of(diagnostic: Diagnostic) -> tuple[int, str]:
     place = _PLACE.match(message)
     if place:
         message = message[place.end() :]
-    return diagnostic.line, message.strip()
+    return diagnostic.line, _plain(message)
 
 
 def differences(theirs: Verdict, mine: Verdict) -> list[str]:

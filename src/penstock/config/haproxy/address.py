@@ -114,11 +114,11 @@ def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target
     for stream in ("stream+", "dgram+"):
         if whole.startswith(stream):
             if stream == "dgram+":
-                raise BadAddress(f"datagram-type socket not acceptable in '{text}'")
+                raise BadAddress(f"dgram-type address not acceptable in '{text}'")
             whole = whole[len(stream) :]
     for prefix in _DATAGRAM:
         if whole.startswith(prefix):
-            raise BadAddress(f"datagram-type socket not acceptable in '{text}'")
+            raise BadAddress(f"dgram-type address not acceptable in '{text}'")
     for prefix, kind in _LOCAL.items():
         if whole.startswith(prefix):
             return _local(whole[len(prefix) :], kind, text, allow)
@@ -135,7 +135,7 @@ def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target
 def _local(rest: str, kind: str, text: str, allow: Allow) -> Target:
     if kind in ("fd", "sockpair"):
         if kind == "fd" and not allow & Allow.SOCKET:
-            raise BadAddress(f"file descriptor not acceptable here in '{text}'")
+            raise BadAddress(f"a file descriptor is not acceptable here in '{text}'")
         if not rest.isdigit():
             raise BadAddress(f"file descriptor '{rest}' is not a valid integer in '{text}'")
     return Target(local=kind)

@@ -52,8 +52,8 @@ def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
         if line[2] in ("src", "ipv4(src)", "ipv6(src)"):
             return Balance(replace(before, algorithm=Algorithm.SOURCE))
         return Balance(spec, BALANCE["hash"])
-    if word.startswith("hdr"):
-        if not word.startswith("hdr(") or word.find(")") <= 4:
+    if word.startswith("hdr("):
+        if word.find(")") <= len("hdr("):
             raise Alert("balance hdr requires an http header field name.")
         return Balance(spec, layer7=True)
     if word.startswith("rdp-cookie"):

@@ -119,7 +119,10 @@ def _option(context: Context, proxy: ProxyDraft, bind: BindLine, name: str, valu
             bind.maxconn = atol(value)
         case "ssl":
             bind.ssl = True
+        case "crt-list":
+            bind.certificate = True
         case "crt":
+            bind.certificate = True
             if not value.startswith("@") and not context.exists(value):
                 raise Alert(
                     f"unable to stat SSL certificate from file '{value}' :"

@@ -75,6 +75,7 @@ class BindLine:
     id: int = 0
     maxconn: int = 0
     ssl: bool = False
+    certificate: bool = False
     said: list[Said] = field(default_factory=list)
 
 

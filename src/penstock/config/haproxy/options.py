@@ -98,7 +98,8 @@ def _valued(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
     if name in _LOGS:
         _log(context, proxy, line, name)
     elif name in _CHECKS:
-        warn_without(context, proxy, line, BACK, name=name, ignore=True)
+        if name != "external-check":
+            warn_without(context, proxy, line, BACK, name=name, ignore=True)
         _check(proxy, line, name)
     elif name == "tcpka":
         warn_without(context, proxy, line, BOTH, name=name)
@@ -125,9 +126,9 @@ def _log(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
         if line[3]:
             raise Alert(f"'option {name}' cannot handle unexpected argument '{line[3]}'.")
     shown = f"option {name}" + (" clf" if line[2] == "clf" else "")
-    override_log_format(context, proxy, line, shown)
     if name == "tcplog":
         at_most(line, 0, option=True)
+    override_log_format(context, proxy, line, shown)
 
 
 def override_log_format(context: Context, proxy: ProxyDraft, line: Line, shown: str) -> None:

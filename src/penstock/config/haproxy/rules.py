@@ -174,12 +174,15 @@ def _cap(proxy: ProxyDraft) -> str:
 def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
     """A tcp-request or tcp-response line; whether it is a rule. Raises Alert."""
     name, kind = line[0], line[1]
+    anonymous = bool(proxy.capability & Capability.DEFAULTS) and not proxy.name
     where = f"{proxy.describe} '{proxy.name}'"
+    if anonymous and name == "tcp-request":
+        where = "defaults section"
     if not kind:
         raise Alert(f"missing argument for '{name}' in {where}")
     if kind == "inspect-delay":
         return _inspect_delay(proxy, line, where)
-    if name == "tcp-response" and not proxy.capability & BACK:
+    if name == "tcp-response" and (anonymous or not proxy.capability & BACK):
         raise Alert(
             "tcp-response content is only allowed in 'backend' sections or 'defaults' section with"
             " a name"
@@ -192,15 +195,17 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
             else "'inspect-delay' or 'content'"
         )
         raise Alert(f"'{name}' expects {expected} in {where} (got '{kind}')")
-    if proxy.capability & Capability.DEFAULTS and not proxy.name:
-        raise Alert(f"{name} {kind} is only allowed in 'defaults' section with a name")
+    if anonymous:
+        raise Alert(f"{name} {kind} is not allowed in anonymous 'defaults' sections")
     if kind in ("connection", "session") and not proxy.capability & FRONT:
-        raise Alert(f"{name} {kind} is not allowed because {where} is not a frontend")
+        raise Alert(
+            f"{name} {kind} is not allowed because {proxy.describe} {proxy.name} is not a frontend"
+        )
     if not _is_action(line[2], actions):
         raise Alert(f"'{name} {kind}' expects {actions} in {where} (got '{line[2]}').")
     _tcp_condition(proxy, line, where)
     if name == "tcp-request":
-        _warn_order(context, proxy, line, f"{name} {kind}")
+        warn_order(context, proxy, line, f"{name} {kind}")
     proxy.rules.setdefault(f"{name} {kind}", line.origin)
     return True
 
@@ -208,13 +213,13 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
 def _inspect_delay(proxy: ProxyDraft, line: Line, where: str) -> bool:
     expected = f"'{line[0]} inspect-delay' expects a positive delay in milliseconds, in {where}"
     if proxy.capability & Capability.DEFAULTS and not proxy.name:
-        raise Alert(f"{line[0]} inspect-delay is not allowed in 'defaults' sections")
+        raise Alert(f"{line[0]} inspect-delay is not allowed in anonymous 'defaults' sections")
     if not line[2]:
         raise Alert(expected)
     try:
         parse_time(line[2])
     except BadTime as bad:
-        if bad.char:
+        if bad.char is not None:
             raise Alert(f"{expected} (unexpected character '{bad.char}')") from None
         raise Alert(f"{expected} (timer overflow in '{line[2]}')") from None
     return False
@@ -255,8 +260,9 @@ _ORDER = (
 )
 
 
-def _warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> None:
+def warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> None:
     """Warn of a rule that is written after one that is only looked at later."""
+    shown = kind if kind == "monitor fail" else line[0]
     earlier = _ORDER[: _ORDER.index(kind)]
     for late in reversed(earlier):
         if late == "use_backend":
@@ -269,7 +275,7 @@ def _warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> N
             article = "an" if late == "http-request" else "a"
             context.report.warn(
                 line.origin,
-                f"a '{line[0]}' rule placed after {article} '{late}' rule will still be processed"
+                f"a '{shown}' rule placed after {article} '{late}' rule will still be processed"
                 " before.",
             )
             return
@@ -282,13 +288,13 @@ def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
         raise Stop(f"'{line[0]}' expects an action.")
     if line[0] == "http-request":
-        _warn_order(context, proxy, line, line[0])
+        warn_order(context, proxy, line, line[0])
     proxy.rules.setdefault(line[0], line.origin)
 
 
 def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "redirect")
-    _warn_order(context, proxy, line, "redirect")
+    warn_order(context, proxy, line, "redirect")
     proxy.rules.setdefault("redirect", line.origin)
 
 
@@ -302,7 +308,12 @@ def parse_rate_limit(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise Alert(
             f"'rate-limit sessions' : unexpected character '{rest[0]}' in integer value '{line[2]}'"
         )
-    warn_without(context, proxy, line, FRONT, name="rate-limit sessions")
+    if not proxy.capability & FRONT:
+        context.report.warn(
+            line.origin,
+            f"rate-limit sessions will be ignored because {proxy.describe} '{proxy.name}' has no"
+            " frontend capability",
+        )
 
 
 def parse_persist(context: Context, proxy: ProxyDraft, line: Line) -> None:

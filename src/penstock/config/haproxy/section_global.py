@@ -94,9 +94,9 @@ def _spread_checks(context: Context, settings: GlobalDraft, line: Line) -> None:
     if not line[1]:
         raise Alert("'spread-checks' expects an integer argument (0..50).")
     value = atol(line[1])
+    settings.spread_checks = value
     if not 0 <= value <= 50:
         raise Alert("'spread-checks' needs a positive value in range 0..50.")
-    settings.spread_checks = value
 
 
 def _setenv(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -178,15 +178,11 @@ def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
         if line[1]:
             raise Alert("log : 'no log' does not expect arguments")
         return None
-    if in_proxy and line[1] == "global":
-        if line[2]:
-            raise Alert("log : 'global' option cannot be followed by other parameters")
+    if in_proxy and line[1] == "global" and not line[2]:
         return None
     if not line[2]:
         raise Alert(f"log : {expected} as arguments")
     target = line[1]
-    if target not in ("stdout", "stderr") and not target.startswith(("ring@", "fd@")):
-        _log_address(context, target)
     at = 2
     while line[at] in ("len", "format", "sample", "ring"):
         if line[at] == "format" and line[at + 1] not in _LOG_FORMATS:
@@ -202,6 +198,8 @@ def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
             )
     if line[at + 3]:
         raise Alert(f"log : cannot handle unexpected argument '{line[at + 3]}'")
+    if target not in ("stdout", "stderr") and not target.startswith(("ring@", "fd@")):
+        _log_address(context, target)
     return target
 
 

@@ -89,9 +89,9 @@ def _nameserver(context: Context, section: ResolversDraft, line: Line) -> None:
 
 def _hold(context: Context, section: ResolversDraft, line: Line) -> None:
     if not line[2]:
+        context.report.error(line.origin, "'hold' expects an <event> and a <time> as arguments.")
         raise Alert(
-            "'hold' expects an <event> and a <time> as arguments.\n"
-            "<event> can be either 'valid', 'nx', 'refused', 'timeout', or 'other'"
+            "<event> can be either 'valid', 'nx', 'refused', 'timeout', or 'other'", parsing=False
         )
     value = duration(context, line, line[2], "hold")
     if line[1] not in _HOLDS:

@@ -277,21 +277,24 @@ def _capture(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def _check_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     """tcp-check, http-check and external-check lines: kept only to say what is not done."""
-    warn_without(context, proxy, line, BACK)
     name = line[0]
     if name == "external-check":
         if line[1] not in ("command", "path"):
-            raise Alert(f"external-check: unknown argument '{line[1]}'.")
+            raise Alert(
+                f"'external-check' only supports 'command' and 'path'. but got '{line[1]}'."
+            )
         if not line[2]:
             raise Alert(f"missing argument after '{line[1]}'.")
         if line[1] == "command":
             proxy.external_command = line[2]
         name = f"{name} {line[1]}"
-    elif name == "tcp-check":
-        if line[1] not in _TCP_CHECKS:
+    else:
+        warn_without(context, proxy, line, BACK)
+    if name == "tcp-check":
+        if line[1].split("(")[0] not in _TCP_CHECKS:
             raise Alert(
-                "'tcp-check' : only supports 'comment', 'connect', 'send', 'send-binary', 'expect',"
-                f" 'set-var', 'set-var-fmt' or 'unset-var' ; got '{line[1]}'."
+                "'tcp-check' only supports 'comment', 'connect', 'send', 'send-binary', 'expect',"
+                f" 'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'. but got '{line[1]}'"
             )
         if line[1] != "comment":
             proxy.tcp_check_rules.append(" ".join(line.words[1:]))
@@ -312,6 +315,26 @@ _TCP_CHECKS = frozenset(
         "unset-var",
     ]
 )
+
+
+def _http_reuse(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    warn_without(context, proxy, line, BACK)
+    if line[1] not in ("never", "safe", "aggressive", "always"):
+        raise Alert("'http-reuse' only supports 'never', 'safe', 'aggressive', 'always'.")
+
+
+def _retry_on(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not proxy.capability & BACK:
+        raise Alert("'retry-on' only available in backend or listen section")
+
+
+def _keep_alive_queue(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not proxy.capability & BACK:
+        context.report.warn(
+            line.origin,
+            f"max-keep-alive-queue will be ignored because {proxy.describe} '{proxy.name}' has no"
+            " backend capability",
+        )
 
 
 # A handler returns False when its line decides nothing, whatever the keyword's status.
@@ -372,4 +395,7 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "http-response": rules.parse_http_rule,
     "http-after-response": rules.parse_http_rule,
     "redirect": rules.parse_redirect,
+    "http-reuse": _http_reuse,
+    "retry-on": _retry_on,
+    "max-keep-alive-queue": _keep_alive_queue,
 }

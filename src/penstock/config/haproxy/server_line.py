@@ -39,6 +39,9 @@ from penstock.config.haproxy.units import BadTime, atol, parse_time, trailing_me
 from penstock.model import MAX_WEIGHT, Address
 
 _MISSING = {
+    "id": "'id' : expects an integer argument",
+    "rise": "'rise' expects an integer argument.",
+    "fall": "'fall' expects an integer argument.",
     "addr": "'addr' expects <ipv4|ipv6> as argument.",
     "port": "'port' expects a port number as argument.",
     "cookie": "'cookie' expects <value> as argument.",
@@ -50,6 +53,7 @@ _MISSING = {
         " 'interface' <name> as argument."
     ),
 }
+_BOTH = "unable to enable checks and tracking at the same time!"
 _CHOICES = {
     "observe": (
         ("none", "layer4", "layer7"),
@@ -149,6 +153,7 @@ class _Options:
         self.line = line
         self.options = options
         self.server = server
+        self.shown = server or "default-server"
         self.id: int | None = None
         self.checked = False  # "check" stands on this very line
 
@@ -166,7 +171,8 @@ class _Options:
                 if not self.server:
                     raise
                 raise Alert(
-                    f"'server {self.proxy.name}/{self.server}' : {alert.message}."
+                    f"'server {self.proxy.name}/{self.server}' : {alert.message}"
+                    + ("" if alert.message == _BOTH else ".")
                 ) from None
 
     def _unknown(self, name: str) -> str:
@@ -203,7 +209,7 @@ class _Options:
             case "check":
                 options.check = self.checked = True
                 if options.track:
-                    raise Alert("unable to enable checks and tracking at the same time!")
+                    raise Alert(_BOTH)
             case "no-check":
                 options.check = False
             case "backup" | "no-backup":
@@ -236,7 +242,7 @@ class _Options:
             case "track":
                 options.track = value
                 if options.check:
-                    raise Alert("unable to enable checks and tracking at the same time!")
+                    raise Alert(_BOTH)
             case "init-addr":
                 options.init_addr = _init_addr(value)
             case "resolvers":
@@ -268,13 +274,13 @@ class _Options:
         try:
             result, rest = parse_time(value)
         except BadTime as bad:
-            if bad.char:
+            if bad.char is not None:
                 raise Alert(
                     f"unexpected character '{bad.char}' in '{shown}' argument of server"
-                    f" {self.server}."
+                    f" {self.shown}."
                 ) from None
             raise Alert(
-                f"timer overflow in argument <{value}> to <{name}> of server {self.server},"
+                f"timer overflow in argument <{value}> to <{name}> of server {self.shown},"
                 " maximum value is 2147483647 ms (~24.8 days)."
             ) from None
         if rest:
@@ -284,9 +290,9 @@ class _Options:
     def _interval(self, name: str, value: str) -> int:
         if not value:
             raise Alert(f"'{name}' expects a delay as argument.")
-        result = self._time(name, value, "agent-inter" if name == "inter" else name)
+        result = self._time(name, value, "agent-inter")  # HAProxy names the wrong one
         if result <= 0:
-            raise Alert(f"invalid value {result} for argument '{name}' of server {self.server}.")
+            raise Alert(f"invalid value {result} for argument '{name}' of server {self.shown}.")
         return result
 
     def _slowstart(self, value: str) -> int:
@@ -298,7 +304,7 @@ class _Options:
         weight = atol(value)
         if not 0 <= weight <= MAX_WEIGHT:
             raise Alert(
-                f"weight of server {self.server} is not within 0 and {MAX_WEIGHT} ({weight})."
+                f"weight of server {self.shown} is not within 0 and {MAX_WEIGHT} ({weight})."
             )
         return weight
 

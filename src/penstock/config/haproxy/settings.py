@@ -21,6 +21,7 @@ from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS
 from penstock.config.haproxy.options import override_log_format
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.rules import warn_order
 from penstock.config.haproxy.section_global import parse_log
 from penstock.config.haproxy.server_line import parse_source
 from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_without
@@ -160,7 +161,7 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
     try:
         value, rest = parse_time(line[2])
     except BadTime as bad:
-        if bad.char:
+        if bad.char is not None:
             raise Alert(f"unexpected character '{bad.char}' in '{shown}'") from None
         raise Alert(
             f"timer overflow in argument '{line[2]}' to '{shown}' (maximum value is 2147483647 ms"
@@ -168,6 +169,8 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
         ) from None
     if rest:
         context.report.warn(line.origin, trailing_message(line[2], rest), parsing=False)
+    if line[3]:
+        raise Alert(f"'{shown}' : unexpected extra argument '{line[3]}' after value '{line[2]}'.")
     side = FRONT if name in ("client", "client-fin") else BACK
     if name in ("http-request", "http-keep-alive", "tarpit"):
         side = FRONT | BACK
@@ -183,8 +186,6 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
         context.report.warn(line.origin, f"overwriting '{shown}' which was already specified")
     inherited = before.default if before is not None else 0
     proxy.timeouts[name] = Timeout(value, line.origin, default=inherited)
-    if line[3]:
-        raise Alert(f"'{shown}' : unexpected extra argument '{line[3]}' after value '{line[2]}'.")
 
 
 def parse_removed_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -282,7 +283,7 @@ def parse_stats(context: Context, proxy: ProxyDraft, line: Line) -> None:
         try:
             parse_time(line[2], TimeUnit.S)
         except BadTime as bad:
-            if bad.char:
+            if bad.char is not None:
                 raise Alert(
                     f"unexpected character '{bad.char}' in argument to stats refresh interval."
                 ) from None
@@ -312,6 +313,7 @@ def parse_monitor(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if line[1] != "fail":
         raise Alert("'monitor' only supports 'fail'.")
     if line[2] in ("if", "unless"):
+        warn_order(context, proxy, line, "monitor fail")
         proxy.rules.setdefault("monitor fail", line.origin)
     else:
         raise Alert("'monitor fail' requires either 'if' or 'unless' followed by a condition.")

@@ -65,7 +65,7 @@ def duration(
     try:
         value, rest = parse_time(text, unit)
     except BadTime as bad:
-        if bad.char:
+        if bad.char is not None:
             raise Alert(f"unexpected character '{bad.char}' in argument to <{what}>.") from None
         raise Alert(
             f"timer overflow in argument <{text}> to <{what}>, maximum value is 2147483647 ms"

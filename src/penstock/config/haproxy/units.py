@@ -29,9 +29,9 @@ class TimeUnit(Enum):
 class BadTime(ValueError):
     """A duration that HAProxy refuses: too long, or with a character it does not expect."""
 
-    def __init__(self, char: str = "") -> None:
-        super().__init__(char or "overflow")
-        self.char = char  # "": overflow
+    def __init__(self, char: str | None = None) -> None:
+        super().__init__("overflow" if char is None else char)
+        self.char = char  # None: overflow; "": the text ends where a number should be
 
 
 def parse_time(text: str, unit: TimeUnit = TimeUnit.MS) -> tuple[int, str]:
@@ -39,6 +39,8 @@ def parse_time(text: str, unit: TimeUnit = TimeUnit.MS) -> tuple[int, str]:
 
     HAProxy 2.6 only warns about characters after the unit; the caller does so.
     """
+    if not text:
+        raise BadTime("")
     number, rest = _number(text)
     factor = unit.value
     if rest:

@@ -70,6 +70,13 @@ class _Checker:
                 f"{proxy.describe} '{proxy.name}' has no 'bind' directive."
                 " Please declare it as a backend if this was intended.",
             )
+        for bind in proxy.binds:
+            if bind.ssl and not bind.certificate:
+                self._error(
+                    bind.origin,
+                    f"Proxy '{proxy.name}': no SSL certificate specified for bind '{bind.text}' at"
+                    f" [{bind.origin}] (use 'crt').",
+                )
         self._routes(proxy)
         if proxy.mode is not Mode.HTTP:
             self._without_http(proxy)
@@ -115,10 +122,9 @@ class _Checker:
     def _routes(self, proxy: ProxyDraft) -> None:
         if proxy.default_backend is not None:
             self._default_backend(proxy, proxy.default_backend)
-        if proxy.capability & FRONT:
-            for rule in proxy.use_backends:
-                if "%" not in rule.name:
-                    self._use_backend(proxy, rule)
+        for rule in proxy.use_backends:
+            if "%" not in rule.name:
+                self._use_backend(proxy, rule)
         for origin, name in proxy.use_servers:
             if "%" not in name and all(server.name != name for server in proxy.servers):
                 self._error(
@@ -172,7 +178,7 @@ class _Checker:
             self._warn(
                 rules["monitor-uri"], f"monitor-uri will be ignored for {name} (needs 'mode http')."
             )
-        if proxy.layer7_balance is not None and proxy.capability & BACK:
+        if proxy.layer7_balance is not None:
             self._warn(
                 proxy.layer7_balance,
                 f"Layer 7 hash not possible for {name} (needs 'mode http')."
@@ -218,8 +224,6 @@ class _Checker:
     # -- checks ------------------------------------------------------------------------------
 
     def _checks(self, proxy: ProxyDraft) -> None:
-        if not proxy.capability & BACK:
-            return
         name = f"{proxy.describe} '{proxy.name}'"
         rules, option = proxy.rules, proxy.check_option
         if "tcp-check" in rules and option != "tcp-check":
@@ -280,7 +284,7 @@ class _Checker:
                 self._error(origin, f"Proxy '{proxy.name}': unable to find stick-table '{wanted}'.")
 
     def _log(self, proxy: ProxyDraft) -> None:
-        if proxy.log_format is None or not proxy.capability & FRONT:
+        if proxy.log_format is None:
             return
         name = f"{proxy.describe} '{proxy.name}'"
         shown, origin = proxy.log_format
@@ -290,7 +294,7 @@ class _Checker:
                 f"'{shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
                 " Falling back to 'option tcplog'.",
             )
-        if not proxy.log_targets:
+        if proxy.capability & FRONT and not proxy.log_targets:
             self._warn(origin, f"log format ignored for {name} since it has no log address.")
 
     def _timeouts(self, proxy: ProxyDraft) -> None:
