@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that imports go one way, and that the pure part stays pure.
+
+Run from anywhere: ``python tools/check_imports.py``. Prints each import that is not allowed and
+exits 1 if there is one. docs/architecture.md has the picture.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SOURCE: Final = Path(__file__).resolve().parent.parent / "src"
+PACKAGE: Final = "penstock"
+
+# Each part of the package and the parts it may import besides itself and ``errors``. The longest
+# name that fits a module decides.
+VOCABULARY: Final = ("model", "engine.api")
+DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
+# Functions of a snapshot: what the controller answers with.
+ANSWERS: Final = ("api.wire", "status", "metrics")
+RUNNING: Final = (*DECISIONS, "engine", "health", "reconcile", "runtime", "overrides", *ANSWERS)
+MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
+    "errors": (),
+    "model": (),
+    "runtime": (),
+    "engine.api": ("model",),
+    "config": ("model",),
+    "schedulers": VOCABULARY,
+    "health.state": VOCABULARY,
+    "health.probes": VOCABULARY,
+    "health": (*VOCABULARY, "health.state", "health.probes"),
+    "desired": (*VOCABULARY, "config", "schedulers", "health.state"),
+    "plan": tuple(part for part in DECISIONS if part != "plan"),
+    "engine": DECISIONS,
+    "engine.kernel": (*DECISIONS, "engine", "kernel"),
+    "kernel": (),
+    "reconcile": (*DECISIONS, "engine"),
+    "overrides": ("model", "desired"),
+    "api.wire": VOCABULARY,
+    "status": (*DECISIONS, "api.wire"),
+    "metrics": (*VOCABULARY, "api.wire", "status"),
+    "controller": RUNNING,
+    "api": (*RUNNING, "controller"),
+    "api.client": (*VOCABULARY, "runtime", "api.wire"),
+    "web": (*RUNNING, "controller"),
+    "daemon": (*RUNNING, "controller", "api", "web", "kernel.probe"),
+    # The command line checks files and starts the daemon; the rest goes through the socket.
+    "cli": ("model", "config", "runtime", "api", "engine.api", "daemon"),
+    "lab": (*VOCABULARY, "config", "runtime", "api", "kernel", "cli"),
+    "__main__": ("cli",),
+    # ``import penstock``: what the library offers.
+    "": (*RUNNING, "controller", "api", "daemon"),
+}
+
+# Decides, and never looks at the world: clocks, seeds and answers are its arguments.
+PURE: Final = (
+    "model",
+    "config",
+    "schedulers",
+    "desired",
+    "plan",
+    "engine.api",
+    "health.state",
+    "health.probes",
+)
+# Lies in a pure part's folder and does look: the rest of that part must not import it.
+EXCEPTIONS: Final = ("config.resolve",)
+IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    line: int
+    module: str
+
+
+def imports_of(tree: ast.Module) -> Iterator[Import]:
+    """What a module imports at run time, absolute names."""
+    typing_only = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield Import(node.lineno, f"{node.module}.{alias.name}")
+
+
+def fits(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def part_of(module: str) -> str:
+    """The longest part whose name *module* starts with; "" for the package itself."""
+    return max((part for part in MAY_IMPORT if part and fits(module, part)), key=len, default="")
+
+
+def faults(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Lines and sentences about what *module* (without "penstock.") must not import."""
+    part = part_of(module)
+    if module and not part:
+        yield 1, f"{module} is in no part of the architecture: add it to MAY_IMPORT"
+        return
+    pure = any(fits(module, name) for name in PURE) and module not in EXCEPTIONS
+    for item in imports_of(tree):
+        target = item.module.removeprefix(PACKAGE + ".")
+        if pure and (
+            item.module.split(".")[0] in IMPURE or any(fits(target, name) for name in EXCEPTIONS)
+        ):
+            yield item.line, f"{module} is pure and must not import {item.module}"
+        if not fits(item.module, PACKAGE):
+            continue
+        allowed = ("errors", "__version__", *MAY_IMPORT[part], *((part,) if part else ()))
+        if not any(fits(target, name) for name in allowed):
+            yield item.line, f"{module or PACKAGE} must not import {PACKAGE}.{target}"
+
+
+def module_name(path: Path, source: Path) -> str:
+    """The module in *path* without "penstock.", "" for the package itself."""
+    names = path.relative_to(source / PACKAGE).with_suffix("").parts
+    return ".".join(name for name in names if name != "__init__")
+
+
+def check(source: Path) -> list[str]:
+    """All faults below *source*, as lines for people."""
+    found = []
+    for path in sorted((source / PACKAGE).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        for line, sentence in faults(module_name(path, source), tree):
+            found.append(f"{path.relative_to(source.parent)}:{line}: {sentence}")
+    return found
+
+
+def main() -> int:
+    found = check(SOURCE)
+    print("\n".join(found) if found else "imports go one way")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
