@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small servers that answer with their name, and the clients that ask them.
+
+A server answers every TCP line and every UDP datagram with ``name peer-address``, and closes a TCP
+connection when the client does. They run in one thread for all, in this process: only
+their sockets live in the namespaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from penstock.lab.network import Namespace
+
+_BUFFER: Final = 65536
+
+
+class Servers:
+    """Named TCP and UDP servers; ``close()`` ends them all."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake, wake = socket.socketpair()
+        self._selector.register(wake, selectors.EVENT_READ, None)
+        self._lock = threading.Lock()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="lab-servers", daemon=True)
+        self._thread.start()
+
+    def tcp(self, namespace: Namespace, name: str, address: str, port: int) -> socket.socket:
+        """A TCP server called *name*; closing the socket through ``stop`` ends it."""
+        with namespace.entered():
+            listener = socket.socket(_family(address), socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(1024)
+        return self._add(listener, (name, "accept"))
+
+    def udp(self, namespace: Namespace, name: str, address: str, port: int) -> socket.socket:
+        """A UDP server called *name*."""
+        with namespace.entered():
+            bound = socket.socket(_family(address), socket.SOCK_DGRAM)
+        bound.bind((address, port))
+        return self._add(bound, (name, "datagram"))
+
+    def stop(self, server: socket.socket) -> None:
+        """End one server; connections it has accepted live on."""
+        with self._lock:
+            self._selector.unregister(server)
+            server.close()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.send(b"x")
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._selector.close()
+        self._wake.close()
+
+    def _add(self, new: socket.socket, role: tuple[str, str]) -> socket.socket:
+        new.setblocking(False)
+        with self._lock:
+            self._selector.register(new, selectors.EVENT_READ, role)
+        self._wake.send(b"x")
+        return new
+
+    def _serve(self) -> None:
+        while not self._closing:
+            ready = self._selector.select()
+            with self._lock:
+                for key, _ in ready:
+                    if isinstance(key.fileobj, socket.socket) and key.fileobj.fileno() >= 0:
+                        self._serve_one(key.fileobj, key.data)
+
+    def _serve_one(self, one: socket.socket, role: tuple[str, str] | None) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if role is None:
+                one.recv(_BUFFER)
+                return
+            name, kind = role
+            try:
+                if kind == "accept":
+                    connection, _ = one.accept()
+                    connection.setblocking(False)
+                    self._selector.register(connection, selectors.EVENT_READ, (name, "stream"))
+                elif kind == "datagram":
+                    _, peer = one.recvfrom(_BUFFER)
+                    one.sendto(f"{name} {peer[0]}\n".encode(), peer)
+                elif one.recv(_BUFFER):
+                    one.send(f"{name} {one.getpeername()[0]}\n".encode())
+                else:
+                    self._forget(one)
+            except BlockingIOError:
+                raise
+            except OSError:  # the client has gone: its affair
+                if kind == "stream":
+                    self._forget(one)
+
+    def _forget(self, one: socket.socket) -> None:
+        self._selector.unregister(one)
+        one.close()
+
+
+class Client:
+    """Asks servers their name from inside a namespace; a refused or lost question is an OSError."""
+
+    def __init__(self, namespace: Namespace, timeout: float = 3.0) -> None:
+        self._namespace = namespace
+        self._timeout = timeout
+
+    def connect(self, address: str, port: int) -> socket.socket:
+        """A TCP connection, to be asked with ``ask``."""
+        with self._namespace.entered():
+            connection = socket.socket(_family(address), socket.SOCK_STREAM)
+        connection.settimeout(self._timeout)
+        try:
+            connection.connect((address, port))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def tcp(self, address: str, port: int) -> str:
+        """Who answers a new TCP connection."""
+        with self.connect(address, port) as connection:
+            return ask(connection)[0]
+
+    def udp(self, address: str, port: int, source_port: int = 0) -> str:
+        """Who answers a datagram from a new (or the given) source port."""
+        with self._namespace.entered():
+            sender = socket.socket(_family(address), socket.SOCK_DGRAM)
+        with sender:
+            sender.settimeout(self._timeout)
+            if source_port:
+                sender.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sender.bind(("", source_port))
+            sender.connect((address, port))
+            return ask(sender)[0]
+
+    def many(self, address: str, port: int, times: int, *, udp: bool = False) -> Sequence[str]:
+        """Who answered each of *times* new connections, in order."""
+        one = self.udp if udp else self.tcp
+        return [one(address, port) for _ in range(times)]
+
+
+def ask(connection: socket.socket) -> tuple[str, str]:
+    """(name of the server, address it saw us come from). Raises OSError, also at end of file."""
+    connection.sendall(b"who?\n")
+    answer = connection.recv(_BUFFER)
+    if not answer:
+        raise ConnectionResetError("closed without an answer")
+    name, _, peer = answer.decode().strip().partition(" ")
+    return name, peer
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
