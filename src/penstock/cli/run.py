@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``penstock run``: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from penstock import daemon, log
+from penstock.cli.files import files_argument
+from penstock.model import Hook
+from penstock.runtime import RuntimePaths
+
+
+@click.command("run")
+@files_argument
+@click.option(
+    "--hook",
+    type=click.Choice([hook.value for hook in Hook]),
+    help="Where to attach: XDP, TC, or what fits each interface (auto). Default: the file's.",
+)
+@click.option(
+    "--keep-datapath",
+    is_flag=True,
+    help="On SIGTERM leave the datapath in place: traffic goes on, the next run takes it over.",
+)
+@click.option(
+    "--pin-path",
+    type=click.Path(path_type=Path),
+    help="Where under bpffs the datapath is pinned. Default: follows from the runtime directory.",
+)
+def command(
+    files: tuple[Path, ...], hook: str | None, keep_datapath: bool, pin_path: Path | None
+) -> None:
+    """Run FILE... (haproxy.cfg files, or directories of them) until SIGTERM.
+
+    SIGHUP or `penstock reload` reads the files again. A daemon that is killed leaves the datapath
+    running; the next `penstock run` takes it over without losing a connection.
+
+    \b
+    Examples:
+      penstock run /etc/haproxy/haproxy.cfg
+      PENSTOCK_RUNTIME_DIR=/run/penstock-blue penstock run blue.cfg --hook tc
+    """
+    log.set_up()
+    options = daemon.Options(
+        hook=Hook(hook) if hook else None,
+        keep_datapath=keep_datapath,
+    )
+    paths = RuntimePaths.of(os.environ, pin_path.absolute() if pin_path else None)
+    daemon.run(lambda: daemon.load_files(files, options), paths, options)

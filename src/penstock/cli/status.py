@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``penstock status``: services and real servers, as a table, JSON or Prometheus metrics."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import msgspec
+
+from penstock.api.client import ask
+from penstock.api.wire import GetMetrics, GetStatus, Status, Text
+from penstock.runtime import RuntimePaths
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+@click.option("--metrics", is_flag=True, help="Everything, in Prometheus' text format.")
+@click.option("--reasons", is_flag=True, help="Also what the datapath dropped or passed, and why.")
+def command(as_json: bool, metrics: bool, reasons: bool) -> None:
+    """Show services, real servers, their state and traffic.
+
+    \b
+    Examples:
+      penstock status
+      penstock status --json | jq '.pools[].reals[] | select(.state == "DOWN")'
+      penstock status --metrics > /var/lib/node_exporter/penstock.prom
+    """
+    socket = RuntimePaths.of(os.environ).socket
+    if metrics:
+        reply = ask(socket, GetMetrics())
+        if isinstance(reply, Text):
+            click.echo(reply.text, nl=False)
+        return
+    status = ask(socket, GetStatus())
+    if not isinstance(status, Status):
+        return
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
+    else:
+        _print(status, reasons=reasons)
+
+
+def _print(status: Status, *, reasons: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415  # slow to import, and --json needs none
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(
+        f"penstock {status.version}, pid {status.pid}, up {_duration(status.uptime)}, "
+        f"{status.flows} of {status.max_flows} flows, {status.reloads} reloads"
+        + (f", [red]last reload refused[/]: {status.last_reload_error.splitlines()[0]}"
+           if status.last_reload_error else "")
+    )
+    services = Table("service", "listens on", "backend", "state", box=None, pad_edge=False)
+    for name in ("live", "total", "bytes in", "bytes out"):
+        services.add_column(name, justify="right")
+    for service in status.services:
+        traffic = service.traffic
+        services.add_row(
+            service.name,
+            f"{service.protocol} {', '.join(service.binds)}",
+            service.pool or "-",
+            _coloured(service.state),
+            *map(str, (traffic.live, traffic.total, traffic.bytes_in, traffic.bytes_out)),
+        )
+    console.print(services)
+    servers = Table("server", "address", "state", "check", box=None, pad_edge=False)
+    for name in ("weight", "live", "total", "bytes in", "bytes out"):
+        servers.add_column(name, justify="right")
+    for pool in status.pools:
+        for real in pool.reals:
+            weight = str(real.weight)
+            if real.effective_weight != real.weight:
+                weight = f"{real.effective_weight} ({real.weight})"
+            traffic = real.traffic
+            servers.add_row(
+                f"{pool.name}/{real.name}" + (" backup" if real.backup else ""),
+                real.address,
+                f"{_coloured(real.state)} {_duration(real.since)}",
+                real.check or "-",
+                weight,
+                *map(str, (traffic.live, traffic.total, traffic.bytes_in, traffic.bytes_out)),
+            )
+    console.print(servers)
+    if reasons:
+        for reason in status.reasons:
+            if reason.count:
+                console.print(f"{reason.verdict:6} {reason.name:24} {reason.count}")
+
+
+def _coloured(state: str) -> str:
+    colour = {"UP": "green", "OPEN": "green", "no check": "green", "DOWN": "red"}.get(state)
+    return f"[{colour or 'yellow'}]{state}[/]"
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // (size // (24 if unit == 'd' else 60))}" + (
+                {"d": "h", "h": "m", "m": "s"}[unit]
+            )
+    return f"{whole}s"

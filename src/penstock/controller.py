@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Owns the running state: commands and health changes in, snapshots out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import structlog
+
+from penstock import __version__, status
+from penstock.api.wire import (
+    Done,
+    GetMetrics,
+    GetStatus,
+    Reload,
+    Reply,
+    Request,
+    SetState,
+    SetWeight,
+    Status,
+    Text,
+)
+from penstock.config.haproxy import LoadResult
+from penstock.desired import (
+    Override,
+    RealHealth,
+    admin_state,
+    desired_state,
+    real_key,
+    served_pools,
+)
+from penstock.engine.api import Engine, RealKey
+from penstock.errors import CommandRefused, ConfigError, DatapathError, PenstockError
+from penstock.health.runner import Change, Runner, Target
+from penstock.health.state import ramp
+from penstock.metrics import exposition
+from penstock.model import AdminState, Configuration, Pool, RealServer
+from penstock.overrides import OverrideStore
+from penstock.reconcile import Reconciler
+
+_log = structlog.get_logger("penstock")
+
+
+class Controller:
+    """One per daemon. Not thread-safe: the daemon's loop is its only caller."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        runner: Runner,
+        overrides: OverrideStore,
+        load: Callable[[], LoadResult],
+        *,
+        adopted: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._reconciler = Reconciler(engine)
+        self._runner = runner
+        self._overrides = overrides
+        self._load = load
+        self._clock = clock
+        self._adopted = adopted
+        self._started = clock()
+        self._configuration = Configuration()
+        self._up: dict[RealKey, bool] = {}
+        self._since: dict[RealKey, float] = {}
+        self._ramping: dict[RealKey, tuple[float, int]] = {}  # since when, over how many ms
+        self._reloads = 0
+        self._failed_reloads = 0
+        self._last_error = ""
+
+    # -- configuration -----------------------------------------------------------------
+
+    def start(self, loaded: LoadResult) -> None:
+        """Run *loaded*. Raises PenstockError when the engine refuses it."""
+        known = {
+            key: state.available for key, state in self._engine.observe().reals.items()
+        }
+        self._adopt(loaded.configuration, known)
+
+    def reload(self) -> Done:
+        """Read the configuration again and switch to it; a bad one changes nothing.
+
+        Raises CommandRefused with everything that is wrong with it.
+        """
+        before, up = self._configuration, dict(self._up)
+        try:
+            loaded = self._load()
+        except PenstockError as error:
+            raise self._refuse_reload(error) from error
+        try:
+            self._adopt(loaded.configuration, {})
+        except DatapathError as error:
+            self._up = up
+            self._adopt(before, {})
+            raise self._refuse_reload(error) from error
+        self._reloads += 1
+        self._last_error = ""
+        _log.info("configuration reloaded", services=len(self._configuration.services))
+        return Done("configuration reloaded", tuple(str(w) for w in loaded.warnings))
+
+    def _refuse_reload(self, error: PenstockError) -> CommandRefused:
+        self._failed_reloads += 1
+        self._last_error = str(error)
+        _log.error("reload refused, the old configuration goes on", reason=str(error))
+        detail = str(error) if isinstance(error, ConfigError) else f"{error}"
+        return CommandRefused(f"the old configuration goes on; the new one is refused:\n{detail}")
+
+    def _adopt(self, configuration: Configuration, known: dict[RealKey, bool]) -> None:
+        """Make *configuration* the running one; *known* are reals' states found in the datapath."""
+        targets = []
+        up: dict[RealKey, bool] = {}
+        now = self._clock()
+        for pool, real, key in _checked(configuration):
+            if real.check is None:
+                continue
+            admin = admin_state(pool, real, self._overrides.current)
+            # A real in drain or maint is unavailable for that reason, which says nothing of it.
+            default = known.get(key, True) if admin is AdminState.READY else True
+            up[key] = self._up.get(key, default)
+            targets.append(
+                Target(
+                    key=key,
+                    protocol=pool.protocol,
+                    check=real.check,
+                    connect_timeout=pool.timeouts.connect,
+                    check_timeout=pool.timeouts.check,
+                    initially_up=up[key],
+                )
+            )
+        self._up = up
+        self._since = {key: self._since.get(key, now) for _, _, key in _checked(configuration)}
+        self._ramping = {key: ramp for key, ramp in self._ramping.items() if key in up}
+        self._configuration = configuration
+        self._converge()
+        self._runner.configure(targets)
+        self._pause_maintained()
+
+    def _converge(self) -> None:
+        self._reconciler.converge(
+            desired_state(self._configuration, self._overrides.current, self._health())
+        )
+
+    def _health(self) -> dict[RealKey, RealHealth]:
+        now = self._clock()
+        return {
+            key: RealHealth(
+                up,
+                ramp((now - self._ramping[key][0]) * 1000, self._ramping[key][1])
+                if key in self._ramping
+                else 100,
+            )
+            for key, up in self._up.items()
+        }
+
+    # -- health ------------------------------------------------------------------------
+
+    def on_change(self, change: Change) -> None:
+        """A check took a real server down or brought it back: into the datapath at once."""
+        if change.key not in self._up or self._up[change.key] == change.up:
+            return
+        pool, real = self._find(change.key.pool, change.key.name)
+        self._up[change.key] = change.up
+        self._since[change.key] = self._clock()
+        self._ramping.pop(change.key, None)
+        if change.up and real.slowstart:
+            self._ramping[change.key] = (self._clock(), real.slowstart)
+        self._converge_or_log()
+        _log.warning(self._sentence(pool, change)) if not change.up else _log.info(
+            self._sentence(pool, change)
+        )
+        if not any(self._serves(pool, one) for one in pool.reals):
+            _log.error(f"backend {pool.name} has no server available!")
+
+    def _sentence(self, pool: Pool, change: Change) -> str:
+        """HAProxy's words for a state change (its src/check.c, src/server.c)."""
+        serving = [real for real in pool.reals if self._serves(pool, real)]
+        active = sum(not real.backup for real in serving)
+        backup = len(serving) - active
+        info = f', info: "{change.info}"' if change.info else ""
+        sessions = self._engine.counters().reals.get(change.key)
+        return (
+            f"Server {change.key} is {'UP' if change.up else 'DOWN'}, reason: {change.reason}"
+            f"{info}, check duration: {change.duration_ms}ms. {active} active and {backup} backup "
+            f"servers {'online' if change.up else 'left'}. {sessions.live if sessions else 0} "
+            "sessions active, 0 requeued, 0 remaining in queue."
+        )
+
+    def _serves(self, pool: Pool, real: RealServer) -> bool:
+        key = real_key(pool, real)
+        return (
+            key is not None
+            and self._up.get(key, True)
+            and admin_state(pool, real, self._overrides.current) is AdminState.READY
+        )
+
+    def tick(self) -> None:
+        """Once a second: slow starts, what was refused before, the engine's own upkeep."""
+        self._engine.tick()
+        try:
+            if self._ramping:
+                now = self._clock()
+                self._ramping = {
+                    key: (since, length)
+                    for key, (since, length) in self._ramping.items()
+                    if (now - since) * 1000 < length
+                }
+                self._converge()
+            else:
+                self._reconciler.retry()
+        except DatapathError as error:
+            _log.error("the datapath refused a change, trying again", reason=str(error))
+
+    def _converge_or_log(self) -> None:
+        try:
+            self._converge()
+        except DatapathError as error:
+            _log.error("the datapath refused a change, trying again", reason=str(error))
+
+    # -- commands ----------------------------------------------------------------------
+
+    def handle(self, request: Request) -> Reply:
+        """Carry out one command. Raises PenstockError when it is refused."""
+        match request:
+            case GetStatus():
+                return self.snapshot()
+            case GetMetrics():
+                return Text(exposition(self.snapshot()))
+            case Reload():
+                return self.reload()
+            case SetWeight():
+                return self._set_weight(request)
+            case SetState():
+                return self._set_state(request)
+
+    def _set_weight(self, request: SetWeight) -> Done:
+        _, real = self._find(request.pool, request.server)
+        weight = real.weight * request.value // 100 if request.percent else request.value
+        limit = 100 if request.percent else 256
+        if not 0 <= request.value <= limit:
+            raise CommandRefused(
+                f"weight {request.value}{'%' if request.percent else ''} is not within 0-{limit}"
+            )
+        self._override(request.pool, request.server, weight=weight)
+        return Done(f"{request.pool}/{request.server} has weight {weight}")
+
+    def _set_state(self, request: SetState) -> Done:
+        self._find(request.pool, request.server)
+        try:
+            admin = AdminState(request.state)
+        except ValueError:
+            raise CommandRefused(
+                f"unknown state {request.state!r}; use ready, drain or maint"
+            ) from None
+        self._override(request.pool, request.server, admin=admin)
+        return Done(f"{request.pool}/{request.server} is in state {admin}")
+
+    def _override(
+        self, pool: str, server: str, *, weight: int | None = None, admin: AdminState | None = None
+    ) -> None:
+        before = self._overrides.current.get((pool, server), Override())
+        self._overrides.put(
+            pool,
+            server,
+            Override(
+                before.weight if weight is None else weight,
+                before.admin if admin is None else admin,
+            ),
+        )
+        _log.info("set", server=f"{pool}/{server}", weight=weight, state=admin)
+        self._converge()
+        self._pause_maintained()
+
+    def _pause_maintained(self) -> None:
+        """A server in maintenance is not checked; back from it, it starts up as HAProxy's do."""
+        for pool, real, key in _checked(self._configuration):
+            if real.check is None:
+                continue
+            if admin_state(pool, real, self._overrides.current) is AdminState.MAINT:
+                self._runner.pause(key)
+            else:
+                self._runner.resume(key)
+
+    def _find(self, pool: str, server: str) -> tuple[Pool, RealServer]:
+        pools = {one.name: one for one in served_pools(self._configuration)}
+        if pool not in pools:
+            raise CommandRefused(f"no backend {pool!r}; there are: {', '.join(sorted(pools))}")
+        for real in pools[pool].reals:
+            if real.name == server:
+                return pools[pool], real
+        names = ", ".join(real.name for real in pools[pool].reals)
+        raise CommandRefused(f"backend {pool} has no server {server!r}; it has: {names}")
+
+    # -- snapshot ----------------------------------------------------------------------
+
+    def snapshot(self) -> Status:
+        """Everything there is to see, at one moment."""
+        now = self._clock()
+        counters = self._engine.counters()
+        overrides = self._overrides.current
+        health = self._health()
+        pools = tuple(
+            status.pool_status(
+                pool,
+                tuple(
+                    status.real_status(
+                        pool,
+                        real,
+                        overrides,
+                        health.get(key, RealHealth()) if key else RealHealth(up=False),
+                        check=self._runner.status(key).last if key in self._up and key else "",
+                        since=now - self._since.get(key, now) if key else 0.0,
+                        traffic=counters.reals.get(key) if key else None,
+                    )
+                    for real in pool.reals
+                    for key in (real_key(pool, real),)
+                ),
+            )
+            for pool in served_pools(self._configuration)
+        )
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            uptime=now - self._started,
+            adopted=self._adopted,
+            flows=counters.flows,
+            max_flows=counters.max_flows,
+            reloads=self._reloads,
+            failed_reloads=self._failed_reloads,
+            last_reload_error=self._last_error,
+            services=tuple(
+                status.service_status(service, pools, counters.services.get(service.name))
+                for service in self._configuration.services
+            ),
+            pools=pools,
+            reasons=tuple(
+                status.reason_status(reason) for reason in counters.reasons
+            ),
+        )
+
+
+def _checked(configuration: Configuration) -> list[tuple[Pool, RealServer, RealKey]]:
+    """Every real server in service that has an address, with its pool and key."""
+    return [
+        (pool, real, key)
+        for pool in served_pools(configuration)
+        for real in pool.reals
+        for key in (real_key(pool, real),)
+        if key is not None
+    ]
+
+
+__all__ = ["Controller"]

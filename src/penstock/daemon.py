@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root of ``penstock run``: reading it tells the whole story.
+
+Lock the runtime directory, load the configuration, bring up (or take over) the datapath, start
+checks, answer on the control socket, and go round one loop until told to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from penstock import notify
+from penstock.api.server import ControlServer
+from penstock.config.haproxy import LoadResult, load
+from penstock.config.resolve import system_resolve
+from penstock.controller import Controller
+from penstock.engine.kernel import KernelEngine
+from penstock.errors import ConfigError, DatapathError, Diagnostic
+from penstock.health.runner import Runner
+from penstock.kernel import bpffs, probe
+from penstock.model import Configuration, EngineKind, Hook
+from penstock.overrides import OverrideStore
+from penstock.runtime import InstanceLock, RuntimePaths
+
+_log = structlog.get_logger("penstock")
+_TICK = 1.0  # seconds between sweeps of the connection table
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says beside the files."""
+
+    hook: Hook | None = None
+    keep_datapath: bool = False
+
+
+def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
+    """Load what the daemon is to run. Raises ConfigError, also for what no engine here can do."""
+    loaded = load(paths, environ=os.environ, resolve=system_resolve)
+    refuse_unsupported(loaded.configuration)
+    if options.hook is None:
+        return loaded
+    settings = replace(loaded.configuration.settings, hook=options.hook)
+    return replace(loaded, configuration=replace(loaded.configuration, settings=settings))
+
+
+def refuse_unsupported(configuration: Configuration) -> None:
+    """Raises ConfigError naming every service that needs an engine this version has not got."""
+    refused = tuple(
+        Diagnostic(
+            file=service.engine_origin.file,
+            line=service.engine_origin.line,
+            message=f"'{service.name}' cannot run yet: {service.engine_reason}",
+            parsing=False,
+        )
+        for service in configuration.services
+        if service.engine is EngineKind.PROXY and not service.disabled
+    )
+    if refused:
+        raise ConfigError(refused)
+
+
+def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> None:
+    """Run in the foreground until SIGTERM or SIGINT. Raises PenstockError before it is up."""
+    probe.probe()
+    paths.create()
+    with contextlib.ExitStack() as stack:
+        stack.callback(InstanceLock(paths).close)
+        loaded = loader()
+        for warning in loaded.warnings:
+            _log.warning(str(warning))
+        bpffs.mount()
+        settings = loaded.configuration.settings
+        engine = KernelEngine.open(settings, pins=paths.pins, state=paths.directory)
+        keep = options.keep_datapath
+        try:
+            _serve(engine, loader, loaded, paths)
+        except DatapathError:
+            keep = keep or engine.adopted  # another configuration was running before us
+            raise
+        finally:
+            engine.close(keep=keep)
+            if not keep:
+                paths.overrides.unlink(missing_ok=True)
+        _log.info("stopped", datapath="kept" if keep else "removed")
+
+
+def _serve(
+    engine: KernelEngine,
+    loader: Callable[[], LoadResult],
+    loaded: LoadResult,
+    paths: RuntimePaths,
+) -> None:
+    controllers: list[Controller] = []
+    runner = Runner(
+        lambda change: controllers[0].on_change(change),
+        rng=random.Random(),  # noqa: S311  # jitter, not secrets
+        spread=loaded.configuration.settings.spread_checks,
+    )
+    controller = Controller(
+        engine,
+        runner,
+        OverrideStore(paths.overrides, adopt=engine.adopted),
+        loader,
+        adopted=engine.adopted,
+        clock=time.monotonic,
+    )
+    controllers.append(controller)
+    with selectors.DefaultSelector() as selector, _signals(selector) as pending:
+        controller.start(loaded)
+        server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
+        try:
+            _register(selector, runner.fileno(), lambda: runner.run_once(time.monotonic()))
+            _register(selector, engine.fileno(), controller.tick)
+            _log.info(
+                "running",
+                services=len(loaded.configuration.services),
+                took_over=engine.adopted,
+                pid=os.getpid(),
+            )
+            notify.ready()
+            _loop(selector, runner, controller, server, pending)
+            notify.stopping()
+        finally:
+            server.close()
+            runner.close()
+
+
+def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]) -> None:
+    selector.register(fd, selectors.EVENT_READ, lambda _events: act())
+
+
+def _loop(
+    selector: selectors.BaseSelector,
+    runner: Runner,
+    controller: Controller,
+    server: ControlServer,
+    pending: set[int],
+) -> None:
+    """Until SIGTERM or SIGINT: whatever is ready, checks that are due, a tick a second."""
+    next_tick = time.monotonic() + _TICK
+    while True:
+        now = time.monotonic()
+        due = min(next_tick, runner.next_deadline() or next_tick)
+        for key, events in selector.select(max(0.0, due - now)):
+            key.data(events)
+        if pending & {signal.SIGTERM, signal.SIGINT}:
+            return
+        if pending & {signal.SIGHUP, signal.SIGUSR2}:
+            pending.clear()
+            notify.reloading()
+            with contextlib.suppress(Exception):  # logged and counted by the controller
+                controller.reload()
+            notify.ready()
+        now = time.monotonic()
+        deadline = runner.next_deadline()
+        if deadline is not None and deadline <= now:
+            runner.run_once(now)
+        if now >= next_tick:
+            controller.tick()
+            server.drop_idle()
+            next_tick = now + _TICK
+
+
+@contextlib.contextmanager
+def _signals(selector: selectors.BaseSelector) -> Iterator[set[int]]:
+    """The signals that have arrived, put there between two events of the loop."""
+    pending: set[int] = set()
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+    before = {number: signal.signal(number, lambda *_: None) for number in wanted}
+    old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+    def take(_events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            pending.update(reader.recv(64))
+
+    selector.register(reader, selectors.EVENT_READ, take)
+    try:
+        yield pending
+    finally:
+        selector.unregister(reader)
+        signal.set_wakeup_fd(old_fd)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()

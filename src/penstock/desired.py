@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration + operator overrides + health -> the state the datapath is to have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from penstock.engine.api import (
+    DatapathState,
+    PoolState,
+    RealKey,
+    RealState,
+    ServiceState,
+    Timeouts,
+)
+from penstock.model import (
+    AdminState,
+    Configuration,
+    EngineKind,
+    Pool,
+    RealServer,
+    SchedulerSpec,
+    Service,
+)
+from penstock.schedulers import Candidate, eligible, prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an operator set at run time; None: as configured."""
+
+    weight: int | None = None
+    admin: AdminState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RealHealth:
+    """What the checks saw, and how far a slow start has come (0-100 % of the weight)."""
+
+    up: bool = True
+    ramp: int = 100
+
+
+_UNCHECKED = RealHealth()
+Overrides = Mapping[tuple[str, str], Override]  # by pool and server name
+Health = Mapping[RealKey, RealHealth]
+
+# Tables are costly (maglev: tens of ms) and most pools have not changed since the last time.
+_prepare = lru_cache(maxsize=4096)(prepare)
+
+
+def real_key(pool: Pool, real: RealServer) -> RealKey | None:
+    """The datapath's name for a real server; None while its address is unknown."""
+    if real.address is None:
+        return None
+    return RealKey(pool.name, real.name, real.address, real.port, real.forwarding, real.source)
+
+
+def admin_state(pool: Pool, real: RealServer, overrides: Overrides) -> AdminState:
+    """What the operator wants of a real server now."""
+    override = overrides.get((pool.name, real.name))
+    return override.admin if override and override.admin else real.admin
+
+
+def weight_of(pool: Pool, real: RealServer, overrides: Overrides) -> int:
+    """A real server's weight before health and drain."""
+    override = overrides.get((pool.name, real.name))
+    return override.weight if override and override.weight is not None else real.weight
+
+
+def effective_weight(
+    pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth
+) -> int:
+    """Its share of new flows: 0 for one that is to get none."""
+    if admin_state(pool, real, overrides) is not AdminState.READY or not health.up:
+        return 0
+    weight = weight_of(pool, real, overrides)
+    return max(1, weight * health.ramp // 100) if weight else 0
+
+
+def served_pools(configuration: Configuration) -> tuple[Pool, ...]:
+    """The pools that a service of the kernel engine sends to."""
+    wanted = {service.pool for service in kernel_services(configuration)}
+    return tuple(pool for pool in configuration.pools if pool.name in wanted)
+
+
+def kernel_services(configuration: Configuration) -> tuple[Service, ...]:
+    return tuple(
+        service
+        for service in configuration.services
+        if service.engine is EngineKind.KERNEL and not service.disabled
+    )
+
+
+def desired_state(
+    configuration: Configuration, overrides: Overrides, health: Health
+) -> DatapathState:
+    """Everything the engine is to hold."""
+    reals: dict[RealKey, RealState] = {}
+    pools: dict[str, PoolState] = {}
+    for pool in served_pools(configuration):
+        candidates = []
+        for real in pool.reals:
+            key = real_key(pool, real)
+            if key is None:
+                continue
+            weight = effective_weight(pool, real, overrides, health.get(key, _UNCHECKED))
+            reals[key] = RealState(
+                key=key,
+                protocol=pool.protocol,
+                weight=weight,
+                available=weight > 0 and not pool.disabled,
+                maxconn=real.maxconn,
+            )
+            candidates.append(Candidate(key=key, weight=weight, backup=real.backup))
+        pools[pool.name] = _pool_state(pool, tuple(candidates))
+    services = {
+        service.name: _service_state(service, configuration)
+        for service in kernel_services(configuration)
+    }
+    return DatapathState(reals=reals, pools=pools, services=services)
+
+
+def _pool_state(pool: Pool, candidates: tuple[Candidate, ...]) -> PoolState:
+    chosen = () if pool.disabled else eligible(candidates, allbackups=pool.allbackups)
+    spec: SchedulerSpec = pool.scheduler
+    return _prepare(pool.name, spec, tuple(chosen))
+
+
+def _service_state(service: Service, configuration: Configuration) -> ServiceState:
+    timeouts = Timeouts(
+        client=service.timeouts.client, client_fin=service.timeouts.client_fin
+    )
+    if service.pool is not None:
+        side = configuration.pool(service.pool).timeouts
+        timeouts = Timeouts(
+            connect=side.connect,
+            client=service.timeouts.client,
+            server=side.server,
+            tunnel=side.tunnel,
+            client_fin=service.timeouts.client_fin,
+            server_fin=side.server_fin,
+        )
+    return ServiceState(
+        name=service.name,
+        protocol=service.protocol,
+        binds=service.binds,
+        pool=service.pool,
+        maxconn=service.maxconn,
+        timeouts=timeouts,
+    )

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the daemon speaks: structlog to stderr, one line an event; systemd adds time and name."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import structlog
+
+
+def set_up() -> None:
+    """Configure structlog for this process."""
+    under_systemd = "JOURNAL_STREAM" in os.environ
+    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
+    if not under_systemd:
+        processors.append(structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S", utc=False))
+    processors.append(
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
+    )
+    structlog.configure(
+        processors=processors,
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
