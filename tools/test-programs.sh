@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs the programs that tests with real traffic use, where root runs it and they are missing.
+# A test whose program is missing all the same is left out, and the test run says so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/packages.sh
+
+need() { command -v "$1" >/dev/null || want "$2"; }
+
+PATH=$PATH:/usr/sbin:/sbin
+need nginx nginx-light
+need haproxy haproxy
+need iperf3 iperf3
+need dig bind9-dnsutils
+need dnsmasq dnsmasq-base
+need wrk wrk
+need tcpdump tcpdump
+need ethtool ethtool
+need nft nftables
+need bpftool bpftool
+need tc iproute2
+need nsenter util-linux
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || want libnginx-mod-stream
+
+install_wanted || say "tests that need what is missing will be left out"
