@@ -42,18 +42,21 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
 fi
 
 pip_install() {
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
-		--root-user-action ignore --timeout 30 "$@" ||
-		fail "cannot install from PyPI: see above; is it reachable?"
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
+		--root-user-action ignore --timeout 30 "$@"
+}
+pip_install_locked() {
+	pip_install --require-hashes -r "requirements/$1.lock" ||
+		fail "cannot install requirements/$1.lock: see above; is PyPI reachable?"
 }
 
 say "installing what requirements/$1.lock pins"
-pip_install --require-hashes -r "requirements/$1.lock"
+pip_install_locked "$1"
 if ! .venv/bin/python hatch_build.py --has-clang; then
 	say "no clang here: compiling with ziglang from PyPI (about 100 MB, once)"
-	pip_install --require-hashes -r requirements/compiler.lock
+	pip_install_locked compiler
 fi
 say "compiling the datapath, installing the penstock command"
-pip_install --no-deps --no-build-isolation --editable .
+pip_install --no-deps --no-build-isolation --editable . || fail "the build failed: see above"
 touch .venv/.run ".venv/.$1" # for make: the development set-up holds the other
 say "ready: .venv/bin/penstock"
