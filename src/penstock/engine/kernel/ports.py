@@ -42,12 +42,28 @@ class HeldPorts:
                 for port in range(bind.ports.first, bind.ports.last + 1):
                     key = (protocol, str(bind.vip), port, bind.v4v6)
                     if key not in self._sockets:
-                        self._sockets[key] = _bound(protocol, bind, port)
+                        self._sockets[key] = self._bind(protocol, bind, port)
                         fresh.append(key)
         except DatapathError:
             self.release(fresh)
             raise
         return fresh
+
+    def _bind(self, protocol: Protocol, bind: Bind, port: int) -> socket.socket:
+        try:
+            return _bound(protocol, bind, port)
+        except AddressInUse:
+            # *:80 and 10.0.0.1:80 overlap; where both are ours that is as the user wants it.
+            ours = [s for key, s in self._sockets.items() if (key[0], key[2]) == (protocol, port)]
+            if not ours:
+                raise
+            for held in ours:
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                return _bound(protocol, bind, port, share=True)
+            finally:
+                for held in ours:
+                    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def release(self, keys: Iterable[_PortKey]) -> None:
         for key in keys:
@@ -68,7 +84,9 @@ class HeldPorts:
         self.release(list(self._sockets))
 
 
-def _bound(protocol: Protocol, bind: Bind, port: int) -> socket.socket:
+def _bound(
+    protocol: Protocol, bind: Bind, port: int, *, share: bool = False
+) -> socket.socket:
     family = socket.AF_INET if bind.vip.version == 4 else socket.AF_INET6
     kind = socket.SOCK_STREAM if protocol is Protocol.TCP else socket.SOCK_DGRAM
     where = f"{bind.vip}:{port}" if family == socket.AF_INET else f"[{bind.vip}]:{port}"
@@ -88,6 +106,8 @@ def _bound(protocol: Protocol, bind: Bind, port: int) -> socket.socket:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             _drop_everything(held)
+            if share:
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((str(bind.vip), port))
         # ... but another server's SO_REUSEADDR must not let it listen beside us.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

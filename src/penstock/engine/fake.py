@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine in memory: holds what it is told, with ids and live counts, and moves no packet."""
+
+from __future__ import annotations
+
+from penstock.engine.api import (
+    Counters,
+    DatapathState,
+    ObservedState,
+    PoolState,
+    PutPool,
+    PutReal,
+    PutService,
+    RealKey,
+    RealState,
+    RemovePool,
+    RemoveService,
+    RetireReal,
+    ServiceState,
+    Step,
+    Traffic,
+    fingerprint,
+)
+from penstock.errors import DatapathError
+
+
+class FakeEngine:
+    """Implements ``engine.api.Engine`` and is as strict about the order of steps as a real one."""
+
+    def __init__(self) -> None:
+        self.reals: dict[RealKey, RealState] = {}
+        self.pools: dict[str, PoolState] = {}
+        self.services: dict[str, ServiceState] = {}
+        self.retired: set[RealKey] = set()
+        self.live: dict[RealKey, int] = {}
+        self.refuse: str | None = None  # refuse to put the service of this name
+        self.closed: bool | None = None  # how it was closed: keep or not
+
+    @property
+    def state(self) -> DatapathState:
+        return DatapathState(dict(self.reals), dict(self.pools), dict(self.services))
+
+    def fileno(self) -> None:
+        return None
+
+    def observe(self) -> ObservedState:
+        return ObservedState(
+            reals=dict(self.reals),
+            pools={name: fingerprint(pool) for name, pool in self.pools.items()},
+            services={name: fingerprint(one) for name, one in self.services.items()},
+        )
+
+    def apply(self, step: Step) -> None:
+        match step:
+            case PutReal(state):
+                self.reals[state.key] = state
+                self.retired.discard(state.key)
+            case PutPool(pool):
+                missing = [key for key in pool.members if key not in self.reals]
+                if missing:
+                    raise DatapathError(f"pool {pool.name} wants {missing[0]}, not put before")
+                self.pools[pool.name] = pool
+            case PutService(service):
+                if service.name == self.refuse:
+                    raise DatapathError(f"service {service.name} is refused")
+                if service.pool is not None and service.pool not in self.pools:
+                    raise DatapathError(f"service {service.name} wants a pool not put before")
+                self.services[service.name] = service
+            case RemoveService(name):
+                del self.services[name]
+            case RemovePool(name):
+                if any(service.pool == name for service in self.services.values()):
+                    raise DatapathError(f"pool {name} is still in use")
+                del self.pools[name]
+            case RetireReal(key):
+                if any(key in pool.members for pool in self.pools.values()):
+                    raise DatapathError(f"real server {key} is still in use")
+                del self.reals[key]
+                if self.live.get(key):
+                    self.retired.add(key)
+
+    def counters(self) -> Counters:
+        return Counters(
+            services={name: Traffic() for name in self.services},
+            reals={key: Traffic(live=self.live.get(key, 0)) for key in self.reals},
+        )
+
+    def tick(self) -> None:
+        self.retired = {key for key in self.retired if self.live.get(key)}
+
+    def close(self, *, keep: bool) -> None:
+        self.closed = keep

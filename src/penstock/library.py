@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Penstock inside a Python program: the daemon's loop on a thread, objects instead of files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import random
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from penstock.api.wire import Done, Reload, SetState, SetWeight, Status
+from penstock.config.haproxy import LoadResult
+from penstock.config.haproxy import load as load_haproxy
+from penstock.config.resolve import system_resolve
+from penstock.controller import Controller
+from penstock.engine.api import Counters, Engine
+from penstock.errors import PenstockError
+from penstock.health.runner import Runner
+from penstock.model import Configuration
+from penstock.overrides import OverrideStore
+from penstock.runtime import InstanceLock, RuntimePaths
+
+_T = TypeVar("_T")
+_TICK = 1.0
+
+
+def load(*paths: str | os.PathLike[str]) -> Configuration:
+    """The configuration in haproxy.cfg files. Raises ConfigError with all that is wrong."""
+    files = tuple(Path(path) for path in paths)
+    return load_haproxy(files, environ=os.environ, resolve=system_resolve).configuration
+
+
+class LoadBalancer:
+    """A running load balancer; its methods may be called from any thread."""
+
+    def __init__(self, configuration: Configuration, engine: Engine, paths: RuntimePaths) -> None:
+        self._configuration = configuration
+        self._engine = engine
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._runner = Runner(
+            lambda change: self._controller.on_change(change),
+            rng=random.Random(),  # noqa: S311  # jitter, not secrets
+            spread=configuration.settings.spread_checks,
+        )
+        self._controller = Controller(
+            engine,
+            self._runner,
+            OverrideStore(paths.overrides, adopt=False),
+            lambda: LoadResult(self._configuration),
+            adopted=False,
+            clock=time.monotonic,
+        )
+        self._controller.start(LoadResult(configuration))
+        self._thread = threading.Thread(target=self._loop, name="penstock", daemon=True)
+        self._thread.start()
+
+    def counters(self) -> Counters:
+        """Live connections, totals, bytes and the datapath's reasons, read now."""
+        return self._call(self._engine.counters)
+
+    def status(self) -> Status:
+        """Services, real servers, their health and traffic, at one moment."""
+        return self._call(self._controller.snapshot)
+
+    def set_weight(self, pool: str, server: str, weight: int) -> None:
+        """Change a real server's weight, 0-256. Raises CommandRefused."""
+        self._call(lambda: self._controller.handle(SetWeight(pool, server, weight)))
+
+    def set_state(self, pool: str, server: str, state: str) -> None:
+        """``ready``, ``drain`` or ``maint``. Raises CommandRefused."""
+        self._call(lambda: self._controller.handle(SetState(pool, server, state)))
+
+    def reconfigure(self, configuration: Configuration) -> None:
+        """Switch to another configuration; flows of what stays go on. Raises CommandRefused."""
+
+        def switch() -> None:
+            before = self._configuration
+            self._configuration = configuration
+            try:
+                reply = self._controller.handle(Reload())
+                assert isinstance(reply, Done)  # noqa: S101  # else it has raised
+            except PenstockError:
+                self._configuration = before
+                raise
+
+        self._call(switch)
+
+    def stop(self) -> None:
+        """End the loop; the engine is the caller's to close."""
+        self._jobs.put(None)
+        self._wake_writer.send(b"\0")
+        self._thread.join()
+        self._runner.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def _call(self, job: Callable[[], _T]) -> _T:
+        future: Future[_T] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._jobs.put(work)
+        self._wake_writer.send(b"\0")
+        return future.result()
+
+    def _loop(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_reader, selectors.EVENT_READ, None)
+            selector.register(self._runner.fileno(), selectors.EVENT_READ, None)
+            next_tick = time.monotonic() + _TICK
+            while True:
+                due = min(next_tick, self._runner.next_deadline() or next_tick)
+                ready = selector.select(max(0.0, due - time.monotonic()))
+                if any(key.fileobj is self._wake_reader for key, _ in ready):
+                    self._wake_reader.recv(4096)
+                while not self._jobs.empty():
+                    job = self._jobs.get()
+                    if job is None:
+                        return
+                    job()
+                self._runner.run_once(time.monotonic())
+                if time.monotonic() >= next_tick:
+                    self._controller.tick()
+                    next_tick = time.monotonic() + _TICK
+
+
+@contextlib.contextmanager
+def run(
+    configuration: Configuration,
+    *,
+    engine: Engine | None = None,
+    paths: RuntimePaths | None = None,
+) -> Iterator[LoadBalancer]:
+    """Run *configuration* until the block ends; then everything is taken down.
+
+    Without *engine*, the kernel engine (needs root). Raises PenstockError.
+    """
+    paths = paths or RuntimePaths.of(os.environ)
+    paths.create()
+    with contextlib.ExitStack() as stack:
+        stack.callback(InstanceLock(paths).close)
+        if engine is None:
+            engine = _kernel_engine(configuration, paths)
+        stack.callback(engine.close, keep=False)
+        balancer = LoadBalancer(configuration, engine, paths)
+        stack.callback(balancer.stop)
+        yield balancer
+
+
+def _kernel_engine(configuration: Configuration, paths: RuntimePaths) -> Engine:
+    from penstock.daemon import refuse_unsupported  # noqa: PLC0415  # eBPF only when it is used
+    from penstock.engine.kernel import KernelEngine  # noqa: PLC0415
+    from penstock.kernel import bpffs, probe  # noqa: PLC0415
+
+    refuse_unsupported(configuration)
+    probe.probe()
+    bpffs.mount()
+    return KernelEngine.open(configuration.settings, pins=paths.pins, state=paths.directory)
