@@ -63,7 +63,9 @@ class Namespace:
         self.name = name
         self.path = NAMESPACES / name
         self._processes: list[subprocess.Popen[bytes]] = []
-        _ip("netns", "add", name)
+
+    def create(self) -> None:
+        _ip("netns", "add", self.name)
         # Addresses are usable at once: nobody else is on these links.
         for what in ("all", "default"):
             self.sysctl(f"net/ipv6/conf/{what}/accept_dad", "0")
@@ -206,7 +208,8 @@ class Network:
     def namespace(self, role: str) -> Namespace:
         """A new namespace whose name ends in *role*."""
         namespace = Namespace(f"{self._prefix}-{role}")
-        self.namespaces.append(namespace)
+        self.namespaces.append(namespace)  # before it exists: an interrupt must not lose it
+        namespace.create()
         return namespace
 
     def on_close(self, action: Callable[[], None]) -> None:
