@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames made and read by scapy, which shares no code with the datapath."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from bpf_lab import MAC_BACK, MAC_FRONT, MAC_LO, mac_of
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+__all__ = ["ICMP", "IP", "TCP", "UDP", "Ether", "IPv6", "Raw"]
+
+MAC = {"front": MAC_FRONT, "back": MAC_BACK, "lo": MAC_LO}
+
+
+def version(address: str) -> int:
+    return ip_address(address).version
+
+
+def ip(source: str, target: str, **fields: object) -> Packet:
+    return (
+        IP(src=source, dst=target, **fields)
+        if version(source) == 4
+        else IPv6(src=source, dst=target, **fields)
+    )
+
+
+def frame(packet: Packet, at: str = "front") -> bytes:
+    """*packet* in the Ethernet frame in which interface *at* receives it from its neighbour."""
+    source = packet.src
+    return bytes(Ether(src=mac_of(source) if at != "lo" else MAC_LO, dst=MAC[at]) / packet)
+
+
+def tcp(
+    source: tuple[str, int],
+    target: tuple[str, int],
+    flags: str = "A",
+    payload: bytes = b"",
+    *,
+    at: str = "front",
+    ttl: int = 64,
+) -> bytes:
+    head = ip(source[0], target[0])
+    _set_ttl(head, ttl)
+    segment = TCP(sport=source[1], dport=target[1], flags=flags, seq=1000, ack=2000)
+    return frame(head / segment / Raw(payload), at)
+
+
+def udp(
+    source: tuple[str, int],
+    target: tuple[str, int],
+    payload: bytes = b"",
+    *,
+    at: str = "front",
+    ttl: int = 64,
+    checksum: int | None = None,
+) -> bytes:
+    head = ip(source[0], target[0])
+    _set_ttl(head, ttl)
+    datagram = UDP(sport=source[1], dport=target[1], chksum=checksum)
+    return frame(head / datagram / Raw(payload), at)
+
+
+def _set_ttl(head: Packet, ttl: int) -> None:
+    if isinstance(head, IP):
+        head.ttl = ttl
+    else:
+        head.hlim = ttl
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A decoded frame whose lengths and checksums have been found right."""
+
+    source: tuple[str, int]
+    target: tuple[str, int]
+    macs: tuple[str, str]  # source, target
+    ttl: int
+    flags: str
+    payload: bytes
+    layers: Packet
+
+
+def decode(raw: bytes) -> Seen:
+    """Read a frame; every length and checksum in it must be what scapy computes itself."""
+    layers = Ether(raw)
+    assert_sums(layers)
+    head = layers[IP] if IP in layers else layers[IPv6]
+    transport = layers.getlayer(TCP) or layers.getlayer(UDP)
+    return Seen(
+        source=(head.src, transport.sport if transport else 0),
+        target=(head.dst, transport.dport if transport else 0),
+        macs=(layers.src, layers.dst),
+        ttl=head.ttl if IP in layers else head.hlim,
+        flags=str(layers[TCP].flags) if TCP in layers else "",
+        payload=bytes(transport.payload) if transport else bytes(head.payload),
+        layers=layers,
+    )
+
+
+def assert_sums(layers: Packet) -> None:
+    """Lengths and checksums of *layers* equal those of a copy that scapy fills in."""
+    copy = layers.copy()
+    fields: list[tuple[type[Packet], str]] = [(IP, "len"), (IP, "chksum"), (IPv6, "plen")]
+    fragment = IP in layers and (layers[IP].frag or layers[IP].flags.MF)
+    if not fragment and not (IPv6 in layers and layers[IPv6].nh == 44):
+        fields += [(TCP, "chksum"), (UDP, "len"), (ICMP, "chksum")]
+        if UDP in layers and layers[UDP].chksum:
+            fields.append((UDP, "chksum"))
+    for kind, name in fields:
+        if kind in copy:
+            copy[kind].delfieldval(name)
+    for kind in (ICMPv6DestUnreach, ICMPv6PacketTooBig):
+        if kind in copy:
+            copy[kind].delfieldval("cksum")
+    again = Ether(bytes(copy))
+    assert bytes(again) == bytes(layers), f"\n{layers!r}\n{again!r}"
+
+
+def inner(layers: Packet) -> Packet:
+    """The packet an ICMP error quotes, as scapy dissected it."""
+    found = layers.getlayer(IPerror)
+    assert found is not None
+    return found
+
+
+__all__ += ["TCPerror", "UDPerror"]
