@@ -91,7 +91,7 @@ def _entry(message: str) -> tuple[int, str]:
 
 def _plain(message: str) -> str:
     """The first line, without the full stops that HAProxy doubles or forgets."""
-    first = message.split("\n")[0].strip(" .")
+    first = message.split("\n", maxsplit=1)[0].strip(" .")
     return first.removesuffix(" nor tcp_check rule 'connect' with port information")
 
 
@@ -118,7 +118,7 @@ def is_ours(diagnostic: Diagnostic) -> bool:
 
 
 def _of(diagnostic: Diagnostic) -> tuple[int, str]:
-    message = diagnostic.message.split("\n")[0]
+    message = diagnostic.message
     place = _PLACE.match(message)
     if place:
         message = message[place.end() :]

@@ -56,7 +56,7 @@ class Target:
     high: int = 0
 
 
-class BadAddress(ValueError):
+class AddressError(ValueError):
     """An address HAProxy refuses, in its words."""
 
 
@@ -107,18 +107,18 @@ def parse_ip(text: str, family: AddressFamilyPreference) -> Address | None:
 
 
 def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target:
-    """*text* as a Target. Variables are expanded here too. Raises BadAddress."""
+    """*text* as a Target. Variables are expanded here too. Raises AddressError."""
     whole = _VARIABLE.sub(lambda m: environ.get(m.group(1) or m.group(2), ""), text)
     if not whole:
-        raise BadAddress(f"'{text}' resolves to an empty address (environment variable missing?)")
+        raise AddressError(f"'{text}' resolves to an empty address (environment variable missing?)")
     for stream in ("stream+", "dgram+"):
         if whole.startswith(stream):
             if stream == "dgram+":
-                raise BadAddress(f"dgram-type address not acceptable in '{text}'")
+                raise AddressError(f"dgram-type address not acceptable in '{text}'")
             whole = whole[len(stream) :]
     for prefix in _DATAGRAM:
         if whole.startswith(prefix):
-            raise BadAddress(f"dgram-type address not acceptable in '{text}'")
+            raise AddressError(f"dgram-type address not acceptable in '{text}'")
     for prefix, kind in _LOCAL.items():
         if whole.startswith(prefix):
             return _local(whole[len(prefix) :], kind, text, allow)
@@ -135,9 +135,9 @@ def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target
 def _local(rest: str, kind: str, text: str, allow: Allow) -> Target:
     if kind in ("fd", "sockpair"):
         if kind == "fd" and not allow & Allow.SOCKET:
-            raise BadAddress(f"a file descriptor is not acceptable here in '{text}'")
-        if not rest.isdigit():
-            raise BadAddress(f"file descriptor '{rest}' is not a valid integer in '{text}'")
+            raise AddressError(f"a file descriptor is not acceptable here in '{text}'")
+        if not rest or rest.strip("0123456789"):
+            raise AddressError(f"file descriptor '{rest}' is not a valid integer in '{text}'")
     return Target(local=kind)
 
 
@@ -146,15 +146,15 @@ def _internet(whole: str, text: str, family: AddressFamilyPreference, allow: All
     has_port = whole[colon : colon + 1] == ":" and whole.rfind("]") < colon
     host, port = (whole[:colon], whole[colon + 1 :]) if has_port else (whole, "")
     if has_port and not allow & Allow.PORT:
-        raise BadAddress(f"port specification not permitted here in '{text}'")
+        raise AddressError(f"port specification not permitted here in '{text}'")
     if not port and allow & Allow.PORT_NEEDED:
-        raise BadAddress(f"missing port specification in '{text}'")
+        raise AddressError(f"missing port specification in '{text}'")
     kind, low, high = _ports(port, text, allow)
     address = parse_ip(host, family)
     if address is not None:
         return Target(address=address, family=family, port_kind=kind, low=low, high=high)
     if not allow & Allow.NAME:
-        raise BadAddress(f"invalid address: '{host}' in '{text}'")
+        raise AddressError(f"invalid address: '{host}' in '{text}'")
     return Target(hostname=host, family=family, port_kind=kind, low=low, high=high)
 
 
@@ -164,23 +164,23 @@ def _ports(port: str, text: str, allow: Allow) -> tuple[PortKind, int, int]:
     if port[0].isascii() and port[0].isdigit():
         first, dash, last = port.partition("-")
         if dash and not allow & Allow.RANGE:
-            raise BadAddress(f"port range not permitted here in '{text}'")
+            raise AddressError(f"port range not permitted here in '{text}'")
         low = _number(first)
         high = _number(last) if dash else low
         least = 1 if allow & Allow.PORT_NEEDED else 0
         if not least <= low <= 65535:
-            raise BadAddress(f"invalid port '{first}'")
+            raise AddressError(f"invalid port '{first}'")
         if not least <= high <= 65535:
-            raise BadAddress(f"invalid port '{last}'")
+            raise AddressError(f"invalid port '{last}'")
         if low > high:
-            raise BadAddress(f"invalid port range '{low}-{high}'")
+            raise AddressError(f"invalid port range '{low}-{high}'")
         return (PortKind.FIXED if high else PortKind.NONE), low, high
     if port[0] in "+-":
         if not allow & Allow.OFFSET:
-            raise BadAddress(f"port offset not permitted here in '{text}'")
+            raise AddressError(f"port offset not permitted here in '{text}'")
         offset = _number(port[1:]) * (-1 if port[0] == "-" else 1)
         return PortKind.OFFSET, offset, offset
-    raise BadAddress(f"invalid character '{port[0]}' in port number '{port}' in '{text}'")
+    raise AddressError(f"invalid character '{port[0]}' in port number '{port}' in '{text}'")
 
 
 def _number(text: str) -> int:

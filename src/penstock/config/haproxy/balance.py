@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.keywords import BALANCE, Keyword
-from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.units import atol
 from penstock.model import Algorithm, HashFunction, HashType, SchedulerSpec
 
 _PLAIN = {
@@ -31,8 +32,10 @@ class Balance:
     layer7: bool = False  # round robin in mode tcp
 
 
-def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
-    """The scheduler a ``balance`` line asks for. Raises Alert."""
+def parse_balance(  # noqa: PLR0911 one return an algorithm
+    line: Line, before: SchedulerSpec
+) -> Balance:
+    """The scheduler a ``balance`` line asks for. Raises LineError."""
     word = line[1]
     if not word or word in _PLAIN:
         return Balance(replace(before, algorithm=_PLAIN[word or "roundrobin"]))
@@ -44,24 +47,24 @@ def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
         return Balance(spec, layer7=True)
     if word == "url_param":
         if not line[2]:
-            raise Alert("balance url_param requires an URL parameter name.")
+            raise LineError("balance url_param requires an URL parameter name.")
         return Balance(spec, layer7=True)
     if word == "hash":
         if not line[2]:
-            raise Alert("balance hash requires a sample expression.")
+            raise LineError("balance hash requires a sample expression.")
         if line[2] in ("src", "ipv4(src)", "ipv6(src)"):
             return Balance(replace(before, algorithm=Algorithm.SOURCE))
         return Balance(spec, BALANCE["hash"])
     if word.startswith("hdr("):
         if word.find(")") <= len("hdr("):
-            raise Alert("balance hdr requires an http header field name.")
+            raise LineError("balance hdr requires an http header field name.")
         return Balance(spec, layer7=True)
     if word.startswith("rdp-cookie"):
         rest = word[len("rdp-cookie") :]
         if rest and not (rest.startswith("(") and rest.find(")") > 1):
-            raise Alert("balance rdp-cookie : missing cookie name.")
+            raise LineError("balance rdp-cookie : missing cookie name.")
         return Balance(spec, BALANCE["rdp-cookie"])
-    raise Alert(
+    raise LineError(
         "balance only supports 'roundrobin', 'static-rr', 'leastconn', 'source', 'uri',"
         " 'url_param', 'hdr(name)' and 'rdp-cookie(name)' options."
     )
@@ -73,20 +76,20 @@ def _random(word: str, before: SchedulerSpec) -> Balance:
     if not rest:
         return Balance(spec)
     if not rest.startswith("("):
-        raise Alert(
+        raise LineError(
             "balance only supports 'roundrobin', 'static-rr', 'leastconn', 'source', 'uri',"
             " 'url_param', 'hdr(name)' and 'rdp-cookie(name)' options."
         )
     inner, closing, _ = rest[1:].partition(")")
     if not closing:
-        raise Alert("balance random : missing closing parenthesis.")
+        raise LineError("balance random : missing closing parenthesis.")
     number = inner.lstrip("+-")
     tail = number.lstrip("0123456789")
     if tail:
-        raise Alert(f"balance random : unexpected character '{tail[0]}' after argument.")
+        raise LineError(f"balance random : unexpected character '{tail[0]}' after argument.")
     draws = int(number[:9] or "0") * (-1 if inner.startswith("-") else 1)
     if draws < 1:
-        raise Alert("balance random : number of draws must be at least 1.")
+        raise LineError("balance random : number of draws must be at least 1.")
     if draws <= _MAX_DRAWS:
         return Balance(replace(spec, draws=draws))
     return Balance(
@@ -99,29 +102,29 @@ def _uri(line: Line) -> None:
     at = 2
     while line[at]:
         if line[at] in ("len", "depth"):
-            if not line[at + 1].isdigit() or int(line[at + 1]) <= 0:
-                raise Alert(
+            if atol(line[at + 1]) <= 0:
+                raise LineError(
                     f"balance uri {line[at]} expects a positive integer (got '{line[at + 1]}')."
                 )
             at += 2
         elif line[at] in ("whole", "path-only"):
             at += 1
         else:
-            raise Alert(
+            raise LineError(
                 "balance uri only accepts parameters 'len', 'depth', 'path-only', and 'whole'"
                 f" (got '{line[at]}')."
             )
 
 
 def parse_hash_type(line: Line, before: SchedulerSpec) -> SchedulerSpec:
-    """What a ``hash-type`` line makes of *before*. Raises Alert."""
+    """What a ``hash-type`` line makes of *before*. Raises LineError."""
     if line[1] == "avalanche":
-        raise Alert(
+        raise LineError(
             "experimental feature 'hash-type avalanche' is not supported anymore, please use"
             " 'hash-type map-based sdbm avalanche' instead."
         )
     if line[1] not in ("consistent", "map-based"):
-        raise Alert("'hash-type' only supports 'consistent' and 'map-based'.")
+        raise LineError("'hash-type' only supports 'consistent' and 'map-based'.")
     kind = HashType(line[1])
     if not line[2]:
         return replace(
@@ -131,9 +134,11 @@ def parse_hash_type(line: Line, before: SchedulerSpec) -> SchedulerSpec:
             avalanche=kind is HashType.CONSISTENT,
         )
     if line[2] not in ("sdbm", "djb2", "wt6", "crc32"):
-        raise Alert("'hash-type' only supports 'sdbm', 'djb2', 'crc32', or 'wt6' hash functions.")
+        raise LineError(
+            "'hash-type' only supports 'sdbm', 'djb2', 'crc32', or 'wt6' hash functions."
+        )
     if line[3] not in ("", "avalanche"):
-        raise Alert("'hash-type' only supports 'avalanche' as a modifier for hash functions.")
+        raise LineError("'hash-type' only supports 'avalanche' as a modifier for hash functions.")
     return replace(
         before, hash_type=kind, hash_function=HashFunction(line[2]), avalanche=bool(line[3])
     )

@@ -6,19 +6,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.config.haproxy.address import (
+    AddressError,
     AddressFamilyPreference,
     Allow,
-    BadAddress,
     Target,
     parse_address,
 )
 from penstock.config.haproxy.draft import FRONT, BindLine, Line, ProxyDraft, Said
 from penstock.config.haproxy.keywords import BIND, BIND_ARGUMENTS, UNIX_BIND, Status
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
-from penstock.config.haproxy.units import BadTime, atol, parse_time
+from penstock.config.haproxy.units import DurationError, atol, parse_time
 
 _ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET | Allow.NAME
 _MISSING = {
@@ -38,11 +38,11 @@ _NOT_CHECKED = frozenset({"severity-output", "mode", "level", "user", "group", "
 
 
 def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    """One ``bind`` line of *proxy*. Raises Alert."""
+    """One ``bind`` line of *proxy*. Raises LineError."""
     not_in_defaults(proxy, "bind")
     warn_without(context, proxy, line, FRONT)
     if not line[1]:
-        raise Alert(
+        raise LineError(
             "'bind' expects {<path>|[addr1]:port1[-end1]}{,[addr]:port[-end]}... as arguments."
         )
     bind = BindLine(line.origin, line[1])
@@ -57,13 +57,13 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def _target(context: Context, bind: BindLine, part: str) -> Target:
     try:
         target = parse_address(part, _ALLOWED, context.environ)
-    except BadAddress as bad:
-        raise Alert(f"'bind' : {bad}") from None
+    except AddressError as bad:
+        raise LineError(f"'bind' : {bad}") from None
     if target.hostname is None:
         return target
     address = context.resolve(target.hostname, target.family)
     if address is None:
-        raise Alert(f"'bind' : invalid address: '{target.hostname}' in '{part}'")
+        raise LineError(f"'bind' : invalid address: '{target.hostname}' in '{part}'")
     return replace(target, address=address, hostname=None, family=AddressFamilyPreference.ANY)
 
 
@@ -75,15 +75,15 @@ def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) ->
         if keyword is None:
             best = closest(name, BIND)
             hint = f"; did you mean '{best}' maybe ?" if best else "."
-            raise Alert(f"{head}: unknown keyword '{name}'{hint}")
+            raise LineError(f"{head}: unknown keyword '{name}'{hint}")
         count = BIND_ARGUMENTS.get(name, 0)
         value = line[at + 1] if count else ""
         try:
-            if count and not value and name not in _NOT_CHECKED:
-                raise Alert(f"'{name}' : {_MISSING.get(name, 'missing value')}")
+            if count and not value:
+                _missing(name)
             _option(context, proxy, bind, name, value)
-        except Alert as alert:
-            raise Alert(f"{head} : {alert.message}") from None
+        except LineError as alert:
+            raise LineError(f"{head} : {alert.message}") from None
         if keyword.status in (Status.LATER, Status.PROXY):
             bind.said.append(Said(line.origin, keyword, f"bind {line[1]} {name}"))
         elif keyword.status is Status.IGNORED:
@@ -91,7 +91,14 @@ def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) ->
         at += 1 + count
 
 
-def _option(context: Context, proxy: ProxyDraft, bind: BindLine, name: str, value: str) -> None:
+def _missing(name: str) -> None:
+    if name not in _NOT_CHECKED:
+        raise LineError(f"'{name}' : {_MISSING.get(name, 'missing value')}")
+
+
+def _option(  # noqa: PLR0912 one case an option
+    context: Context, proxy: ProxyDraft, bind: BindLine, name: str, value: str
+) -> None:
     match name:
         case "name":
             bind.name = value
@@ -105,17 +112,17 @@ def _option(context: Context, proxy: ProxyDraft, bind: BindLine, name: str, valu
             bind.transparent = True
         case "id":
             if atol(value) <= 0:
-                raise Alert("'id' : custom id has to be > 0")
+                raise LineError("'id' : custom id has to be > 0")
             bind.id = atol(value)
             for other in proxy.binds:
                 if other is not bind and other.id == bind.id:
-                    raise Alert(
+                    raise LineError(
                         f"'id' : custom id {bind.id} already used at {other.origin}"
                         f" ('bind {other.text}')"
                     )
         case "maxconn":
             if atol(value) < 0:
-                raise Alert(f"'maxconn' : invalid value {atol(value)}, must be >= 0")
+                raise LineError(f"'maxconn' : invalid value {atol(value)}, must be >= 0")
             bind.maxconn = atol(value)
         case "ssl":
             bind.ssl = True
@@ -124,15 +131,15 @@ def _option(context: Context, proxy: ProxyDraft, bind: BindLine, name: str, valu
         case "crt":
             bind.certificate = True
             if not value.startswith("@") and not context.exists(value):
-                raise Alert(
+                raise LineError(
                     f"unable to stat SSL certificate from file '{value}' :"
                     " No such file or directory."
                 )
         case "tcp-ut":
             try:
                 parse_time(value)
-            except BadTime:
-                raise Alert("'tcp-ut' : expects a positive delay in milliseconds") from None
+            except DurationError:
+                raise LineError("'tcp-ut' : expects a positive delay in milliseconds") from None
         case "process":
             context.report.warn(
                 bind.origin,

@@ -18,7 +18,7 @@ MAX_NESTING = 1024
 _SPACES = " \t"
 
 
-class BadCondition(Exception):
+class ConditionError(Exception):
     """A condition cannot be understood; ``at`` is a 0-based offset into it."""
 
     def __init__(self, message: str, at: int) -> None:
@@ -28,7 +28,7 @@ class BadCondition(Exception):
 
 
 def evaluate(text: str, environ: Mapping[str, str]) -> bool:
-    """Whether the condition *text* holds. Raises BadCondition."""
+    """Whether the condition *text* holds. Raises ConditionError."""
     parser = _Condition(text, environ)
     parser.skip()
     if parser.at == len(text):
@@ -36,7 +36,7 @@ def evaluate(text: str, environ: Mapping[str, str]) -> bool:
     value = parser.either()
     parser.skip()
     if parser.at < len(text):
-        raise BadCondition(
+        raise ConditionError(
             f"unexpected character '{text[parser.at]}' at the end of conditional expression"
             f" '{text}'",
             parser.at,
@@ -74,7 +74,7 @@ class _Condition:
             # A sign that nothing follows is reported as the unparsable expression itself.
             rest = self.text[self.at + 2 :].strip(_SPACES)
             if not rest:
-                raise BadCondition(
+                raise ConditionError(
                     f"unparsable conditional expression '{self.text[before:].strip(_SPACES)}'",
                     before,
                 )
@@ -87,7 +87,7 @@ class _Condition:
     def term(self) -> bool:
         self.depth += 1
         if self.depth > 256:
-            raise BadCondition("expression too deep", self.at)
+            raise ConditionError("expression too deep", self.at)
         try:
             return self._term()
         finally:
@@ -107,7 +107,7 @@ class _Condition:
             value = self.either()
             self.skip()
             if not self.text.startswith(")", self.at):
-                raise BadCondition(f"expected ')' after conditional expression '{rest}'", start)
+                raise ConditionError(f"expected ')' after conditional expression '{rest}'", start)
             self.at += 1
             return value
         number = re.match(r"[+-]?[0-9]+", rest)
@@ -118,7 +118,7 @@ class _Condition:
         if call and call[1] in _PREDICATES:
             self.at += call.end()
             return self._call(call[1])
-        raise BadCondition(f"unparsable conditional expression '{rest}'", start)
+        raise ConditionError(f"unparsable conditional expression '{rest}'", start)
 
     def _call(self, name: str) -> bool:
         count = _PREDICATES[name]
@@ -137,7 +137,7 @@ class _Condition:
                 arguments.append("".join(current))
                 current = []
             elif char == "," and not quoted:
-                raise BadCondition(
+                raise ConditionError(
                     f"expected ')' before '{self.text[self.at :]}' in argument {count} of"
                     f" predicate '{name}' used in conditional expression",
                     self.at,
@@ -148,14 +148,14 @@ class _Condition:
                 current.append(char)
             self.at += 1
         else:
-            raise BadCondition(
+            raise ConditionError(
                 f"expected ')' before '' in argument {len(arguments) + 1} of"
                 f" predicate '{name}' used in conditional expression",
                 start,
             )
         arguments.append("".join(current))
         if len(arguments) < count:
-            raise BadCondition(
+            raise ConditionError(
                 f"missing arguments (got {len(arguments)}/{count}), type 'string' expected in"
                 f" argument {len(arguments)} of predicate '{name}' used in conditional expression",
                 start,
@@ -163,7 +163,9 @@ class _Condition:
         self.at += 1
         return self._predicate(name, arguments)
 
-    def _predicate(self, name: str, arguments: list[str]) -> bool:
+    def _predicate(  # noqa: PLR0911 one return a predicate
+        self, name: str, arguments: list[str]
+    ) -> bool:
         match name:
             case "defined":
                 return arguments[0] in self.environ

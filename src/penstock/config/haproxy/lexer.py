@@ -45,7 +45,7 @@ def split(
     """Words of *text*, a line whose *indent* leading blanks were removed. Raises LexError."""
     try:
         return _Splitter(text, environ, place or Place()).run()
-    except _At as fault:
+    except _PlaceError as fault:
         column = fault.at + indent + 1
         raise LexError(f"{fault.problem} at position {column}:", column) from None
 
@@ -58,7 +58,7 @@ def quote(word: str) -> str:
     return '"' + "".join(escaped.get(c, c) for c in word) + '"'
 
 
-class _At(Exception):
+class _PlaceError(Exception):
     """What is wrong, and the 0-based offset of it."""
 
     def __init__(self, problem: str, at: int) -> None:
@@ -103,7 +103,7 @@ class _Splitter:
                 self.word.append(char)
                 self.at += 1
         if self.single or self.double:
-            raise _At("unmatched quote", self.opened)
+            raise _PlaceError("unmatched quote", self.opened)
         self._end_word()
         self._check_count()
         # HAProxy marks the end of the words by an empty one, so that "" at the end is lost, like
@@ -117,7 +117,8 @@ class _Splitter:
             last = self.words[MAX_WORDS - 1]
             position = sum(len(w) + 1 for w in self.words[: MAX_WORDS - 1]) + 1
             raise LexError(
-                f"too many words, truncating after word {MAX_WORDS}, position {position}: <{last}>.",
+                f"too many words, truncating after word {MAX_WORDS},"
+                f" position {position}: <{last}>.",
                 position,
             )
 
@@ -145,7 +146,7 @@ class _Splitter:
         elif after == "x":
             digits = text[at + 2 : at + 4]
             if len(digits) < 2 or digits[0] not in _HEX or digits[1] not in _HEX:
-                raise _At("truncated or invalid hexadecimal sequence", at)
+                raise _PlaceError("truncated or invalid hexadecimal sequence", at)
             self.word.append(chr(int(digits, 16)))
             self.at += 4
         elif (after and after in "\"'") or (after == "$" and self.double):
@@ -164,7 +165,7 @@ class _Splitter:
             self.at += 1
         start = self.at
         if not self._char() or self._char() not in _NAME_START:
-            raise _At("forbidden first char in environment variable name", start)
+            raise _PlaceError("forbidden first char in environment variable name", start)
         self.at += 1
         while self._char() and self._char() in _NAME_REST:
             self.at += 1
@@ -172,7 +173,7 @@ class _Splitter:
         expand = False
         if brace >= 0 and self._char() == "[":
             if text[self.at : self.at + 3] != "[*]":
-                raise _At("truncated or invalid word expansion sequence", self.at)
+                raise _PlaceError("truncated or invalid word expansion sequence", self.at)
             expand = True
             self.at += 3
         if brace >= 0:
@@ -201,7 +202,7 @@ class _Splitter:
                 return str(self.place.line)
             case ".SECTION":
                 return self.place.section
-        raise _At("forbidden first char in environment variable name", start)
+        raise _PlaceError("forbidden first char in environment variable name", start)
 
     def _close_brace(self, brace: int, value: str | None) -> str | None:
         end = self.text.find("}", self.at)
@@ -211,7 +212,7 @@ class _Splitter:
             self.at = end + 1
             return value
         if self._char() != "}":
-            raise _At("unmatched brace in environment variable name", brace)
+            raise _PlaceError("unmatched brace in environment variable name", brace)
         self.at += 1
         return value
 

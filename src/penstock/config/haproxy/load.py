@@ -14,7 +14,7 @@ from penstock.config.haproxy.draft import FileDraft, NameServer, ResolversDraft
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.lower import Lowering
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
-from penstock.config.haproxy.report import Report, Stop
+from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_proxy import parse_proxy
@@ -125,14 +125,13 @@ def _load(
     try:
         for name, text in texts:
             parser.read(name, text)
-    except Stop:
+    except StopError:
         pass  # reported where it was raised; nothing after it is read
     _raise(report)
     validity.check(context.draft, report)
     _raise(report)
     configuration = Lowering(context.draft, report, resolve).run()
     _raise(report)
-    assert configuration is not None  # noqa: S101 it is None only beside an error
     return LoadResult(
         configuration,
         tuple(report.warnings),

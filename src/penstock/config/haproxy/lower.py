@@ -19,7 +19,7 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Status
 from penstock.config.haproxy.parser import Resolve
-from penstock.config.haproxy.report import Alert, Report
+from penstock.config.haproxy.report import LineError, Report
 from penstock.errors import InvalidModel
 from penstock.model import (
     Address,
@@ -57,8 +57,8 @@ class Lowering:
     _told: set[tuple[str, int, str]] = field(default_factory=set)
     _names: dict[tuple[str, AddressFamilyPreference], Address | None] = field(default_factory=dict)
 
-    def run(self) -> Configuration | None:
-        """The configuration; None when errors were reported."""
+    def run(self) -> Configuration:
+        """The configuration; an empty one when errors were reported."""
         before = len(self.report.errors)
         pools: list[Pool] = []
         for proxy in self.draft.proxies:
@@ -77,7 +77,7 @@ class Lowering:
                 if service is not None:
                     services.append(service)
         if len(self.report.errors) > before:
-            return None
+            return Configuration()
         return Configuration(tuple(services), tuple(pools), self._settings())
 
     def _settings(self) -> Settings:
@@ -287,7 +287,7 @@ class Lowering:
         if server.target.hostname is not None and not proxy.disabled:
             try:
                 address = self._initial_address(proxy, server)
-            except Alert as alert:
+            except LineError as alert:
                 self.report.error(server.origin, alert.message, parsing=False)
                 return None
         if address is None:
@@ -322,13 +322,14 @@ class Lowering:
             if server.target.hostname is not None:
                 try:
                     self._initial_address(proxy, server)
-                except Alert as alert:
+                except LineError as alert:
                     self.report.error(server.origin, alert.message, parsing=False)
 
-    def _initial_address(self, proxy: ProxyDraft, server: ServerLine) -> Address | None:
-        """Address to start with; None: none, and that is allowed. Raises Alert."""
-        hostname = server.target.hostname
-        assert hostname is not None  # noqa: S101 the caller looked
+    def _initial_address(  # noqa: PLR0912 one branch a method of init-addr
+        self, proxy: ProxyDraft, server: ServerLine
+    ) -> Address | None:
+        """Address to start with; None: none, and that is allowed. Raises LineError."""
+        hostname = server.target.hostname or ""
         wanted = server.target.family
         if wanted is AddressFamilyPreference.ANY:
             wanted = server.options.resolve_prefer
@@ -368,8 +369,8 @@ class Lowering:
                         )
                     return method
         if not failed:
-            raise Alert(f"{name} : no method found to resolve address '{hostname}'.")
-        raise Alert(f"{name} : could not resolve address '{hostname}'.")
+            raise LineError(f"{name} : no method found to resolve address '{hostname}'.")
+        raise LineError(f"{name} : could not resolve address '{hostname}'.")
 
     def _lookup(self, name: str, wanted: AddressFamilyPreference) -> Address | None:
         key = (name, wanted)

@@ -13,9 +13,9 @@ from penstock.config.haproxy.draft import (
     ProxyDraft,
     Said,
 )
-from penstock.config.haproxy.keywords import OPTIONS, Keyword, Status
+from penstock.config.haproxy.keywords import OPTIONS, Keyword, Status, words
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most, warn_without
 from penstock.config.haproxy.units import atol
@@ -41,34 +41,34 @@ _FLAGS = frozenset(
     name
     for name in OPTIONS
     if name
-    not in (
+    not in words(
         "httplog tcplog httpslog tcpka httpchk ssl-hello-chk smtpchk pgsql-check redis-check"
         " mysql-check ldap-check spop-check tcp-check external-check forwardfor originalto"
         " http-restrict-req-hdr-names redispatch"
-    ).split()
+    )
     and name not in _REMOVED
 )
 _HTTP_MODES = ("httpclose", "http-server-close", "http-keep-alive")
 _LOGS = ("tcplog", "httplog", "httpslog")
-_CHECKS = frozenset(
+_CHECKS = words(
     "httpchk ssl-hello-chk smtpchk pgsql-check redis-check mysql-check ldap-check spop-check"
-    " tcp-check external-check".split()
+    " tcp-check external-check"
 )
 
 
 def parse_option(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    """One ``option`` line of *proxy*. Raises Alert."""
+    """One ``option`` line of *proxy*. Raises LineError."""
     name = line[1]
     if not name:
-        raise Alert("'option' expects an option name.")
+        raise LineError("'option' expects an option name.")
     if name in _REMOVED:
-        raise Alert(f"option '{name}' {_REMOVED[name]}")
+        raise LineError(f"option '{name}' {_REMOVED[name]}")
     keyword = OPTIONS.get(name)
     if keyword is None:
         _negation(line)
         best = closest(name, [*_SUGGESTED, *_FLAGS])
         hint = f"; did you mean '{best}' maybe ?" if best else "."
-        raise Alert(f"unknown option '{name}'{hint}")
+        raise LineError(f"unknown option '{name}'{hint}")
     if name in _HTTP_MODES:
         at_most(line, 0, option=True)
     elif name in _FLAGS:
@@ -84,7 +84,7 @@ def parse_option(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def _negation(line: Line) -> None:
     if line.prefix is not Prefix.NONE:
-        raise Alert(f"negation/default is not supported for option '{line[1]}'.")
+        raise LineError(f"negation/default is not supported for option '{line[1]}'.")
 
 
 def _side(keyword: Keyword) -> Capability:
@@ -108,12 +108,12 @@ def _valued(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
         _forwardfor(line, name)
     elif name == "http-restrict-req-hdr-names":
         if not line[2]:
-            raise Alert(
+            raise LineError(
                 f"missing parameter. option '{name}' expects 'preserve', 'reject' or 'delete'"
                 " option."
             )
         if line[2] not in ("preserve", "reject", "delete"):
-            raise Alert(
+            raise LineError(
                 f"invalid parameter '{line[2]}'. option '{name}' expects 'preserve', 'reject' or"
                 " 'delete' option."
             )
@@ -122,9 +122,9 @@ def _valued(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
 def _log(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
     if name == "httplog" and line[2]:
         if line[2] != "clf":
-            raise Alert(f"keyword '{name}' only supports option 'clf'.")
+            raise LineError(f"keyword '{name}' only supports option 'clf'.")
         if line[3]:
-            raise Alert(f"'option {name}' cannot handle unexpected argument '{line[3]}'.")
+            raise LineError(f"'option {name}' cannot handle unexpected argument '{line[3]}'.")
     shown = f"option {name}" + (" clf" if line[2] == "clf" else "")
     if name == "tcplog":
         at_most(line, 0, option=True)
@@ -148,20 +148,21 @@ def override_log_format(context: Context, proxy: ProxyDraft, line: Line, shown: 
 
 
 def _check(proxy: ProxyDraft, line: Line, name: str) -> None:
-    if name in ("ssl-hello-chk", "redis-check", "ldap-check", "spop-check", "tcp-check"):
-        at_most(line, 0, option=True)
-    elif name == "external-check":
+    if (
+        name in ("ssl-hello-chk", "redis-check", "ldap-check", "spop-check", "tcp-check")
+        or name == "external-check"
+    ):
         at_most(line, 0, option=True)
     elif name in ("mysql-check", "pgsql-check") and line[2]:
         if line[2] != "user":
-            raise Alert(
+            raise LineError(
                 f"'option {name}' only supports optional values: 'user'"
                 + (" and 'post-41'/'pre-41'." if name == "mysql-check" else ".")
             )
         if not line[3]:
-            raise Alert(f"'option {name} user' expects <username> as argument.")
+            raise LineError(f"'option {name} user' expects <username> as argument.")
     elif name == "pgsql-check":
-        raise Alert("'option pgsql-check' expects 'user <username>' as argument.")
+        raise LineError("'option pgsql-check' expects 'user <username>' as argument.")
     proxy.check_option = name
     proxy.said = [s for s in proxy.said if s.keyword not in _CHECK_KEYWORDS]
 
@@ -175,7 +176,7 @@ def _forwardfor(line: Line, name: str) -> None:
         if word in ("except", "header"):
             if not line[at + 1]:
                 what = "<address>[/mask]" if word == "except" else "<header_name>"
-                raise Alert(f"'option {name} {word}' expects {what} as argument.")
+                raise LineError(f"'option {name} {word}' expects {what} as argument.")
             at += 2
         elif word == "if-none" and name == "forwardfor":
             at += 1
@@ -185,7 +186,7 @@ def _forwardfor(line: Line, name: str) -> None:
                 if name == "forwardfor"
                 else "'except' and 'header'"
             )
-            raise Alert(f"'option {name}' only supports optional values: {allowed}.")
+            raise LineError(f"'option {name}' only supports optional values: {allowed}.")
 
 
 def _record(context: Context, proxy: ProxyDraft, line: Line, keyword: Keyword) -> None:
@@ -206,8 +207,10 @@ def _record(context: Context, proxy: ProxyDraft, line: Line, keyword: Keyword) -
         context.report.note(line.origin, f"'option {name}' is ignored: {keyword.text}.")
 
 
-_SUGGESTED = (
-    "httpclose http-server-close http-keep-alive redispatch httplog tcplog tcpka httpchk"
-    " ssl-hello-chk smtpchk pgsql-check redis-check mysql-check ldap-check spop-check tcp-check"
-    " external-check forwardfor original-to nat".split()
+_SUGGESTED = sorted(
+    words(
+        "httpclose http-server-close http-keep-alive redispatch httplog tcplog tcpka httpchk"
+        " ssl-hello-chk smtpchk pgsql-check redis-check mysql-check ldap-check spop-check tcp-check"
+        " external-check forwardfor original-to nat"
+    )
 )

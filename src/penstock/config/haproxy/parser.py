@@ -10,15 +10,15 @@ from enum import Enum
 from penstock.config.haproxy import conditions
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import FileDraft, Line, Prefix, ProxyDraft
+from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.lexer import LexError, Place, split
-from penstock.config.haproxy.report import Alert, Ignored, Report, Stop
+from penstock.config.haproxy.report import IgnoredError, LineError, Report, StopError
 from penstock.model import Address, Origin
 
 Resolve = Callable[[str, AddressFamilyPreference], Address | None]
 
-_NEGATABLE = frozenset(
-    "option log busy-polling set-dumpable strict-limits insecure-fork-wanted"
-    " numa-cpu-mapping".split()
+_NEGATABLE = words(
+    "option log busy-polling set-dumpable strict-limits insecure-fork-wanted numa-cpu-mapping"
 )
 _CARET_WIDTH = 80
 
@@ -63,29 +63,29 @@ class Parser:
         self.current: SectionParser | None = None
 
     def read(self, file: str, text: str) -> None:
-        """Read one file. Raises Stop after an error that ends all reading (it is reported)."""
+        """Read one file. Raises StopError after an error that ends all reading (it is reported)."""
         self.conditions: list[_Condition] = []
         self.current = None
-        number = 0
-        for number, raw in enumerate(text.split("\n"), start=1):  # noqa: B007 used after the loop
-            last = number == text.count("\n") + 1
-            if last and not raw:
-                number -= 1
-                break
+        lines = text.split("\n")
+        unfinished = bool(lines[-1])  # the last line lacks its LF
+        if not unfinished:
+            lines.pop()
+        origin = Origin(file)
+        for number, raw in enumerate(lines, start=1):
             origin = Origin(file, number)
             nul = raw.find("\0")
             self._line(origin, raw if nul < 0 else raw[:nul])
             if nul >= 0:
                 self._error(origin, f"Stray NUL character at position {nul + 1}.", nul + 1)
                 break
-            if last:
+            if unfinished and number == len(lines):
                 self._error(
                     origin,
                     "Missing LF on last line, file might have been truncated at position"
                     f" {len(raw.encode(errors='surrogateescape')) + 1}.",
                 )
         if self.conditions:
-            self._error(Origin(file, number), "non-terminated '.if' block.")
+            self._error(origin, "non-terminated '.if' block.")
 
     def _error(self, origin: Origin, message: str, column: int = 0) -> None:
         self.context.report.error(origin, message, column=column)
@@ -103,14 +103,14 @@ class Parser:
                 self._directive(origin, words)
             elif self._reading():
                 self._statement(origin, words)
-        except Ignored:
+        except IgnoredError:
             return
-        except Stop as stop:
+        except StopError as stop:
             self.context.report.error(
                 origin, stop.message, column=stop.column, parsing=stop.parsing
             )
             raise
-        except Alert as alert:
+        except LineError as alert:
             self.context.report.error(
                 origin, alert.message, column=alert.column, parsing=alert.parsing
             )
@@ -125,7 +125,7 @@ class Parser:
                 shown = text.rstrip("\r")[: _CARET_WIDTH - 4]
                 caret = " " * (error.column - 1 - (len(raw) - len(text))) + "^"
                 message = f"{message}\n  {shown}\n  {caret}"
-            raise Alert(message, column=error.column) from None
+            raise LineError(message, column=error.column) from None
 
     # -- conditional blocks ------------------------------------------------------------------
 
@@ -140,21 +140,21 @@ class Parser:
                 return
             case ".else" | ".endif":
                 if len(words) > 1:
-                    raise Stop(f"Unexpected argument '{words[1]}' for '{name}'.")
+                    raise StopError(f"Unexpected argument '{words[1]}' for '{name}'.")
                 self._else() if name == ".else" else self._endif()
                 return
         if not self._reading():
             return
         if name not in (".alert", ".warning", ".notice", ".diag"):
-            raise Stop(f"unknown directive '{name}'.")
+            raise StopError(f"unknown directive '{name}'.")
         if len(words) > 2:
-            raise Stop(
+            raise StopError(
                 f"Unexpected argument '{words[2]}' for '{name}'. Use quotes if the message should"
                 " contain spaces."
             )
         said = f"'{words[1] if len(words) > 1 else ''}'."
         if name == ".alert":
-            raise Stop(said)
+            raise StopError(said)
         if name == ".warning":
             self.context.report.warn(origin, said)
         else:
@@ -163,16 +163,16 @@ class Parser:
     def _if(self, name: str, text: str) -> None:
         if name == ".if":
             if len(self.conditions) >= conditions.MAX_NESTING:
-                raise Stop(f"too many nested '.if', max is {conditions.MAX_NESTING}.")
+                raise StopError(f"too many nested '.if', max is {conditions.MAX_NESTING}.")
             if not self._reading():
                 self.conditions.append(_Condition(_Block.SKIPPED))
                 return
             self.conditions.append(_Condition(_Block.WAITING))
         else:
             if not self.conditions:
-                raise Stop("lone '.elif' with no matching '.if'.")
+                raise StopError("lone '.elif' with no matching '.if'.")
             if self.conditions[-1].in_else:
-                raise Stop("'.elif' after '.else' is not permitted.")
+                raise StopError("'.elif' after '.else' is not permitted.")
         block = self.conditions[-1]
         if block.state is not _Block.WAITING:
             if block.state is _Block.TAKEN:
@@ -180,8 +180,8 @@ class Parser:
             return
         try:
             holds = conditions.evaluate(text, self.context.environ)
-        except conditions.BadCondition as bad:
-            raise Stop(
+        except conditions.ConditionError as bad:
+            raise StopError(
                 f"{bad.message} in '{name}' at position {bad.at + 1}:\n  .if {text}\n"
                 f"  {' ' * (bad.at + 4)}^"
             ) from None
@@ -189,10 +189,10 @@ class Parser:
 
     def _else(self) -> None:
         if not self.conditions:
-            raise Stop("lone '.else' with no matching '.if'.")
+            raise StopError("lone '.else' with no matching '.if'.")
         block = self.conditions[-1]
         if block.in_else:
-            raise Stop("'.else' after '.else' is not permitted.")
+            raise StopError("'.else' after '.else' is not permitted.")
         block.in_else = True
         if block.state is _Block.WAITING:
             block.state = _Block.TAKEN
@@ -201,7 +201,7 @@ class Parser:
 
     def _endif(self) -> None:
         if not self.conditions:
-            raise Stop("lone '.endif' with no matching '.if'.")
+            raise StopError("lone '.endif' with no matching '.if'.")
         self.conditions.pop()
 
     # -- statements --------------------------------------------------------------------------
@@ -221,14 +221,14 @@ class Parser:
             self.current = parser
             self.context.section = line[0]
         if self.current is None:
-            raise Alert(f"unknown keyword '{line[0]}' out of section.")
+            raise LineError(f"unknown keyword '{line[0]}' out of section.")
         self.current(self.context, line)
 
 
 def _scope(text: str) -> None:
     name, bracket, rest = text[1:].partition("]")
     if not bracket or not name:
-        raise Stop("empty scope name is forbidden.")
+        raise StopError("empty scope name is forbidden.")
     rest = rest.strip()
     if rest and not rest.startswith("#"):
-        raise Stop(f"character '{rest[0]}' is not permitted after scope declaration.")
+        raise StopError(f"character '{rest[0]}' is not permitted after scope declaration.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the errors and warnings of one loading are collected, in the order HAProxy would say them."""
+"""Where the errors and warnings of one loading are collected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.errors import Diagnostic
 from penstock.model import Origin
 
 
-class Alert(Exception):
+class LineError(Exception):
     """An error that ends the treatment of one line."""
 
     def __init__(self, message: str, *, column: int = 0, parsing: bool = True) -> None:
@@ -19,12 +19,15 @@ class Alert(Exception):
         self.parsing = parsing
 
 
-class Stop(Alert):
+class StopError(LineError):
     """An error after which HAProxy reads no further."""
 
 
-class Ignored(Exception):
-    """A warning has been given and the line has no further effect."""
+class IgnoredError(LineError):
+    """Not an error: a warning has been given and the line has no further effect."""
+
+    def __init__(self) -> None:
+        super().__init__("")
 
 
 @dataclass(slots=True)

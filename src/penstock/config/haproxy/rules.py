@@ -17,9 +17,9 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.fetches import FETCHES, PREDEFINED_ACLS
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.syntax import invalid_char, not_in_defaults, warn_without
-from penstock.config.haproxy.units import BadTime, parse_time
+from penstock.config.haproxy.units import DurationError, parse_time
 
 _COUNTERS = "'sc-inc-gpc(*)', 'sc-inc-gpc0(*)', 'sc-inc-gpc1(*)', 'sc-set-gpt(*)', 'sc-set-gpt0(*)'"
 _VARIABLES = "'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'"
@@ -51,12 +51,12 @@ _BARE = frozenset({"accept", "reject", "close", "expect-proxy", "expect-netscale
 
 def parse_acl(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if proxy.capability & Capability.DEFAULTS and not proxy.name:
-        raise Alert("'acl' not allowed in anonymous 'defaults' section.")
+        raise LineError("'acl' not allowed in anonymous 'defaults' section.")
     name = line[1]
     if (char := invalid_char(name)) is not None:
-        raise Alert(f"character '{char}' is not permitted in acl name '{name}'.")
+        raise LineError(f"character '{char}' is not permitted in acl name '{name}'.")
     if name.lower() == "or":
-        raise Alert(
+        raise LineError(
             f"acl name '{name}' will never match. 'or' is used to express a logical disjunction"
             " within a condition."
         )
@@ -64,7 +64,7 @@ def parse_acl(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[2]:
         fault = "missing fetch method in ACL expression ''"
     if fault:
-        raise Alert(f"error detected while parsing ACL '{name}' : {fault}.")
+        raise LineError(f"error detected while parsing ACL '{name}' : {fault}.")
     proxy.acls.add(name)
 
 
@@ -107,12 +107,12 @@ def parse_use_backend(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "use_backend")
     warn_without(context, proxy, line, FRONT)
     if not line[1]:
-        raise Alert("'use_backend' expects a backend name.")
+        raise LineError("'use_backend' expects a backend name.")
     if line[2] in ("if", "unless"):
         if fault := condition_fault(proxy, line.words[3:]):
-            raise Alert(f"error detected while parsing switching rule : {fault}.")
+            raise LineError(f"error detected while parsing switching rule : {fault}.")
     elif line[2]:
-        raise Alert(
+        raise LineError(
             f"unexpected keyword '{line[2]}' after switching rule, only 'if' and 'unless' are"
             " allowed."
         )
@@ -123,11 +123,11 @@ def parse_use_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "use-server")
     warn_without(context, proxy, line, BACK)
     if not line[1]:
-        raise Alert("'use-server' expects a server name.")
+        raise LineError("'use-server' expects a server name.")
     if line[2] not in ("if", "unless"):
-        raise Alert("'use-server' requires either 'if' or 'unless' followed by a condition.")
+        raise LineError("'use-server' requires either 'if' or 'unless' followed by a condition.")
     if fault := condition_fault(proxy, line.words[3:]):
-        raise Alert(f"error detected while parsing switching rule : {fault}.")
+        raise LineError(f"error detected while parsing switching rule : {fault}.")
     proxy.use_servers.append((line.origin, line[1]))
 
 
@@ -135,35 +135,35 @@ def parse_persist_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, line[0])
     warn_without(context, proxy, line, BACK)
     if line[1] not in ("if", "unless"):
-        raise Alert(f"'{line[0]}' requires either 'if' or 'unless' followed by a condition.")
+        raise LineError(f"'{line[0]}' requires either 'if' or 'unless' followed by a condition.")
     if fault := condition_fault(proxy, line.words[2:]):
-        raise Alert(f"error detected while parsing a '{line[0]}' rule : {fault}.")
+        raise LineError(f"error detected while parsing a '{line[0]}' rule : {fault}.")
 
 
 def parse_stick(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "stick")
     warn_without(context, proxy, line, BACK, ignore=True)
     if line[1] not in ("store", "store-request", "store-response", "match", "on"):
-        raise Alert("'stick' expects 'on', 'match', or 'store'.")
+        raise LineError("'stick' expects 'on', 'match', or 'store'.")
     if not line[2]:
-        raise Alert("'stick' expects a fetch method.")
+        raise LineError("'stick' expects a fetch method.")
     name = line[2].split("(", 1)[0].split(",", 1)[0]
     if name not in FETCHES and not name.startswith("lua."):
-        raise Alert(f"'stick': unknown fetch method '{name}'")
+        raise LineError(f"'stick': unknown fetch method '{name}'")
     proxy.sticks.append((line.origin, line[4] if line[3] == "table" else ""))
 
 
 def parse_stick_table(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if proxy.capability & Capability.DEFAULTS:
-        raise Alert("'stick-table' is not supported in 'defaults' section.")
+        raise LineError("'stick-table' is not supported in 'defaults' section.")
     first = proxy.rules.get("stick-table")
     if first is not None:
-        raise Alert(
+        raise LineError(
             f"stick-table name '{proxy.name}' conflicts with table declared in {_cap(proxy)}"
             f" '{proxy.name}' at {first}."
         )
     if line[1] == "type" and line[2] not in ("ip", "ipv6", "integer", "string", "binary"):
-        raise Alert(f"stick-table: unknown type '{line[2]}'.")
+        raise LineError(f"stick-table: unknown type '{line[2]}'.")
     proxy.rules["stick-table"] = line.origin
 
 
@@ -172,18 +172,18 @@ def _cap(proxy: ProxyDraft) -> str:
 
 
 def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
-    """A tcp-request or tcp-response line; whether it is a rule. Raises Alert."""
+    """A tcp-request or tcp-response line; whether it is a rule. Raises LineError."""
     name, kind = line[0], line[1]
     anonymous = bool(proxy.capability & Capability.DEFAULTS) and not proxy.name
     where = f"{proxy.describe} '{proxy.name}'"
     if anonymous and name == "tcp-request":
         where = "defaults section"
     if not kind:
-        raise Alert(f"missing argument for '{name}' in {where}")
+        raise LineError(f"missing argument for '{name}' in {where}")
     if kind == "inspect-delay":
         return _inspect_delay(proxy, line, where)
     if name == "tcp-response" and (anonymous or not proxy.capability & BACK):
-        raise Alert(
+        raise LineError(
             "tcp-response content is only allowed in 'backend' sections or 'defaults' section with"
             " a name"
         )
@@ -194,15 +194,15 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
             if name == "tcp-request"
             else "'inspect-delay' or 'content'"
         )
-        raise Alert(f"'{name}' expects {expected} in {where} (got '{kind}')")
+        raise LineError(f"'{name}' expects {expected} in {where} (got '{kind}')")
     if anonymous:
-        raise Alert(f"{name} {kind} is not allowed in anonymous 'defaults' sections")
+        raise LineError(f"{name} {kind} is not allowed in anonymous 'defaults' sections")
     if kind in ("connection", "session") and not proxy.capability & FRONT:
-        raise Alert(
+        raise LineError(
             f"{name} {kind} is not allowed because {proxy.describe} {proxy.name} is not a frontend"
         )
     if not _is_action(line[2], actions):
-        raise Alert(f"'{name} {kind}' expects {actions} in {where} (got '{line[2]}').")
+        raise LineError(f"'{name} {kind}' expects {actions} in {where} (got '{line[2]}').")
     _tcp_condition(proxy, line, where)
     if name == "tcp-request":
         warn_order(context, proxy, line, f"{name} {kind}")
@@ -213,15 +213,15 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
 def _inspect_delay(proxy: ProxyDraft, line: Line, where: str) -> bool:
     expected = f"'{line[0]} inspect-delay' expects a positive delay in milliseconds, in {where}"
     if proxy.capability & Capability.DEFAULTS and not proxy.name:
-        raise Alert(f"{line[0]} inspect-delay is not allowed in anonymous 'defaults' sections")
+        raise LineError(f"{line[0]} inspect-delay is not allowed in anonymous 'defaults' sections")
     if not line[2]:
-        raise Alert(expected)
+        raise LineError(expected)
     try:
         parse_time(line[2])
-    except BadTime as bad:
+    except DurationError as bad:
         if bad.char is not None:
-            raise Alert(f"{expected} (unexpected character '{bad.char}')") from None
-        raise Alert(f"{expected} (timer overflow in '{line[2]}')") from None
+            raise LineError(f"{expected} (unexpected character '{bad.char}')") from None
+        raise LineError(f"{expected} (timer overflow in '{line[2]}')") from None
     return False
 
 
@@ -239,12 +239,12 @@ def _tcp_condition(proxy: ProxyDraft, line: Line, where: str) -> None:
     head = " ".join(line.words[:3])
     if at:
         if fault := condition_fault(proxy, line.words[at + 1 :]):
-            raise Alert(
+            raise LineError(
                 f"'{head}' : error detected in {where} while parsing '{line[at]}' condition :"
                 f" {fault}"
             )
     elif line[3] and line[2] in _BARE and line[2] not in ("expect-proxy", "expect-netscaler-cip"):
-        raise Alert(f"'{head}' only accepts 'if' or 'unless', in {where} (got '{line[3]}')")
+        raise LineError(f"'{head}' only accepts 'if' or 'unless', in {where} (got '{line[3]}')")
 
 
 # From the rules that are looked at last to those that are looked at first.
@@ -284,9 +284,9 @@ def warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> No
 def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     """http-request and its kin: only that they are there."""
     if proxy.capability & Capability.DEFAULTS and not proxy.name:
-        raise Alert(f"'{line[0]}' not allowed in anonymous 'defaults' section.")
+        raise LineError(f"'{line[0]}' not allowed in anonymous 'defaults' section.")
     if not line[1]:
-        raise Stop(f"'{line[0]}' expects an action.")
+        raise StopError(f"'{line[0]}' expects an action.")
     if line[0] == "http-request":
         warn_order(context, proxy, line, line[0])
     proxy.rules.setdefault(line[0], line.origin)
@@ -300,12 +300,14 @@ def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def parse_rate_limit(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if line[1] != "sessions":
-        raise Alert(f"'rate-limit' only supports 'sessions' (got '{line[1]}')")
+        raise LineError(f"'rate-limit' only supports 'sessions' (got '{line[1]}')")
     if not line[2]:
-        raise Alert("'rate-limit sessions' expects expects an integer value (in sessions/second)")
+        raise LineError(
+            "'rate-limit sessions' expects expects an integer value (in sessions/second)"
+        )
     rest = line[2].lstrip("0123456789")
     if rest:
-        raise Alert(
+        raise LineError(
             f"'rate-limit sessions' : unexpected character '{rest[0]}' in integer value '{line[2]}'"
         )
     if not proxy.capability & FRONT:
@@ -318,10 +320,10 @@ def parse_rate_limit(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def parse_persist(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("missing persist method.")
+        raise LineError("missing persist method.")
     if not line[1].startswith("rdp-cookie"):
-        raise Alert("unknown persist method.")
+        raise LineError("unknown persist method.")
     rest = line[1][len("rdp-cookie") :]
     if rest and not (rest.startswith("(") and rest.find(")") > 1):
-        raise Alert("persist rdp-cookie(name)' requires an rdp cookie name.")
+        raise LineError("persist rdp-cookie(name)' requires an rdp cookie name.")
     proxy.rules.setdefault("persist", line.origin)

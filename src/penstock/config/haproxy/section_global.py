@@ -5,34 +5,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.config.haproxy.address import Allow, BadAddress, parse_address
+from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
-from penstock.config.haproxy.keywords import GLOBAL, Status
+from penstock.config.haproxy.keywords import GLOBAL, Status, words
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.units import atol
 from penstock.model import Hook
 
-_INTEGERS = frozenset(
+_INTEGERS = words(
     "ulimit-n maxconnrate maxsessrate maxsslrate maxcomprate maxpipes maxzlibmem fd-hard-limit"
     " tune.runqueue-depth tune.maxpollevents tune.maxaccept tune.bufsize tune.maxrewrite"
     " tune.idletimer tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client tune.sndbuf.server"
     " tune.pipesize tune.http.cookielen tune.http.logurilen tune.http.maxhdr tune.comp.maxlevel"
-    " tune.pattern.cache-size max-spread-checks".split()
+    " tune.pattern.cache-size max-spread-checks"
 )
-_ALONE = frozenset(
+_ALONE = words(
     "daemon noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
     " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport quiet zero-warning"
-    " strict-limits numa-cpu-mapping".split()
+    " strict-limits numa-cpu-mapping"
 )
-_FACILITIES = frozenset(
+_FACILITIES = words(
     "kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert cron2 local0"
-    " local1 local2 local3 local4 local5 local6 local7".split()
+    " local1 local2 local3 local4 local5 local6 local7"
 )
-_LEVELS = frozenset("emerg alert crit err warning notice info debug".split())
-_LOG_FORMATS = frozenset("local rfc3164 rfc5424 priority short timed iso raw".split())
+_LEVELS = words("emerg alert crit err warning notice info debug")
+_LOG_FORMATS = words("local rfc3164 rfc5424 priority short timed iso raw")
 _LISTED = [*GLOBAL, "defaults", "listen", "frontend", "backend", "peers", "resolvers"]
 
 
@@ -48,23 +48,26 @@ def parse_global(context: Context, line: Line) -> None:
     if keyword is None:
         best = closest(name, _LISTED)
         hint = f"; did you mean '{best}' maybe ?" if best else ""
-        raise Alert(f"unknown keyword '{name}' in '{context.section}' section{hint}")
+        raise LineError(f"unknown keyword '{name}' in '{context.section}' section{hint}")
     handler = _HANDLERS.get(name)
     if handler is not None:
         handler(context, settings, line)
     elif name in _INTEGERS:
         _integer(line)
+        _one_value(settings, line)
         at_most(line, 1)
     elif name in _ALONE:
         at_most(line, 0)
+    else:
+        _one_value(settings, line)
     if line.prefix is Prefix.NO:
         return
     if keyword.status is Status.REFUSED:
         if name.startswith("lua-load") and not context.exists(line[1]):
-            raise Alert(
+            raise LineError(
                 f"error in Lua file '{line[1]}': cannot open {line[1]}: No such file or directory"
             )
-        raise Alert(f"'{name}' is not supported: {keyword.text}.")
+        raise LineError(f"'{name}' is not supported: {keyword.text}.")
     if keyword.status is Status.LATER:
         key = f"later {keyword.group}"
         if key not in settings.seen:
@@ -76,39 +79,39 @@ def parse_global(context: Context, line: Line) -> None:
 
 def _integer(line: Line) -> int:
     if not line[1]:
-        raise Alert(f"'{line[0]}' expects an integer argument.")
+        raise LineError(f"'{line[0]}' expects an integer argument.")
     return atol(line[1])
 
 
 def _maxconn(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if settings.maxconn:
-        raise Alert("'maxconn' already specified. Continuing.")
+        raise LineError("'maxconn' already specified. Continuing.")
     settings.maxconn = max(_integer(line), 0)
 
 
 def _spread_checks(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if settings.spread_checks:
-        raise Alert("spread-checks already specified. Continuing.")
+        raise LineError("spread-checks already specified. Continuing.")
     if not line[1]:
-        raise Alert("'spread-checks' expects an integer argument (0..50).")
+        raise LineError("'spread-checks' expects an integer argument (0..50).")
     value = atol(line[1])
     settings.spread_checks = value
     if not 0 <= value <= 50:
-        raise Alert("'spread-checks' needs a positive value in range 0..50.")
+        raise LineError("'spread-checks' needs a positive value in range 0..50.")
 
 
 def _setenv(context: Context, settings: GlobalDraft, line: Line) -> None:
     if not line[2]:
-        raise Alert(f"'{line[0]}' expects a name and a value.")
+        raise LineError(f"'{line[0]}' expects a name and a value.")
     if line[0] == "setenv" or line[1] not in context.environ:
         context.environ[line[1]] = line[2]
 
 
 def _unsetenv(context: Context, settings: GlobalDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("'unsetenv' expects at least one variable name.")
+        raise LineError("'unsetenv' expects at least one variable name.")
     for name in line.words[1:]:
         context.environ.pop(name, None)
 
@@ -121,22 +124,23 @@ def _resetenv(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 
 def _nbproc(context: Context, settings: GlobalDraft, line: Line) -> None:
-    raise Alert(
+    raise LineError(
         "nbproc is not supported any more since HAProxy 2.5. Threads will automatically be used"
         " on multi-processor machines if available."
     )
 
 
 def _nbthread(context: Context, settings: GlobalDraft, line: Line) -> None:
-    if not line[1].lstrip("-").isdigit():
-        raise Alert(f"'nbthread' passed a missing or unparsable integer value in '{line[1]}'")
-    if not 1 <= int(line[1]) <= 64:
-        raise Alert(f"'nbthread' value must be between 1 and 64 (was {int(line[1])})")
+    number = line[1].removeprefix("-")
+    if not number or number.strip("0123456789"):
+        raise LineError(f"'nbthread' passed a missing or unparsable integer value in '{line[1]}'")
+    if not 1 <= atol(line[1]) <= 64:
+        raise LineError(f"'nbthread' value must be between 1 and 64 (was {atol(line[1])})")
 
 
 def _description(context: Context, settings: GlobalDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("'description' expects a string argument.")
+        raise LineError("'description' expects a string argument.")
     settings.description = " ".join(line.words[1:])
 
 
@@ -153,7 +157,7 @@ def _insecure_fork(context: Context, settings: GlobalDraft, line: Line) -> None:
 def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
     known = ("socket", "maxconn", "bind-process", "timeout")
     if line[1] not in known:
-        raise Alert(
+        raise LineError(
             "'stats' only supports 'socket', 'maxconn', 'bind-process' and 'timeout'"
             f" (got '{line[1]}')"
         )
@@ -164,11 +168,11 @@ def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
             "bind-process": "'stats bind-process' expects 'all', 'odd', 'even', or a process",
             "timeout": "'stats timeout' : expects a positive value",
         }
-        raise Alert(expected[line[1]])
+        raise LineError(expected[line[1]])
 
 
 def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
-    """The target of a ``log`` line; None for "no log" and "log global". Raises Alert."""
+    """The target of a ``log`` line; None for "no log" and "log global". Raises LineError."""
     expected = (
         "expects <address> and <facility> or global"
         if in_proxy
@@ -176,28 +180,28 @@ def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
     )
     if line.prefix is Prefix.NO:
         if line[1]:
-            raise Alert("log : 'no log' does not expect arguments")
+            raise LineError("log : 'no log' does not expect arguments")
         return None
     if in_proxy and line[1] == "global" and not line[2]:
         return None
     if not line[2]:
-        raise Alert(f"log : {expected} as arguments")
+        raise LineError(f"log : {expected} as arguments")
     target = line[1]
     at = 2
     while line[at] in ("len", "format", "sample", "ring"):
         if line[at] == "format" and line[at + 1] not in _LOG_FORMATS:
-            raise Alert(f"log : unknown log format '{line[at + 1]}'")
+            raise LineError(f"log : unknown log format '{line[at + 1]}'")
         at += 2
     if line[at] not in _FACILITIES:
-        raise Alert(f"log : unknown log facility '{line[at]}'")
+        raise LineError(f"log : unknown log facility '{line[at]}'")
     for offset, what in ((1, "level"), (2, "level")):
         level = line[at + offset]
         if level and level not in _LEVELS:
-            raise Alert(
+            raise LineError(
                 f"log : unknown optional {'' if offset == 1 else 'minimum '}log {what} '{level}'"
             )
     if line[at + 3]:
-        raise Alert(f"log : cannot handle unexpected argument '{line[at + 3]}'")
+        raise LineError(f"log : cannot handle unexpected argument '{line[at + 3]}'")
     if target not in ("stdout", "stderr") and not target.startswith(("ring@", "fd@")):
         _log_address(context, target)
     return target
@@ -207,10 +211,10 @@ def _log_address(context: Context, target: str) -> None:
     text = target.replace("udp@", "", 1).replace("udp4@", "ipv4@", 1).replace("udp6@", "ipv6@", 1)
     try:
         parsed = parse_address(text, Allow.PORT | Allow.NAME | Allow.SOCKET, context.environ)
-    except BadAddress as bad:
-        raise Alert(f"log : {bad}") from None
+    except AddressError as bad:
+        raise LineError(f"log : {bad}") from None
     if parsed.hostname is not None and context.resolve(parsed.hostname, parsed.family) is None:
-        raise Alert(f"log : invalid address: '{parsed.hostname}' in '{target}'")
+        raise LineError(f"log : invalid address: '{parsed.hostname}' in '{target}'")
 
 
 def _log(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -226,14 +230,16 @@ def _hook(context: Context, settings: GlobalDraft, line: Line) -> None:
     try:
         settings.hook = Hook(line[1])
     except ValueError:
-        raise Alert(f"'penstock.hook' expects 'auto', 'xdp' or 'tc' (got '{line[1]}')") from None
+        raise LineError(
+            f"'penstock.hook' expects 'auto', 'xdp' or 'tc' (got '{line[1]}')"
+        ) from None
 
 
 def _max_flows(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     value = _integer(line)
     if not 1024 <= value <= 1 << 26:
-        raise Alert(f"'penstock.max-flows' must be between 1024 and 67108864 (was {value})")
+        raise LineError(f"'penstock.max-flows' must be between 1024 and 67108864 (was {value})")
     settings.max_flows = value
 
 
@@ -241,8 +247,33 @@ def _interfaces(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     names = tuple(name for name in line[1].split(",") if name)
     if not names:
-        raise Alert("'penstock.interfaces' expects a list of interface names")
+        raise LineError("'penstock.interfaces' expects a list of interface names")
     settings.interfaces = names
+
+
+_NEEDED = {
+    "chroot": "'chroot' expects a directory as an argument.",
+    "pidfile": "'pidfile' expects a file name as an argument.",
+    "log-tag": "'log-tag' expects a tag for use in syslog.",
+    "localpeer": "'localpeer' expects a name as an argument.",
+    "server-state-file": "'server-state-file' expect one argument: a file path.",
+    "hard-stop-after": "'hard-stop-after' expects <time> as argument.",
+    "ca-base": "global statement 'ca-base' expects a directory path as an argument.",
+    "crt-base": "global statement 'crt-base' expects a directory path as an argument.",
+}
+_ONCE = words("chroot pidfile server-state-file ulimit-n")
+
+
+def _one_value(settings: GlobalDraft, line: Line) -> None:
+    """Keywords that want an argument, and some of them only once."""
+    name = line[0]
+    if name in _NEEDED and not line[1]:
+        raise LineError(_NEEDED[name])
+    if name in _ONCE and name in settings.seen:
+        raise LineError(f"'{name}' already specified. Continuing.")
+    if name in ("ca-base", "crt-base") and name in settings.seen:
+        raise LineError(f"'{name}' already specified.")
+    settings.seen[name] = line.origin
 
 
 _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {

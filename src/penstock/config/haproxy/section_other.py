@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from penstock.config.haproxy.address import Allow, BadAddress, parse_address
+from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.draft import Line, NameServer, ResolversDraft
 from penstock.config.haproxy.keywords import OTHER, RESOLVERS, SECTIONS, Status
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import duration, invalid_char
 from penstock.config.haproxy.units import atol
@@ -22,7 +22,7 @@ def parse_resolvers(context: Context, line: Line) -> None:
         return
     section = context.draft.resolvers[-1] if context.draft.resolvers else None
     if line[0] not in RESOLVERS:
-        raise Alert(f"unknown keyword '{line[0]}' in '{context.section}' section")
+        raise LineError(f"unknown keyword '{line[0]}' in '{context.section}' section")
     if section is None:
         return
     match line[0]:
@@ -36,14 +36,14 @@ def parse_resolvers(context: Context, line: Line) -> None:
             _timeout(context, section, line)
         case "resolve_retries":
             if not line[1]:
-                raise Alert("'resolve_retries' expects <nb> as argument.")
+                raise LineError("'resolve_retries' expects <nb> as argument.")
             section.resolve_retries = atol(line[1])
         case "accepted_payload_size":
             if not line[1]:
-                raise Alert("'accepted_payload_size' expects <nb> as argument.")
+                raise LineError("'accepted_payload_size' expects <nb> as argument.")
             size = atol(line[1])
             if not 12 <= size <= 65535:
-                raise Alert(
+                raise LineError(
                     "'accepted_payload_size' must be between 12 and 65535 inclusive"
                     f" (was {line[1]})."
                 )
@@ -53,12 +53,12 @@ def parse_resolvers(context: Context, line: Line) -> None:
 def _resolvers_head(context: Context, line: Line) -> None:
     name = line[1]
     if not name:
-        raise Stop("missing name for resolvers section.")
+        raise StopError("missing name for resolvers section.")
     if (char := invalid_char(name)) is not None:
-        raise Stop(f"character '{char}' is not permitted in 'resolvers' name '{name}'.")
+        raise StopError(f"character '{char}' is not permitted in 'resolvers' name '{name}'.")
     for other in context.draft.resolvers:
         if other.name == name:
-            raise Stop(
+            raise StopError(
                 f"resolvers '{name}' has same name as another resolvers (declared at"
                 f" {other.origin})."
             )
@@ -68,34 +68,34 @@ def _resolvers_head(context: Context, line: Line) -> None:
 def _nameserver(context: Context, section: ResolversDraft, line: Line) -> None:
     name, text = line[1], line[2]
     if not text:
-        raise Alert("'nameserver' expects <name> and <addr>[:<port>] as arguments.")
+        raise LineError("'nameserver' expects <name> and <addr>[:<port>] as arguments.")
     if (char := invalid_char(name)) is not None:
-        raise Alert(f"character '{char}' is not permitted in server name '{name}'.")
+        raise LineError(f"character '{char}' is not permitted in server name '{name}'.")
     for other in section.nameservers:
         if other.name == name:
-            raise Alert(
+            raise LineError(
                 f"nameserver '{name}' has same name as another nameserver (declared at"
                 f" {other.origin})."
             )
     stream = text.removeprefix("tcp@").removeprefix("udp@")
     try:
         target = parse_address(stream, Allow.PORT | Allow.PORT_NEEDED, context.environ)
-    except BadAddress as bad:
-        raise Alert(f"'nameserver {name}' : {bad}") from None
+    except AddressError as bad:
+        raise LineError(f"'nameserver {name}' : {bad}") from None
     if target.address is None:
-        raise Alert(f"'nameserver {name}' : a UNIX socket is no name server")
+        raise LineError(f"'nameserver {name}' : a UNIX socket is no name server")
     section.nameservers.append(NameServer(name, target.address, target.low, line.origin))
 
 
 def _hold(context: Context, section: ResolversDraft, line: Line) -> None:
     if not line[2]:
         context.report.error(line.origin, "'hold' expects an <event> and a <time> as arguments.")
-        raise Alert(
+        raise LineError(
             "<event> can be either 'valid', 'nx', 'refused', 'timeout', or 'other'", parsing=False
         )
     value = duration(context, line, line[2], "hold")
     if line[1] not in _HOLDS:
-        raise Alert(
+        raise LineError(
             f"'hold' unknown <event>: '{line[1]}', expects either 'nx', 'timeout', 'valid',"
             " 'obsolete' or 'other'."
         )
@@ -104,13 +104,13 @@ def _hold(context: Context, section: ResolversDraft, line: Line) -> None:
 
 def _timeout(context: Context, section: ResolversDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("'timeout' expects 'retry' or 'resolve' and <time> as arguments.")
+        raise LineError("'timeout' expects 'retry' or 'resolve' and <time> as arguments.")
     if line[1] not in ("retry", "resolve"):
-        raise Alert(
+        raise LineError(
             f"'timeout' expects 'retry' or 'resolve' and <time> as arguments got '{line[1]}'."
         )
     if not line[2]:
-        raise Alert(f"'timeout {line[1]}' expects <time> as argument.")
+        raise LineError(f"'timeout {line[1]}' expects <time> as argument.")
     section.timeouts[line[1]] = duration(context, line, line[2], f"timeout {line[1]}")
 
 
@@ -120,7 +120,7 @@ def parse_other(context: Context, line: Line) -> None:
     if line[0] == name:
         section = SECTIONS[name]
         if name != "http-errors" and not line[1]:
-            raise Stop(f"'{name}' expects a name as argument.")
+            raise StopError(f"'{name}' expects a name as argument.")
         if section.status is Status.LATER:
             context.report.warn(
                 line.origin, f"section '{name} {line[1]}' is not carried out: {section.text}."
@@ -132,4 +132,4 @@ def parse_other(context: Context, line: Line) -> None:
     if line[0] not in known:
         best = closest(line[0], known)
         hint = f"; did you mean '{best}' maybe ?" if best else ""
-        raise Alert(f"unknown keyword '{line[0]}' in '{name}' section{hint}")
+        raise LineError(f"unknown keyword '{line[0]}' in '{name}' section{hint}")

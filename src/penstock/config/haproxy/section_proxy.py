@@ -21,7 +21,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.keywords import PROXY, Status
 from penstock.config.haproxy.options import parse_option
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.server_line import parse_server
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import (
@@ -47,12 +47,12 @@ def parse_proxy(context: Context, line: Line) -> None:
         return
     proxy = context.proxy
     if proxy is None:
-        raise Alert("'listen' or 'defaults' expected.")
+        raise LineError("'listen' or 'defaults' expected.")
     keyword = PROXY.get(line[0])
     if keyword is None:
         best = closest(line[0], [*PROXY, *_CAPABILITY])
         hint = f"; did you mean '{best}' maybe ?" if best else ""
-        raise Alert(f"unknown keyword '{line[0]}' in '{context.section}' section{hint}")
+        raise LineError(f"unknown keyword '{line[0]}' in '{context.section}' section{hint}")
     if keyword.status is Status.REMOVED:
         _removed(context, proxy, line)
     handler = _HANDLERS.get(line[0])
@@ -86,7 +86,7 @@ def _head(context: Context, line: Line, capability: Capability) -> None:
     section = ProxyDraft(kind, name, capability, line.origin)
     if not defaults:
         if not name:
-            raise Stop(f"'{kind}' expects an <id> argument")
+            raise StopError(f"'{kind}' expects an <id> argument")
         if (char := invalid_char(name)) is not None:
             context.report.error(
                 line.origin, f"character '{char}' is not permitted in '{kind}' name '{name}'."
@@ -94,10 +94,10 @@ def _head(context: Context, line: Line, capability: Capability) -> None:
         _duplicate(context, section)
         if line[2] and (not line[3] or line[2] != "from"):
             if capability & FRONT:
-                raise Alert("please use the 'bind' keyword for listening addresses.")
+                raise LineError("please use the 'bind' keyword for listening addresses.")
             return
         if line[4]:
-            raise Alert(f"'{kind}' cannot handle unexpected argument '{line[4]}'.")
+            raise LineError(f"'{kind}' cannot handle unexpected argument '{line[4]}'.")
     at = 2
     if defaults and name == "from" and line[2] and not line[3]:
         at, section.name = 1, ""
@@ -133,7 +133,9 @@ def _duplicate(context: Context, section: ProxyDraft) -> None:
 def _named_defaults(context: Context, section: ProxyDraft, name: str) -> ProxyDraft:
     found = [parent for parent in context.draft.defaults if parent.name == name and name]
     if not found:
-        raise Stop(f"defaults section '{name}' not found for {section.describe} '{section.name}'.")
+        raise StopError(
+            f"defaults section '{name}' not found for {section.describe} '{section.name}'."
+        )
     if len(found) > 1:
         context.report.error(
             section.origin,
@@ -161,23 +163,23 @@ def _check_parent(context: Context, section: ProxyDraft, parent: ProxyDraft) -> 
     if not TRAFFIC_RULES.intersection(parent.rules):
         return
     if section.capability & Capability.DEFAULTS:
-        raise Stop(
+        raise StopError(
             "a defaults section cannot inherit from a defaults section defining TCP/HTTP rules"
             f" (defaults section at {parent.origin})."
         )
     if section.capability & BOTH == BOTH:
-        raise Stop(
+        raise StopError(
             "a listen section cannot inherit from a defaults section defining TCP/HTTP rules."
         )
     if section.capability & BACK and {"tcp-request connection", "tcp-request session"}.intersection(
         parent.rules
     ):
-        raise Stop(
+        raise StopError(
             "a backend section cannot inherit from a defaults section defining 'tcp-request"
             f" connection' or 'tcp-request session' rules (defaults section at {parent.origin})."
         )
     if section.capability & FRONT and "tcp-response content" in parent.rules:
-        raise Stop(
+        raise StopError(
             "a frontend section cannot inherit from a defaults section defining 'tcp-response"
             f" content' rules (defaults section at {parent.origin})."
         )
@@ -215,41 +217,43 @@ def _removed(context: Context, proxy: ProxyDraft, line: Line) -> None:
         case "clitimeout" | "contimeout" | "srvtimeout":
             settings.parse_removed_timeout(context, proxy, line)
         case "appsession":
-            raise Alert("'appsession' is not supported anymore since HAProxy 1.6.")
+            raise LineError("'appsession' is not supported anymore since HAProxy 1.6.")
         case "block":
-            raise Alert(
+            raise LineError(
                 "The 'block' directive is not supported anymore since HAProxy 2.1."
                 " Use 'http-request deny' which uses the exact same syntax."
             )
         case "redispatch" | "redisp":
-            raise Alert(
+            raise LineError(
                 f"keyword '{name}' directive is not supported anymore since HAProxy 2.1."
                 " Use 'option redispatch'."
             )
         case "grace":
-            raise Alert("the 'grace' keyword is not supported any more since HAProxy version 2.5.")
+            raise LineError(
+                "the 'grace' keyword is not supported any more since HAProxy version 2.5."
+            )
         case "monitor-net":
-            raise Alert(
+            raise LineError(
                 "'monitor-net' doesn't exist anymore. Please use 'http-request return status 200"
                 f" if {{ src {line[1]} }}' instead."
             )
         case "usesrc":
-            raise Alert("'usesrc' only allowed after a 'source' statement.")
+            raise LineError("'usesrc' only allowed after a 'source' statement.")
         case "reqdeny":
-            raise Alert(
+            raise LineError(
                 "The 'reqdeny' not supported anymore since HAProxy 2.1."
                 " Use 'http-request deny' instead."
             )
         case "reqpass":
-            raise Alert("The 'reqpass' not supported anymore since HAProxy 2.1.")
+            raise LineError("The 'reqpass' not supported anymore since HAProxy 2.1.")
         case "reqipass":
-            raise Alert("The 'reqipass' directive is not supported anymore since HAProxy 2.1.")
+            raise LineError("The 'reqipass' directive is not supported anymore since HAProxy 2.1.")
         case "rspdel":
-            raise Alert(
+            raise LineError(
                 "The 'rspdel' directive is not supported anymore since HAProxy 2.1."
                 " Use 'http-response del-header' ."
             )
-    raise Alert(
+    raise LineError(
         f"The '{name}' directive is not supported anymore since HAProxy 2.1."
         f" Use {_REPLACED[name]} instead."
     )
@@ -263,14 +267,14 @@ def _cookie(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if not line[1]:
         what = "<cookie_name>" if line[0] == "cookie" else "<secret_key>"
-        raise Alert(f"'{line[0]}' expects {what} as argument.")
+        raise LineError(f"'{line[0]}' expects {what} as argument.")
     proxy.rules.setdefault("cookie", line.origin)
 
 
 def _capture(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, FRONT)
     if line[1] not in ("cookie", "request", "response"):
-        raise Alert("'capture' expects 'cookie' or 'request header' or 'response header'.")
+        raise LineError("'capture' expects 'cookie' or 'request header' or 'response header'.")
     not_in_defaults(proxy, f"capture {line[1]}")
     proxy.rules.setdefault(f"capture {line[1]}", line.origin)
 
@@ -280,11 +284,11 @@ def _check_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     name = line[0]
     if name == "external-check":
         if line[1] not in ("command", "path"):
-            raise Alert(
+            raise LineError(
                 f"'external-check' only supports 'command' and 'path'. but got '{line[1]}'."
             )
         if not line[2]:
-            raise Alert(f"missing argument after '{line[1]}'.")
+            raise LineError(f"missing argument after '{line[1]}'.")
         if line[1] == "command":
             proxy.external_command = line[2]
         name = f"{name} {line[1]}"
@@ -292,7 +296,7 @@ def _check_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
         warn_without(context, proxy, line, BACK)
     if name == "tcp-check":
         if line[1].split("(")[0] not in _TCP_CHECKS:
-            raise Alert(
+            raise LineError(
                 "'tcp-check' only supports 'comment', 'connect', 'send', 'send-binary', 'expect',"
                 f" 'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'. but got '{line[1]}'"
             )
@@ -320,12 +324,12 @@ _TCP_CHECKS = frozenset(
 def _http_reuse(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if line[1] not in ("never", "safe", "aggressive", "always"):
-        raise Alert("'http-reuse' only supports 'never', 'safe', 'aggressive', 'always'.")
+        raise LineError("'http-reuse' only supports 'never', 'safe', 'aggressive', 'always'.")
 
 
 def _retry_on(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not proxy.capability & BACK:
-        raise Alert("'retry-on' only available in backend or listen section")
+        raise LineError("'retry-on' only available in backend or listen section")
 
 
 def _keep_alive_queue(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 
 from penstock.config.haproxy.address import (
+    AddressError,
     AddressFamilyPreference,
     Allow,
-    BadAddress,
     Target,
     parse_address,
     parse_ip,
@@ -32,10 +32,10 @@ from penstock.config.haproxy.keywords import (
     Status,
 )
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert
+from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import invalid_char, not_in_defaults
-from penstock.config.haproxy.units import BadTime, atol, parse_time, trailing_message
+from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
 from penstock.model import MAX_WEIGHT, Address
 
 _MISSING = {
@@ -73,19 +73,19 @@ _CHOICES = {
         "'on-marked-up' expects 'shutdown-backup-sessions' but got '{}'",
     ),
 }
-_TEMPLATE = re.compile(r"([0-9]+)(?:-([0-9]+))?\Z")
+_TEMPLATE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?\Z")
 _MOST_TEMPLATES = 10_000
 
 
 def parse_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    """One server line of *proxy*. Raises Alert."""
+    """One server line of *proxy*. Raises LineError."""
     try:
         if line[0] == "default-server":
             _default_server(context, proxy, line)
         else:
             _server(context, proxy, line)
-    except Alert as alert:
-        raise Alert(alert.message, parsing=False) from None
+    except LineError as alert:
+        raise LineError(alert.message, parsing=False) from None
 
 
 def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -98,23 +98,23 @@ def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     template = line[0] == "server-template"
     not_in_defaults(proxy, line[0])
     if not proxy.capability & BACK:
-        raise Alert(
+        raise LineError(
             f"parsing [{line.origin}] : "
             f"'{line[0]}' not allowed because {proxy.describe} '{proxy.name}' has no backend"
             " capability."
         )
     name, address = line[1], line[3] if template else line[2]
-    if not address:
+    if not name or not address:
         expected = "<prefix> <nb | range>" if template else "<name> and"
-        raise Alert(f"'{line[0]}' expects {expected} <addr>[:<port>] as arguments.")
+        raise LineError(f"'{line[0]}' expects {expected} <addr>[:<port>] as arguments.")
     if (char := invalid_char(name)) is not None:
         what = "server-template prefix" if template else "server name"
-        raise Alert(f"character '{char}' is not permitted in {what} '{name}'.")
+        raise LineError(f"character '{char}' is not permitted in {what} '{name}'.")
     names = _template(name, line[2]) if template else [name]
     try:
         target = parse_address(address, Allow.PORT | Allow.OFFSET | Allow.NAME, context.environ)
-    except BadAddress as bad:
-        raise Alert(f"'server {proxy.name}/{name}' : {bad}") from None
+    except AddressError as bad:
+        raise LineError(f"'server {proxy.name}/{name}' : {bad}") from None
     options = proxy.default_server.copy()
     if target.local is not None:
         options.said.append(Said(line.origin, UNIX_SERVER, f"server {proxy.name}/{name} {address}"))
@@ -133,7 +133,7 @@ def _template(prefix: str, text: str) -> list[str]:
     if found:
         first, last = (int(found[1]), int(found[2])) if found[2] else (1, int(found[1]))
     if not found or not 0 < first <= last or last - first >= _MOST_TEMPLATES:
-        raise Alert(f"Wrong server-template number or range arg '{text}'.")
+        raise LineError(f"Wrong server-template number or range arg '{text}'.")
     return [f"{prefix}{number}" for number in range(first, last + 1)]
 
 
@@ -162,15 +162,15 @@ class _Options:
         while name := line[at]:
             keyword = SERVER.get(name)
             if keyword is None:
-                raise Alert(self._unknown(name))
+                raise LineError(self._unknown(name))
             if not self.server and name == "id":
-                raise Alert("'id' option is not accepted in default-server sections")
+                raise LineError("'id' option is not accepted in default-server sections")
             try:
                 at += 1 + self._one(keyword, at)
-            except Alert as alert:
+            except LineError as alert:
                 if not self.server:
                     raise
-                raise Alert(
+                raise LineError(
                     f"'server {self.proxy.name}/{self.server}' : {alert.message}"
                     + ("" if alert.message == _BOTH else ".")
                 ) from None
@@ -188,7 +188,7 @@ class _Options:
         name, value = keyword.name, self.line[at + 1]
         count = SERVER_ARGUMENTS.get(name, 0)
         if count and not value and name in _MISSING:
-            raise Alert(_MISSING[name])
+            raise LineError(_MISSING[name])
         if name == "source":
             return self._source(at)
         self._apply(name, value)
@@ -203,13 +203,15 @@ class _Options:
             )
         return count
 
-    def _apply(self, name: str, value: str) -> None:
+    def _apply(  # noqa: PLR0912, PLR0915 one case an option
+        self, name: str, value: str
+    ) -> None:
         options = self.options
         match name:
             case "check":
                 options.check = self.checked = True
                 if options.track:
-                    raise Alert(_BOTH)
+                    raise LineError(_BOTH)
             case "no-check":
                 options.check = False
             case "backup" | "no-backup":
@@ -224,7 +226,7 @@ class _Options:
                 options.slowstart = self._slowstart(value)
             case "rise" | "fall":
                 if atol(value) <= 0:
-                    raise Alert(f"'{name}' has to be > 0.")
+                    raise LineError(f"'{name}' has to be > 0.")
                 setattr(options, name, atol(value))
             case "weight":
                 options.weight = self._weight(value)
@@ -233,7 +235,7 @@ class _Options:
             case "port":
                 port = atol(value)
                 if not 0 <= port <= 65535:
-                    raise Alert(f"'port' : invalid port '{value}'")
+                    raise LineError(f"'port' : invalid port '{value}'")
                 options.check_port = port or None
             case "addr":
                 self._check_address(value)
@@ -242,25 +244,25 @@ class _Options:
             case "track":
                 options.track = value
                 if options.check:
-                    raise Alert(_BOTH)
+                    raise LineError(_BOTH)
             case "init-addr":
                 options.init_addr = _init_addr(value)
             case "resolvers":
                 options.resolvers = value
             case "resolve-prefer":
                 if value not in ("ipv4", "ipv6"):
-                    raise Alert("'resolve-prefer' expects either ipv4 or ipv6 as argument.")
+                    raise LineError("'resolve-prefer' expects either ipv4 or ipv6 as argument.")
                 options.resolve_prefer = (
                     AddressFamilyPreference.PREFER_IPV4
                     if value == "ipv4"
                     else AddressFamilyPreference.PREFER_IPV6
                 )
             case "usesrc":
-                raise Alert("'usesrc' only allowed after a 'source' statement.")
+                raise LineError("'usesrc' only allowed after a 'source' statement.")
             case "observe" | "on-error" | "on-marked-down" | "on-marked-up":
                 choices, message = _CHOICES[name]
                 if value not in choices:
-                    raise Alert(message.format(value))
+                    raise LineError(message.format(value))
             case "cookie":
                 options.cookie = True
             case "redir":
@@ -273,13 +275,13 @@ class _Options:
     def _time(self, name: str, value: str, shown: str) -> int:
         try:
             result, rest = parse_time(value)
-        except BadTime as bad:
+        except DurationError as bad:
             if bad.char is not None:
-                raise Alert(
+                raise LineError(
                     f"unexpected character '{bad.char}' in '{shown}' argument of server"
                     f" {self.shown}."
                 ) from None
-            raise Alert(
+            raise LineError(
                 f"timer overflow in argument <{value}> to <{name}> of server {self.shown},"
                 " maximum value is 2147483647 ms (~24.8 days)."
             ) from None
@@ -289,10 +291,10 @@ class _Options:
 
     def _interval(self, name: str, value: str) -> int:
         if not value:
-            raise Alert(f"'{name}' expects a delay as argument.")
+            raise LineError(f"'{name}' expects a delay as argument.")
         result = self._time(name, value, "agent-inter")  # HAProxy names the wrong one
         if result <= 0:
-            raise Alert(f"invalid value {result} for argument '{name}' of server {self.shown}.")
+            raise LineError(f"invalid value {result} for argument '{name}' of server {self.shown}.")
         return result
 
     def _slowstart(self, value: str) -> int:
@@ -303,7 +305,7 @@ class _Options:
     def _weight(self, value: str) -> int:
         weight = atol(value)
         if not 0 <= weight <= MAX_WEIGHT:
-            raise Alert(
+            raise LineError(
                 f"weight of server {self.shown} is not within 0 and {MAX_WEIGHT} ({weight})."
             )
         return weight
@@ -311,13 +313,13 @@ class _Options:
     def _check_address(self, value: str) -> None:
         try:
             target = parse_address(value, Allow.PORT | Allow.NAME, self.context.environ)
-        except BadAddress as bad:
-            raise Alert(f"'addr' : {bad}") from None
+        except AddressError as bad:
+            raise LineError(f"'addr' : {bad}") from None
         address = target.address
         if target.hostname is not None:
             address = self.context.resolve(target.hostname, target.family)
             if address is None:
-                raise Alert(f"'addr' : invalid address: '{target.hostname}' in '{value}'")
+                raise LineError(f"'addr' : invalid address: '{target.hostname}' in '{value}'")
         self.options.check_address = address
         if target.low > 0:
             self.options.check_port = target.low
@@ -325,10 +327,10 @@ class _Options:
     def _id(self, value: str) -> None:
         number = atol(value)
         if number <= 0:
-            raise Alert("'id' : custom id has to be > 0")
+            raise LineError("'id' : custom id has to be > 0")
         for other in self.proxy.servers:
             if other.id == number:
-                raise Alert(
+                raise LineError(
                     f"'id' : custom id {number} already used at {other.origin}"
                     f" ('server {other.name}')"
                 )
@@ -359,10 +361,10 @@ def parse_source(
         value = line[at + used + 2]
         if word == "interface":
             if not value:
-                raise Alert(f"'{line[0]}' : missing interface name")
+                raise LineError(f"'{line[0]}' : missing interface name")
             keywords.append(SOURCE_INTERFACE)
         elif not value:
-            raise Alert(
+            raise LineError(
                 "'usesrc' expects <addr>[:<port>], 'client', 'clientip', or 'hdr_ip(name,#)' as"
                 " argument"
             )
@@ -382,12 +384,12 @@ def _source_address(context: Context, name: str, text: str, *, ranges: bool) -> 
     allow = Allow.PORT | Allow.NAME | (Allow.RANGE if ranges else Allow.NOTHING)
     try:
         target = parse_address(text, allow, context.environ)
-    except BadAddress as bad:
-        raise Alert(f"'{name} {text}' : {bad}") from None
+    except AddressError as bad:
+        raise LineError(f"'{name} {text}' : {bad}") from None
     if target.hostname is not None:
         address = context.resolve(target.hostname, target.family)
         if address is None:
-            raise Alert(f"'{name} {text}' : invalid address: '{target.hostname}' in '{text}'")
+            raise LineError(f"'{name} {text}' : invalid address: '{target.hostname}' in '{text}'")
         return Target(address=address, port_kind=target.port_kind, low=target.low, high=target.high)
     return target
 
@@ -400,7 +402,7 @@ def _init_addr(value: str) -> tuple[InitMethod | Address, ...]:
             continue
         address = parse_ip(word, AddressFamilyPreference.ANY) if word not in ("", "*") else None
         if address is None:
-            raise Alert(
+            raise LineError(
                 f"'init-addr' : unknown init-addr method '{word}', supported methods are 'libc',"
                 " 'last', 'none'."
             )

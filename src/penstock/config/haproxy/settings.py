@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.config.haproxy.address import Allow, BadAddress, parse_address
+from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.balance import parse_balance, parse_hash_type
 from penstock.config.haproxy.draft import (
     BACK,
@@ -17,25 +17,25 @@ from penstock.config.haproxy.draft import (
     Said,
     Timeout,
 )
-from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS
+from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS, words
 from penstock.config.haproxy.options import override_log_format
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert, Stop
+from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.rules import warn_order
 from penstock.config.haproxy.section_global import parse_log
 from penstock.config.haproxy.server_line import parse_source
 from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
-    BadTime,
+    DurationError,
     TimeUnit,
     atol,
     parse_time,
     trailing_message,
 )
 
-_STATS = frozenset(
+_STATS = words(
     "admin uri realm refresh http-request auth scope enable hide-version show-legends show-modules"
-    " show-node show-desc".split()
+    " show-node show-desc"
 )
 _STATS_NEED = {
     "uri": "'uri' needs an URI prefix.",
@@ -48,14 +48,14 @@ _STATS_NEED = {
 def parse_mode(context: Context, proxy: ProxyDraft, line: Line) -> None:
     at_most(line, 1)
     if line[1] == "health":
-        raise Alert(
+        raise LineError(
             "'mode health' doesn't exist anymore. Please use 'http-request return status 200'"
             " instead."
         )
     try:
         proxy.mode = Mode(line[1])
     except ValueError:
-        raise Alert(f"unknown proxy mode '{line[1]}'.") from None
+        raise LineError(f"unknown proxy mode '{line[1]}'.") from None
     proxy.mode_origin = line.origin
 
 
@@ -63,13 +63,13 @@ def parse_id(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "id")
     at_most(line, 1)
     if not line[1]:
-        raise Alert("'id' expects an integer argument.")
+        raise LineError("'id' expects an integer argument.")
     number = atol(line[1])
     if number <= 0:
-        raise Alert("custom id has to be > 0.")
+        raise LineError("custom id has to be > 0.")
     for other in context.draft.proxies:
         if other is not proxy and other.id == number:
-            raise Alert(
+            raise LineError(
                 f"{proxy.describe} {proxy.name} reuses same custom id as {other.describe}"
                 f" {other.name} (declared at {other.origin})."
             )
@@ -79,7 +79,7 @@ def parse_id(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def parse_description(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "description")
     if not line[1]:
-        raise Stop("'description' expects a string argument.")
+        raise StopError("'description' expects a string argument.")
 
 
 def parse_switch(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -90,7 +90,7 @@ def parse_switch(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def parse_default_backend(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, FRONT)
     if not line[1]:
-        raise Alert("'default_backend' expects a backend name.")
+        raise LineError("'default_backend' expects a backend name.")
     proxy.default_backend = line[1]
     proxy.default_backend_origin = line.origin
     at_most(line, 1)
@@ -109,7 +109,7 @@ def parse_number(context: Context, proxy: ProxyDraft, line: Line) -> None:
         at_most(line, 1)
     if not line[1]:
         extra = " (dispatch counts for one)" if name == "retries" else ""
-        raise Alert(f"'{name}' expects an integer argument{extra}.")
+        raise LineError(f"'{name}' expects an integer argument{extra}.")
     value = atol(line[1])
     if name == "maxconn":
         proxy.maxconn = max(value, 0)
@@ -140,37 +140,39 @@ def parse_hash_type_line(context: Context, proxy: ProxyDraft, line: Line) -> Non
 
 def parse_hash_balance_factor(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("'hash-balance-factor' expects an integer argument.")
+        raise LineError("'hash-balance-factor' expects an integer argument.")
     value = atol(line[1])
     if value != 0 and value <= 100:
-        raise Alert("'hash-balance-factor' must be 0 or greater than 100.")
+        raise LineError("'hash-balance-factor' must be 0 or greater than 100.")
 
 
 def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
     name = line[1]
     keyword = TIMEOUTS.get(name)
     if keyword is None:
-        raise Alert(
+        raise LineError(
             "'timeout' supports 'client', 'server', 'connect', 'check', 'queue',"
             " 'http-keep-alive', 'http-request', 'tunnel', 'tarpit', 'client-fin' and"
             f" 'server-fin' (got '{name}')"
         )
     shown = f"timeout {name}"
     if not line[2]:
-        raise Alert(f"'{shown}' expects an integer value (in milliseconds)")
+        raise LineError(f"'{shown}' expects an integer value (in milliseconds)")
     try:
         value, rest = parse_time(line[2])
-    except BadTime as bad:
+    except DurationError as bad:
         if bad.char is not None:
-            raise Alert(f"unexpected character '{bad.char}' in '{shown}'") from None
-        raise Alert(
+            raise LineError(f"unexpected character '{bad.char}' in '{shown}'") from None
+        raise LineError(
             f"timer overflow in argument '{line[2]}' to '{shown}' (maximum value is 2147483647 ms"
             " or ~24.8 days)"
         ) from None
     if rest:
         context.report.warn(line.origin, trailing_message(line[2], rest), parsing=False)
     if line[3]:
-        raise Alert(f"'{shown}' : unexpected extra argument '{line[3]}' after value '{line[2]}'.")
+        raise LineError(
+            f"'{shown}' : unexpected extra argument '{line[3]}' after value '{line[2]}'."
+        )
     side = FRONT if name in ("client", "client-fin") else BACK
     if name in ("http-request", "http-keep-alive", "tarpit"):
         side = FRONT | BACK
@@ -182,7 +184,8 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
             " capability",
         )
     before = proxy.timeouts.get(name)
-    if before is not None and not before.inherited and before.value != before.default:
+    overwritten = before is not None and not before.inherited and before.value != before.default
+    if overwritten and not proxy.capability & Capability.DEFAULTS:
         context.report.warn(line.origin, f"overwriting '{shown}' which was already specified")
     inherited = before.default if before is not None else 0
     proxy.timeouts[name] = Timeout(value, line.origin, default=inherited)
@@ -190,7 +193,7 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def parse_removed_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
     name = {"contimeout": "connect", "clitimeout": "client", "srvtimeout": "server"}[line[0]]
-    raise Alert(
+    raise LineError(
         f"the '{line[0]}' directive is not supported anymore since HAProxy 2.1."
         f" Use 'timeout {name}'."
     )
@@ -199,13 +202,13 @@ def parse_removed_timeout(context: Context, proxy: ProxyDraft, line: Line) -> No
 def parse_source_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if not line[1]:
-        raise Alert(
+        raise LineError(
             "'source' expects <addr>[:<port>], and optionally 'usesrc' <addr>, and 'interface'"
             " <name>."
         )
     target, keywords, nat, used = parse_source(context, line, 0, ranges=False)
     if line[used + 1]:
-        raise Alert("'source' only supports optional keywords 'interface' and 'usesrc'.")
+        raise LineError("'source' only supports optional keywords 'interface' and 'usesrc'.")
     proxy.source = target
     if nat:
         proxy.options["nat"] = line.origin
@@ -220,12 +223,12 @@ def parse_dispatch(context: Context, proxy: ProxyDraft, line: Line) -> None:
         target = parse_address(
             line[1], Allow.PORT | Allow.PORT_NEEDED | Allow.NAME, context.environ
         )
-    except BadAddress as bad:
-        raise Alert(f"'dispatch' : {bad}") from None
+    except AddressError as bad:
+        raise LineError(f"'dispatch' : {bad}") from None
     if target.hostname is not None:
         address = context.resolve(target.hostname, target.family)
         if address is None:
-            raise Alert(f"'dispatch' : invalid address: '{target.hostname}' in '{line[1]}'")
+            raise LineError(f"'dispatch' : invalid address: '{target.hostname}' in '{line[1]}'")
         target = replace(target, address=address, hostname=None)
     at_most(line, 1)
     proxy.dispatch = target
@@ -247,9 +250,9 @@ def parse_log_format(context: Context, proxy: ProxyDraft, line: Line) -> None:
     """log-format and its kin."""
     name = line[0]
     if not line[1]:
-        raise Alert(f"{name} expects an argument.")
+        raise LineError(f"{name} expects an argument.")
     if line[2]:
-        raise Alert(f"{name} expects only one argument, don't forget to escape spaces!")
+        raise LineError(f"{name} expects only one argument, don't forget to escape spaces!")
     if name == "log-format":
         override_log_format(context, proxy, line, name)
     elif name in ("log-format-sd", "error-log-format") and not proxy.capability & (
@@ -262,32 +265,32 @@ def parse_log_format(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def parse_log_tag(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("'log-tag' expects a tag for use in syslog.")
+        raise LineError("'log-tag' expects a tag for use in syslog.")
 
 
 def parse_stats(context: Context, proxy: ProxyDraft, line: Line) -> None:
     what = line[1]
     if what not in _STATS:
         start = f"unknown stats parameter '{what}'" if what else "missing keyword in 'stats'"
-        raise Alert(
+        raise LineError(
             f"{start}, expects 'admin', 'uri', 'realm', 'auth', 'scope', 'enable', 'hide-version',"
             " 'show-node', 'show-desc' or 'show-legends'."
         )
     if what in ("admin", "http-request"):
         not_in_defaults(proxy, f"stats {what}" if what == "admin" else "stats")
     if what == "admin" and line[2] not in ("if", "unless"):
-        raise Alert("'stats admin' requires either 'if' or 'unless' followed by a condition.")
+        raise LineError("'stats admin' requires either 'if' or 'unless' followed by a condition.")
     if what in _STATS_NEED and not line[2]:
-        raise Alert(_STATS_NEED[what])
+        raise LineError(_STATS_NEED[what])
     if what == "refresh":
         try:
             parse_time(line[2], TimeUnit.S)
-        except BadTime as bad:
+        except DurationError as bad:
             if bad.char is not None:
-                raise Alert(
+                raise LineError(
                     f"unexpected character '{bad.char}' in argument to stats refresh interval."
                 ) from None
-            raise Alert(
+            raise LineError(
                 f"timer overflow in argument <{line[2]}> to stats refresh interval, maximum value"
                 " is 2147483647 s (~68 years)."
             ) from None
@@ -305,33 +308,33 @@ def parse_monitor(context: Context, proxy: ProxyDraft, line: Line) -> None:
         warn_without(context, proxy, line, FRONT)
         at_most(line, 1)
         if not line[1]:
-            raise Alert("'monitor-uri' expects an URI.")
+            raise LineError("'monitor-uri' expects an URI.")
         proxy.rules.setdefault("monitor-uri", line.origin)
         return
     not_in_defaults(proxy, "monitor")
     warn_without(context, proxy, line, FRONT)
     if line[1] != "fail":
-        raise Alert("'monitor' only supports 'fail'.")
+        raise LineError("'monitor' only supports 'fail'.")
     if line[2] in ("if", "unless"):
         warn_order(context, proxy, line, "monitor fail")
         proxy.rules.setdefault("monitor fail", line.origin)
     else:
-        raise Alert("'monitor fail' requires either 'if' or 'unless' followed by a condition.")
+        raise LineError("'monitor fail' requires either 'if' or 'unless' followed by a condition.")
 
 
 def parse_server_state(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if line[0] == "load-server-state-from-file" and line[1] not in ("global", "local", "none"):
-        raise Alert(f"'{line[0]}' expects 'global', 'local' or 'none'. Got '{line[1]}'")
+        raise LineError(f"'{line[0]}' expects 'global', 'local' or 'none'. Got '{line[1]}'")
     if line[0] == "server-state-file-name":
         at_most(line, 1)
 
 
 def parse_email_alert(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
-        raise Alert("missing argument after 'email-alert'.")
+        raise LineError("missing argument after 'email-alert'.")
     if line[1] not in ("from", "mailers", "myhostname", "level", "to"):
-        raise Alert(f"email-alert: unknown argument '{line[1]}'.")
+        raise LineError(f"email-alert: unknown argument '{line[1]}'.")
 
 
 def parse_udp_check(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -339,10 +342,10 @@ def parse_udp_check(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     kinds = ("send", "send-binary", "expect")
     if line[1] not in kinds:
-        raise Alert(f"'udp-check' expects 'send', 'send-binary' or 'expect' (got '{line[1]}')")
+        raise LineError(f"'udp-check' expects 'send', 'send-binary' or 'expect' (got '{line[1]}')")
     if line[1] == "expect":
         if line[2] not in ("string", "binary"):
-            raise Alert(f"'udp-check expect' expects 'string' or 'binary' (got '{line[2]}')")
+            raise LineError(f"'udp-check expect' expects 'string' or 'binary' (got '{line[2]}')")
         proxy.udp_expect = _bytes(line, 3, binary=line[2] == "binary")
         at_most(line, 3)
         return
@@ -353,10 +356,12 @@ def parse_udp_check(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def _bytes(line: Line, at: int, *, binary: bool) -> bytes:
     shown = " ".join(line.words[:at])
     if not line[at]:
-        raise Alert(f"'{shown}' expects {'a hex string' if binary else 'a string'} as argument.")
+        raise LineError(
+            f"'{shown}' expects {'a hex string' if binary else 'a string'} as argument."
+        )
     if not binary:
         return line[at].encode(errors="surrogateescape")
     try:
         return bytes.fromhex(line[at])
     except ValueError:
-        raise Alert(f"'{shown}' : '{line[at]}' is not an even number of hex digits.") from None
+        raise LineError(f"'{shown}' : '{line[at]}' is not an even number of hex digits.") from None

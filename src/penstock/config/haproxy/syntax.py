@@ -7,8 +7,8 @@ import string
 
 from penstock.config.haproxy.draft import BOTH, FRONT, Capability, Line, ProxyDraft
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import Alert, Ignored, Stop
-from penstock.config.haproxy.units import BadTime, TimeUnit, parse_time, trailing_message
+from penstock.config.haproxy.report import IgnoredError, LineError, StopError
+from penstock.config.haproxy.units import DurationError, TimeUnit, parse_time, trailing_message
 
 _NAME_CHARS = frozenset(string.ascii_letters + string.digits + "_-.:")
 
@@ -23,7 +23,7 @@ def at_most(line: Line, count: int, *, option: bool = False) -> None:
     first = 2 if option else 1
     if line[first + count]:
         keyword = " ".join(line.words[:first])
-        raise Alert(f"'{keyword}' cannot handle unexpected argument '{line[first + count]}'.")
+        raise LineError(f"'{keyword}' cannot handle unexpected argument '{line[first + count]}'.")
 
 
 def warn_without(
@@ -36,7 +36,7 @@ def warn_without(
     hint: str = "",
     ignore: bool = False,
 ) -> None:
-    """Warn when *proxy* lacks *side*. Raises Ignored if asked to *ignore* the line then."""
+    """Warn when *proxy* lacks *side*. Raises IgnoredError if asked to *ignore* the line then."""
     if proxy.capability & side:
         return
     lack = "neither frontend nor backend"
@@ -48,26 +48,26 @@ def warn_without(
         f" capability.{hint}",
     )
     if ignore:
-        raise Ignored
+        raise IgnoredError
 
 
 def not_in_defaults(proxy: ProxyDraft, name: str, *, stop: bool = False) -> None:
     """Refuse a keyword that a defaults section may not hold."""
     if proxy.capability & Capability.DEFAULTS:
-        kind = Stop if stop else Alert
+        kind = StopError if stop else LineError
         raise kind(f"'{name}' not allowed in 'defaults' section.")
 
 
 def duration(
     context: Context, line: Line, text: str, what: str, unit: TimeUnit = TimeUnit.MS
 ) -> int:
-    """A duration in *unit*, in the wording of resolvers sections. Raises Alert."""
+    """A duration in *unit*, in the wording of resolvers sections. Raises LineError."""
     try:
         value, rest = parse_time(text, unit)
-    except BadTime as bad:
+    except DurationError as bad:
         if bad.char is not None:
-            raise Alert(f"unexpected character '{bad.char}' in argument to <{what}>.") from None
-        raise Alert(
+            raise LineError(f"unexpected character '{bad.char}' in argument to <{what}>.") from None
+        raise LineError(
             f"timer overflow in argument <{text}> to <{what}>, maximum value is 2147483647 ms"
             " (~24.8 days)."
         ) from None

@@ -26,7 +26,7 @@ class TimeUnit(Enum):
     S = 1_000_000
 
 
-class BadTime(ValueError):
+class DurationError(ValueError):
     """A duration that HAProxy refuses: too long, or with a character it does not expect."""
 
     def __init__(self, char: str | None = None) -> None:
@@ -35,23 +35,23 @@ class BadTime(ValueError):
 
 
 def parse_time(text: str, unit: TimeUnit = TimeUnit.MS) -> tuple[int, str]:
-    """Duration in *unit*, rounded up, 0-2147483647, and what follows it. Raises BadTime.
+    """Duration in *unit*, rounded up, 0-2147483647, and what follows it. Raises DurationError.
 
     HAProxy 2.6 only warns about characters after the unit; the caller does so.
     """
     if not text:
-        raise BadTime("")
+        raise DurationError("")
     number, rest = _number(text)
     factor = unit.value
     if rest:
         suffix = rest[:2] if rest[:2] in ("us", "ms") else rest[:1]
         if suffix not in _MICROSECONDS:
-            raise BadTime(rest[0])
+            raise DurationError(rest[0])
         factor = _MICROSECONDS[suffix]
         rest = rest[len(suffix) :]
     result = -(-number * factor // unit.value)
     if result > INT_MAX:
-        raise BadTime
+        raise DurationError
     return result, rest
 
 
@@ -64,7 +64,7 @@ def trailing_message(text: str, rest: str) -> str:
     )
 
 
-class BadSize(ValueError):
+class SizeError(ValueError):
     """A size with something after the number; ``char`` is the first character not understood."""
 
     def __init__(self, char: str) -> None:
@@ -73,15 +73,15 @@ class BadSize(ValueError):
 
 
 def parse_size(text: str) -> int:
-    """Number of units, with an optional k, m or g (powers of 1024). Raises BadSize."""
+    """Number of units, with an optional k, m or g (powers of 1024). Raises SizeError."""
     number, rest = _number(text)
     if not rest:
         return number
     shift = _SIZES.get(rest[0].lower())
     if shift is None:
-        raise BadSize(rest[0])
+        raise SizeError(rest[0])
     if len(rest) > 1:
-        raise BadSize(rest[1])
+        raise SizeError(rest[1])
     return number << shift
 
 

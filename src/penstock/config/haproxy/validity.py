@@ -184,7 +184,7 @@ class _Checker:
                 f"Layer 7 hash not possible for {name} (needs 'mode http')."
                 " Falling back to round robin.",
             )
-        if "cookie" in rules and proxy.capability & BACK:
+        if "cookie" in rules:
             self._warn(rules["cookie"], f"cookie will be ignored for {name} (needs 'mode http').")
         if proxy.stats is not None:
             self._warn(
@@ -229,7 +229,8 @@ class _Checker:
         if "tcp-check" in rules and option != "tcp-check":
             self._warn(
                 rules["tcp-check"],
-                f"{name} uses tcp-check rules without 'option tcp-check', so the rules are ignored.",
+                f"{name} uses tcp-check rules without 'option tcp-check', so the rules are"
+                " ignored.",
             )
         if "http-check" in rules and option != "httpchk":
             self._warn(

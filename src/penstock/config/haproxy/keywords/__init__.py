@@ -18,7 +18,7 @@ from penstock.config.haproxy.keywords.proxy import (
     USESRC,
 )
 from penstock.config.haproxy.keywords.server import SERVER, SERVER_ARGUMENTS
-from penstock.config.haproxy.keywords.table import Keyword, Need, Status
+from penstock.config.haproxy.keywords.table import Keyword, Need, Status, words
 
 __all__ = [
     "Keyword",
@@ -41,4 +41,5 @@ __all__ = [
     "UNIX_SERVER",
     "USESRC",
     "SOURCE_INTERFACE",
+    "words",
 ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from penstock.config.haproxy.keywords.table import Need, Status, index, rows
+from penstock.config.haproxy.keywords.table import Need, Status, index, rows, words
 
 BIND = index(
     rows("interface name id v4v6 v6only transparent", Need.K, Status.WORKS),
@@ -49,10 +49,12 @@ BIND = index(
 
 # How many arguments each option takes; one that is not listed takes none.
 BIND_ARGUMENTS = dict.fromkeys(
-    "accept-netscaler-cip backlog expose-fd gid group id interface level maxconn mode mss name"
-    " namespace nice process proto severity-output shards tcp-ut thread uid user alpn ca-file"
-    " ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites crl-file crt"
-    " crt-ignore-err crt-list curves ecdhe npn ssl-max-ver ssl-min-ver tls-ticket-keys"
-    " verify".split(),
+    words(
+        "accept-netscaler-cip backlog expose-fd gid group id interface level maxconn mode mss name"
+        " namespace nice process proto severity-output shards tcp-ut thread uid user alpn ca-file"
+        " ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites crl-file crt"
+        " crt-ignore-err crt-list curves ecdhe npn ssl-max-ver ssl-min-ver tls-ticket-keys"
+        " verify"
+    ),
     1,
 )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from penstock.config.haproxy.keywords.table import Need, Status, index, rows
+from penstock.config.haproxy.keywords.table import Need, Status, index, rows, words
 
 _PLAIN = "health checks are plain TCP connects"
 
@@ -115,11 +115,14 @@ SERVER = index(
 
 # How many arguments each option takes; one that is not listed takes none.
 SERVER_ARGUMENTS = dict.fromkeys(
-    "addr agent-addr agent-inter agent-port agent-send alpn ca-file check-alpn check-proto"
-    " check-sni ciphers ciphersuites cookie crl-file crt downinter error-limit fall fastinter id"
-    " init-addr inter log-proto max-reuse maxconn maxqueue minconn namespace npn observe on-error"
-    " on-marked-down on-marked-up pool-low-conn pool-max-conn pool-purge-delay port proto"
-    " proxy-v2-options redir resolve-net resolve-opts resolve-prefer resolvers rise slowstart sni"
-    " socks4 source ssl-max-ver ssl-min-ver tcp-ut track verify verifyhost weight ws".split(),
+    words(
+        "addr agent-addr agent-inter agent-port agent-send alpn ca-file check-alpn check-"
+        "proto check-sni ciphers ciphersuites cookie crl-file crt downinter error-limit fall"
+        " fastinter id init-addr inter log-proto max-reuse maxconn maxqueue minconn namespace"
+        " npn observe on-error on-marked-down on-marked-up pool-low-conn pool-max-conn pool-"
+        "purge-delay port proto proxy-v2-options redir resolve-net resolve-opts resolve-"
+        "prefer resolvers rise slowstart sni socks4 source ssl-max-ver ssl-min-ver tcp-ut"
+        " track verify verifyhost weight ws"
+    ),
     1,
 )

@@ -46,6 +46,11 @@ class Keyword:
         return self.family or self.name
 
 
+def words(text: str) -> frozenset[str]:
+    """The blank-separated words of *text*."""
+    return frozenset(text.split())
+
+
 def rows(
     names: str,
     need: Need,
