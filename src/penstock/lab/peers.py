@@ -111,9 +111,10 @@ class Servers:
 class Client:
     """Asks servers their name from inside a namespace; a refused or lost question is an OSError."""
 
-    def __init__(self, namespace: Namespace, timeout: float = 3.0) -> None:
+    def __init__(self, namespace: Namespace, timeout: float = 3.0, source: str = "") -> None:
         self._namespace = namespace
         self._timeout = timeout
+        self._source = source  # the address it asks from; empty: the kernel's choice
 
     def connect(self, address: str, port: int) -> socket.socket:
         """A TCP connection, to be asked with ``ask``."""
@@ -121,6 +122,8 @@ class Client:
             connection = socket.socket(_family(address), socket.SOCK_STREAM)
         connection.settimeout(self._timeout)
         try:
+            if self._source:
+                connection.bind((self._source, 0))
             connection.connect((address, port))
         except BaseException:
             connection.close()
@@ -132,16 +135,22 @@ class Client:
         with self.connect(address, port) as connection:
             return ask(connection)[0]
 
-    def udp(self, address: str, port: int, source_port: int = 0) -> str:
-        """Who answers a datagram from a new (or the given) source port."""
+    def datagrams(self, address: str, port: int) -> socket.socket:
+        """A UDP socket towards *address*, to be asked with ``ask``."""
         with self._namespace.entered():
             sender = socket.socket(_family(address), socket.SOCK_DGRAM)
-        with sender:
-            sender.settimeout(self._timeout)
-            if source_port:
-                sender.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sender.bind(("", source_port))
+        sender.settimeout(self._timeout)
+        try:
+            sender.bind((self._source, 0))
             sender.connect((address, port))
+        except BaseException:
+            sender.close()
+            raise
+        return sender
+
+    def udp(self, address: str, port: int) -> str:
+        """Who answers a datagram from a new source port."""
+        with self.datagrams(address, port) as sender:
             return ask(sender)[0]
 
     def many(self, address: str, port: int, times: int, *, udp: bool = False) -> Sequence[str]:
