@@ -41,38 +41,41 @@ def clang() -> str | None:
     return None
 
 
-def compiler() -> list[str]:
-    """The command that compiles for BPF in the byte order of this machine."""
+def clang_command() -> list[str] | None:
+    """How to compile for BPF with clang, or None where there is none."""
     path = clang()
-    if path is not None:
-        return [path, "-target", "bpf"]
-    if importlib.util.find_spec("ziglang") is not None:
-        target = "bpfel" if sys.byteorder == "little" else "bpfeb"
-        return [
-            sys.executable,
-            "-m",
-            "ziglang",
-            "cc",
-            "-target",
-            f"{target}-freestanding",
-            *ZIG_FLAGS,
-        ]
-    raise SystemExit("no compiler for BPF: install clang, or the Python package ziglang")
+    return None if path is None else [path, "-target", "bpf"]
 
 
-def compile_datapath(root: Path) -> Path:
-    """Compile the datapath of the source tree at *root*; the object's path."""
-    source = root / SOURCE
-    target = source.with_suffix(".o")
-    with tempfile.TemporaryDirectory(dir=source.parent, prefix=".build-") as folder:
+def zig_command() -> list[str] | None:
+    """How to compile for BPF with the ziglang package, or None where it is not installed."""
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    target = "bpfel" if sys.byteorder == "little" else "bpfeb"
+    zig = [sys.executable, "-m", "ziglang", "cc"]
+    return [*zig, "-target", f"{target}-freestanding", *ZIG_FLAGS]
+
+
+def compile_one(command: list[str], source: Path, target: Path) -> None:
+    """Compile a C file for BPF into *target*. Exits where the compiler refuses it."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         fresh = Path(folder) / target.name
-        command = [*compiler(), *FLAGS, "-c", str(source), "-o", str(fresh)]
-        if subprocess.run(command, cwd=root, check=False).returncode:
-            raise SystemExit(f"{' '.join(command[:3])} could not compile {SOURCE}")
+        done = subprocess.run([*command, *FLAGS, "-c", str(source), "-o", str(fresh)], check=False)
+        if done.returncode:
+            raise SystemExit(f"{command[0]} could not compile {source}")
         strip = shutil.which("llvm-strip")
         if strip is not None:  # drops DWARF, which nobody reads; BTF stays
             subprocess.run([strip, "--strip-debug", str(fresh)], check=True)
         fresh.replace(target)  # at once: somebody may be loading it
+
+
+def compile_datapath(root: Path) -> Path:
+    """Compile the datapath of the source tree at *root*; the object's path."""
+    command = clang_command() or zig_command()
+    if command is None:
+        raise SystemExit("no compiler for BPF: install clang, or the Python package ziglang")
+    target = (root / SOURCE).with_suffix(".o")
+    compile_one(command, root / SOURCE, target)
     return target
 
 

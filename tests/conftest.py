@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -61,8 +60,8 @@ def compile_bpf(
     def compile_one(source: Path) -> Path:
         target = folder / source.with_suffix(".o").name
         if not target.exists():
-            command = [*build_hook.compiler(), *build_hook.FLAGS, "-c", source, "-o", target]
-            subprocess.run(command, check=True)
+            command = build_hook.clang_command() or build_hook.zig_command()
+            build_hook.compile_one(command, source, target)
         return target
 
     return compile_one

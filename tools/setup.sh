@@ -55,6 +55,8 @@ pip_install_locked "$1"
 if ! .venv/bin/python hatch_build.py --has-clang; then
 	say "no clang here: compiling with ziglang from PyPI (about 100 MB, once)"
 	pip_install_locked compiler
+elif [ "$1" = dev ]; then
+	pip_install_locked compiler # the tests try what either compiler makes
 fi
 say "compiling the datapath, installing the penstock command"
 pip_install --no-deps --no-build-isolation --editable . || fail "the build failed: see above"
