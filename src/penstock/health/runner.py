@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the checks: non-blocking sockets on one epoll, one heap of deadlines, no threads.
+
+Whoever owns the loop watches ``fileno()`` and calls ``run_once()`` when it is readable or
+``next_deadline()`` has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import random
+import resource
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from penstock.engine.api import RealKey
+from penstock.health import probes
+from penstock.health.probes import Verdict
+from penstock.health.state import State, jittered
+from penstock.model import CheckKind, HealthCheck, PortMode, Protocol
+
+_LINGER_RST = struct.pack("ii", 1, 0)
+_MAX_EVENTS = 512
+_SPARE_FDS = 256  # for everything else in the process
+_FAILED = select.EPOLLERR | select.EPOLLHUP
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A real server to be checked; timeouts in ms, None where the configuration has none."""
+
+    key: RealKey
+    protocol: Protocol
+    check: HealthCheck
+    connect_timeout: int | None = None
+    check_timeout: int | None = None
+    initially_up: bool = True
+
+    @property
+    def destination(self) -> tuple[str, int]:
+        """Where the check goes: ``addr`` and ``port`` of the check, else the real server's."""
+        address = self.check.address or self.key.address
+        port = self.check.port
+        if port is None:
+            port = self.key.port.value if self.key.port.mode is PortMode.FIXED else 0
+        return str(address), port
+
+    @property
+    def patience(self) -> int:
+        """How long a check may take, ms.
+
+        ``timeout check`` if it is set, else ``inter``; the connection within ``timeout connect``
+        as well, where that is shorter (HAProxy manual 4.2, "timeout check").
+        """
+        whole = self.check_timeout or self.check.inter
+        if self.connect_timeout is None:
+            return whole
+        return min(whole, self.connect_timeout) if self.check_timeout is None else whole
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A real server went down or came back."""
+
+    key: RealKey
+    up: bool
+    reason: str
+    info: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStatus:
+    up: bool
+    last: str  # "L4OK in 0ms"; empty before the first check
+    counted: str  # "1/3 UP"
+
+
+class _Check:
+    """One target's running state."""
+
+    __slots__ = ("began", "last", "paused", "serial", "socket", "state", "target")
+
+    def __init__(self, target: Target, state: State) -> None:
+        self.target = target
+        self.state = state
+        self.socket: socket.socket | None = None
+        self.began = 0.0
+        self.serial = 0  # a timer of an older serial is void
+        self.paused = False
+        self.last = ""
+
+
+class Runner:
+    """All checks of a daemon."""
+
+    def __init__(
+        self,
+        on_change: Callable[[Change], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random,
+        spread: int = 0,
+    ) -> None:
+        self._on_change = on_change
+        self._clock = clock
+        self._random = rng
+        self._spread = spread
+        self._checks: dict[RealKey, _Check] = {}
+        self._by_fd: dict[int, _Check] = {}
+        self._timers: list[tuple[float, int, int, _Check]] = []  # when, tie, serial, whose
+        self._ties = 0
+        self._epoll = select.epoll()
+        self._limit = _raise_fd_limit()
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def next_deadline(self) -> float | None:
+        """When ``run_once()`` is next due, on the clock given."""
+        while self._timers and self._timers[0][2] != self._timers[0][3].serial:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def configure(self, targets: Iterable[Target]) -> None:
+        """Check exactly *targets*; those that have not changed keep their state and rhythm."""
+        wanted = {target.key: target for target in targets}
+        for key in [key for key in self._checks if key not in wanted]:
+            self._end(self._checks.pop(key))
+        now = self._clock()
+        for key, target in wanted.items():
+            known = self._checks.get(key)
+            if known is None:
+                check = _Check(target, State.initial(target.check, up=target.initially_up))
+                self._checks[key] = check
+                # First checks are spread, so that ten thousand do not begin at one moment.
+                self._at(now + self._random.random() * target.check.inter / 1000, check)
+            elif (known.target.check, known.target.patience) != (target.check, target.patience):
+                known.state = State.initial(target.check, up=known.state.up)
+                known.target = target
+            else:
+                known.target = target
+
+    def run_once(self, now: float) -> None:
+        """Take in what has happened and start what is due; never waits."""
+        for fd, events in self._epoll.poll(0, _MAX_EVENTS):
+            check = self._by_fd.get(fd)
+            if check is not None:
+                self._answered(check, events, self._clock())
+        while (due := self.next_deadline()) is not None and due <= now:
+            check = heapq.heappop(self._timers)[3]
+            if check.socket is not None:
+                self._timed_out(check, now)
+            elif len(self._by_fd) < self._limit:
+                self._start(check, now)
+            else:  # wait for a descriptor
+                self._at(now + 0.05, check)
+
+    def status(self, key: RealKey) -> CheckStatus:
+        """The state of a checked real server; raises KeyError for one that is not."""
+        check = self._checks[key]
+        return CheckStatus(check.state.up, check.last, check.state.counted)
+
+    def pause(self, key: RealKey) -> None:
+        """No checks while the operator has it in maintenance."""
+        check = self._checks[key]
+        if not check.paused:
+            check.paused = True
+            self._end(check)
+
+    def resume(self, key: RealKey) -> None:
+        """Check again, starting at once."""
+        check = self._checks[key]
+        if check.paused:
+            check.paused = False
+            self._at(self._clock(), check)
+
+    def close(self) -> None:
+        for check in self._checks.values():
+            self._end(check)
+        self._checks.clear()
+        self._epoll.close()
+
+    # -- one check ---------------------------------------------------------------------
+
+    def _start(self, check: _Check, now: float) -> None:
+        check.began = now
+        target = check.target
+        host, port = target.destination
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        udp = target.check.kind is CheckKind.UDP
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        try:
+            fresh = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self._done(check, probes.connect_failed(error.errno or errno.EIO), now)
+            return
+        check.socket = fresh
+        try:
+            if not udp:
+                # Closed by reset: no TIME_WAIT, neither here nor there.
+                fresh.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
+            number = fresh.connect_ex((host, port))
+            if udp and number == 0:
+                fresh.send(target.check.send)
+        except OSError as error:
+            number = error.errno or errno.EIO
+        if number not in (0, errno.EINPROGRESS):
+            self._done(check, probes.connect_failed(number), now)
+        elif not udp and number == 0:
+            self._done(check, probes.CONNECTED, now)
+        else:
+            self._by_fd[fresh.fileno()] = check
+            self._epoll.register(
+                fresh.fileno(), select.EPOLLIN if udp else select.EPOLLOUT
+            )
+            self._at(now + target.patience / 1000, check)
+
+    def _answered(self, check: _Check, events: int, now: float) -> None:
+        active = check.socket
+        if active is None:
+            return
+        if check.target.check.kind is CheckKind.UDP:
+            try:
+                data = active.recv(65535)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._done(check, probes.connect_failed(error.errno or errno.EIO), now)
+                return
+            self._done(check, probes.udp_answer(check.target.check, data), now)
+            return
+        number = active.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if events & _FAILED else 0
+        self._done(check, probes.connect_failed(number) if number else probes.CONNECTED, now)
+
+    def _timed_out(self, check: _Check, now: float) -> None:
+        if check.target.check.kind is CheckKind.UDP:
+            self._done(check, probes.udp_silence(check.target.check), now)
+        else:
+            self._done(check, probes.CONNECT_TIMEOUT, now)
+
+    def _done(self, check: _Check, verdict: Verdict, now: float) -> None:
+        duration = max(0, round((now - check.began) * 1000))
+        self._end(check)
+        info = f" ({verdict.info})" if verdict.info else ""
+        check.last = f"{verdict.code} in {duration}ms{info}"
+        was_up = check.state.up
+        check.state = check.state.after(passed=verdict.passed)
+        interval = jittered(check.state.interval, self._spread, self._random.random())
+        # From the start of this one, as HAProxy counts; a late one does not wait for the next.
+        self._at(max(now, check.began + interval / 1000), check)
+        if check.state.up != was_up:
+            self._on_change(
+                Change(check.target.key, check.state.up, verdict.reason, verdict.info, duration)
+            )
+
+    def _end(self, check: _Check) -> None:
+        """Close its socket and void its timers."""
+        check.serial += 1
+        active, check.socket = check.socket, None
+        if active is not None:
+            if self._by_fd.pop(active.fileno(), None) is not None:
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(active.fileno())
+            active.close()
+
+    def _at(self, when: float, check: _Check) -> None:
+        check.serial += 1
+        self._ties += 1
+        heapq.heappush(self._timers, (when, self._ties, check.serial, check))
+
+
+def _raise_fd_limit() -> int:
+    """Lift the soft limit on descriptors to the hard one; how many checks may run at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return max(64, soft - _SPARE_FDS)
