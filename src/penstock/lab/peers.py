@@ -9,8 +9,10 @@ their sockets live in the namespaces.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
+import struct
 import threading
 from collections.abc import Sequence
 from typing import Final
@@ -153,6 +155,28 @@ class Client:
         with self.datagrams(address, port) as sender:
             return ask(sender)[0]
 
+    def ping(self, address: str) -> bool:
+        """Whether an ICMP echo request comes back."""
+        six = ":" in address
+        protocol = socket.getprotobyname("ipv6-icmp" if six else "icmp")
+        with self._namespace.entered():
+            raw = socket.socket(_family(address), socket.SOCK_RAW, protocol)
+        request, reply = (128, 129) if six else (8, 0)  # RFC 4443 4.1, RFC 792
+        mark = os.urandom(8)
+        packet = struct.pack("!BBHHH", request, 0, 0, 1, 1) + mark
+        if not six:  # the kernel fills in ICMPv6 checksums only
+            packet = packet[:2] + _checksum(packet).to_bytes(2, "big") + packet[4:]
+        with raw:
+            raw.settimeout(self._timeout)
+            raw.sendto(packet, (address, 0))
+            try:
+                while True:
+                    answer = raw.recv(_BUFFER)[0 if six else 20 :]
+                    if answer[0] == reply and answer.endswith(mark):
+                        return True
+            except TimeoutError:
+                return False
+
     def many(self, address: str, port: int, times: int, *, udp: bool = False) -> Sequence[str]:
         """Who answered each of *times* new connections, in order."""
         one = self.udp if udp else self.tcp
@@ -167,6 +191,13 @@ def ask(connection: socket.socket) -> tuple[str, str]:
         raise ConnectionResetError("closed without an answer")
     name, _, peer = answer.decode().strip().partition(" ")
     return name, peer
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def _family(address: str) -> socket.AddressFamily:

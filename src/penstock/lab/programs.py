@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock.lab.network import LabError, Namespace, until
+from penstock.lab.rig import bracketed
 
 _NGINX: Final = """\
 daemon off; worker_processes {workers}; pid {directory}/pid; error_log {directory}/error.log crit;
@@ -36,7 +37,7 @@ def web_servers(
     """An nginx in *namespace* that answers with a name on each address of *names*."""
     directory.mkdir(parents=True, exist_ok=True)
     servers = "\n    ".join(
-        f"server {{ listen {_bracketed(address)}:{port} backlog=16384; "
+        f"server {{ listen {bracketed(address)}:{port} backlog=16384; "
         f'location / {{ return 200 "{name}\\n"; }} }}'
         for address, name in names.items()
     )
@@ -76,7 +77,7 @@ def wrk_command(
     header = ["-H", "Connection: close"] if close else []
     return [
         *("wrk", "-t2", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "4s", *header),
-        f"http://{_bracketed(address)}:{port}/",
+        f"http://{bracketed(address)}:{port}/",
     ]
 
 
@@ -86,8 +87,9 @@ def read_wrk(text: str) -> Load:
     if requests is None or rate is None:
         raise LabError(f"wrk said: {text.strip()}")
     counts, wrong = _COUNTS.search(text), _WRONG.search(text)
-    errors = [int(one) for one in counts.groups()] if counts else [0, 0, 0, 0]
-    return Load(int(requests[1]), float(rate[1]), *errors, wrong=int(wrong[1]) if wrong else 0)
+    connect, read, write, timeout = map(int, counts.groups()) if counts else (0, 0, 0, 0)
+    refused = int(wrong[1]) if wrong else 0
+    return Load(int(requests[1]), float(rate[1]), connect, read, write, timeout, refused)
 
 
 def wrk(
@@ -118,7 +120,3 @@ def iperf(
     if "error" in report:
         raise LabError(f"iperf3: {report['error']}")
     return float(report["end"]["sum_received"]["bits_per_second"])
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
