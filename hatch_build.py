@@ -8,6 +8,7 @@ the machine it is built on has no say in what comes out.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,12 @@ def compile_one(command: list[str], source: Path, target: Path) -> None:
     """Compile a C file for BPF into *target*. Exits where the compiler refuses it."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         fresh = Path(folder) / target.name
-        done = subprocess.run([*command, *FLAGS, "-c", str(source), "-o", str(fresh)], check=False)
+        cache = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
+        done = subprocess.run(
+            [*command, *FLAGS, "-c", str(source), "-o", str(fresh)],
+            env={**os.environ, **cache},  # zig needs one, and a user need not have a home
+            check=False,
+        )
         if done.returncode:
             raise SystemExit(f"{command[0]} could not compile {source}")
         strip = shutil.which("llvm-strip")

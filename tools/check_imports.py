@@ -23,11 +23,18 @@ VOCABULARY: Final = ("model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
 # Functions of a snapshot: what the controller answers with.
 ANSWERS: Final = ("api.wire", "status", "metrics")
-RUNNING: Final = (*DECISIONS, "engine", "health", "reconcile", "runtime", "overrides", *ANSWERS)
+RUNNING: Final = (
+    *DECISIONS,
+    *("engine", "health", "reconcile", "runtime", "overrides", "log"),
+    *ANSWERS,
+)
+ROOTS: Final = (*RUNNING, "controller", "api", "web", "notify", "kernel.probe", "kernel.bpffs")
 MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "errors": (),
     "model": (),
     "runtime": (),
+    "log": (),
+    "notify": (),
     "engine.api": ("model",),
     "config": ("model",),
     "schedulers": VOCABULARY,
@@ -48,13 +55,15 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "api": (*RUNNING, "controller"),
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
     "web": (*RUNNING, "controller"),
-    "daemon": (*RUNNING, "controller", "api", "web", "kernel.probe"),
+    # Composition roots: the daemon in a process of its own, or on a thread of the user's.
+    "daemon": ROOTS,
+    "library": (*ROOTS, "daemon"),
     # The command line checks files and starts the daemon; the rest goes through the socket.
-    "cli": ("model", "config", "runtime", "api", "engine.api", "daemon"),
+    "cli": ("model", "config", "runtime", "api", "engine.api", "daemon", "log", "status"),
     "lab": (*VOCABULARY, "config", "runtime", "api", "kernel", "cli"),
     "__main__": ("cli",),
     # ``import penstock``: what the library offers.
-    "": (*RUNNING, "controller", "api", "daemon"),
+    "": ("model", "library"),
 }
 
 # Decides, and never looks at the world: clocks, seeds and answers are its arguments.
@@ -122,7 +131,7 @@ def faults(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
             item.module.split(".")[0] in IMPURE or any(fits(target, name) for name in EXCEPTIONS)
         ):
             yield item.line, f"{module} is pure and must not import {item.module}"
-        if not fits(item.module, PACKAGE):
+        if not item.module.startswith(PACKAGE + "."):
             continue
         allowed = ("errors", "__version__", *MAY_IMPORT[part], *((part,) if part else ()))
         if not any(fits(target, name) for name in allowed):
