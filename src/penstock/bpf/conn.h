@@ -29,6 +29,34 @@ static __always_inline int answers_to(u32 af, u32 slot, const struct key *client
 	return f && same_words(f->ndaddr, client->saddr);
 }
 
+#define PORT_BUSY 0
+#define PORT_FREE 0xffffffffu
+
+/*
+ * Whether back->dport may be had: PORT_FREE, PORT_BUSY, or the age in ticks of the finished flow
+ * that would have to make room. Without `static` the verifier sees it once, not at every try.
+ */
+__noinline u32 port_state(const struct key *back, const struct key *client, u32 now)
+{
+	u32 slot, age;
+	struct flow *f;
+
+	if (!back || !client || !port_usable(ntohs(back->dport)))
+		return PORT_BUSY;
+	slot = flow_lookup(back);
+	if (slot == NO_SLOT)
+		return PORT_FREE;
+	f = back->af == 4 ? flow_at(4, slot) : flow_at(6, slot);
+	if (!f || !(f->ctl & (CTL_CLOSED | CTL_UDP)))
+		return PORT_BUSY;
+	if (f->ctl & CTL_CLOSED && answers_to(back->af, slot, client)) {
+		flow_end(back->af, slot);
+		return PORT_FREE;
+	}
+	age = back->af == 4 ? flow_age(4, f, slot, now) : flow_age(6, f, slot, now);
+	return age < (f->ctl & CTL_UDP ? EVICT_UDP_AGE : EVICT_AGE) ? PORT_BUSY : age;
+}
+
 /*
  * A source port for the way back, in network order in back->dport; 0 when there is none.
  *
@@ -40,46 +68,33 @@ static __always_inline int answers_to(u32 af, u32 slot, const struct key *client
 static __always_inline u16 take_port(struct key *back, const struct key *client, u32 first,
 				     u32 last, u32 now)
 {
-	u32 n = last - first + 1, oldest = NO_SLOT, oldest_age = EVICT_AGE - 1;
+	u32 n = last - first + 1, oldest_age = PORT_BUSY;
 	u32 at = (u32)mix(client->saddr[0] ^ ((u64)client->saddr[3] << 32 | client->saddr[2])) +
 		 ntohs(client->sport);
+	u32 slot;
 	u16 oldest_port = 0;
 
 	if (last < first || last > 65535)
 		return 0;
 	for (int i = 0; i < PORT_TRIES; i++, at += PORT_STRIDE) {
-		u32 port = first + at % n, slot, age;
-		struct flow *f;
+		u32 age;
 
-		if (!port_usable(port))
-			continue;
-		back->dport = htons(port);
-		slot = flow_lookup(back);
-		if (slot == NO_SLOT)
+		back->dport = htons(first + at % n);
+		age = port_state(back, client, now);
+		if (age == PORT_FREE)
 			return back->dport;
-		f = back->af == 4 ? flow_at(4, slot) : flow_at(6, slot);
-		if (!f)
-			return 0;
-		if (!(f->ctl & (CTL_CLOSED | CTL_UDP)))
-			continue;
-		if (f->ctl & CTL_CLOSED && answers_to(back->af, slot, client)) {
-			flow_end(back->af, slot);
-			return back->dport;
-		}
-		age = back->af == 4 ? flow_age(4, f, slot, now) : flow_age(6, f, slot, now);
-		if (f->ctl & CTL_UDP && age < EVICT_UDP_AGE)
-			continue;
 		if (age > oldest_age) {
-			oldest = slot;
 			oldest_age = age;
 			oldest_port = back->dport;
 		}
 	}
-	if (oldest == NO_SLOT)
+	if (oldest_age == PORT_BUSY)
 		return 0;
-	flow_end(back->af, oldest);
-	count(EVENT_PORT_REUSED_EARLY);
 	back->dport = oldest_port;
+	slot = flow_lookup(back);
+	if (slot != NO_SLOT)
+		flow_end(back->af, slot);
+	count(EVENT_PORT_REUSED_EARLY);
 	return oldest_port;
 }
 

@@ -115,15 +115,13 @@ static __always_inline int flow_matches(const struct flow *f, const struct key *
 	       same_words(f6->saddr, k->saddr) && same_words(f6->daddr, k->daddr);
 }
 
-static __always_inline u32 lowest_bit(u32 x)
+/* Counts the ones below the lowest bit: branches here would multiply what the verifier must see. */
+static __always_inline u32 lowest_bit(u64 x)
 {
-	u32 n = 0;
-
-	if (!(x & 0xffff)) { n += 16; x >>= 16; }
-	if (!(x & 0xff)) { n += 8; x >>= 8; }
-	if (!(x & 0xf)) { n += 4; x >>= 4; }
-	if (!(x & 0x3)) { n += 2; x >>= 2; }
-	return n + !(x & 1);
+	x = (x & -x) - 1;
+	x -= x >> 1 & 0x5555555555555555ULL;
+	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
+	return ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL) * 0x0101010101010101ULL >> 56;
 }
 
 static __always_inline u32 find_in_hop(const struct key *k, const u8 af, u32 home, u32 hop)
@@ -141,47 +139,32 @@ static __always_inline u32 find_in_hop(const struct key *k, const u8 af, u32 hom
 	return NO_SLOT;
 }
 
-/* Functions without `static` are verified once, on their own, whoever calls them. */
-__noinline u32 find_far4(const struct key *k, u32 home, u32 hop)
+static __always_inline u32 find(const struct key *k, const u8 af)
 {
-	return k ? find_in_hop(k, 4, home, hop) : NO_SLOT;
-}
-
-__noinline u32 find_far6(const struct key *k, u32 home, u32 hop)
-{
-	return k ? find_in_hop(k, 6, home, hop) : NO_SLOT;
-}
-
-/* Most flows sit in their home slot: that look costs one cache line and is inlined. */
-static __always_inline struct flow *flow_find(const struct key *k, const u8 af, u32 *slot)
-{
-	u32 home = flow_home(k, af), hop;
+	u32 home = flow_home(k, af);
 	struct flow *f = flow_at(af, home);
 
-	if (!f)
-		return NULL;
-	*slot = home;
-	if (likely(flow_matches(f, k, af)))
-		return f;
-	hop = f->hop & ~1u;
-	if (!hop)
-		return NULL;
-	home = af == 4 ? find_far4(k, home, hop) : find_far6(k, home, hop);
-	if (home == NO_SLOT)
-		return NULL;
-	*slot = home;
-	return flow_at(af, home);
+	return f ? find_in_hop(k, af, home, f->hop) : NO_SLOT;
 }
 
+/*
+ * The slot of a flow, or NO_SLOT. Functions without `static` are verified once, on their own,
+ * whoever calls them.
+ */
 __noinline u32 flow_lookup(const struct key *k)
 {
-	u32 slot;
-
 	if (!k)
 		return NO_SLOT;
-	if (k->af == 4)
-		return flow_find(k, 4, &slot) ? slot : NO_SLOT;
-	return flow_find(k, 6, &slot) ? slot : NO_SLOT;
+	return k->af == 4 ? find(k, 4) : find(k, 6);
+}
+
+/* The same for a packet: most flows sit in their home slot, a look that is worth inlining. */
+static __always_inline u32 flow_find(const struct key *k, const u8 af)
+{
+	u32 home = flow_home(k, af);
+	struct flow *f = flow_at(af, home);
+
+	return likely(f && flow_matches(f, k, af)) ? home : flow_lookup(k);
 }
 
 static __always_inline void mark_occupied(const u8 af, u32 slot, int on)
@@ -217,16 +200,16 @@ static __always_inline void uncount(u32 service, u32 real)
 static __always_inline int slot_release(const u8 af, u32 slot, struct flow *f, u32 ctl)
 {
 	u32 life = ctl >> CTL_LIFE_SHIFT << CTL_LIFE_SHIFT;
-	u32 home = slot - f->dist;
+	u32 dist = f->dist & (HOP_RANGE - 1);
 	struct flow *h;
 
 	if (__sync_val_compare_and_swap(&f->ctl, ctl, SLOT_BUSY | life) != ctl)
 		return 0;
 	if (ctl & CTL_COUNTED)
 		uncount(f->service, f->real);
-	h = flow_at(af, home);
+	h = flow_at(af, slot - dist);
 	if (h)
-		__sync_fetch_and_and(&h->hop, ~(1u << (f->dist & 31)));
+		__sync_fetch_and_and(&h->hop, ~(1u << dist));
 	mark_occupied(af, slot, 0);
 	__sync_lock_test_and_set(&f->ctl, SLOT_FREE | life);
 	return 1;
@@ -345,9 +328,9 @@ static __always_inline u32 claim_near(const u8 af, u32 home, u32 now)
 
 static __always_inline u32 insert(const u8 af, const struct key *k, const struct rewrite *r)
 {
+	u32 udp = k->proto == IPPROTO_UDP ? CTL_UDP : 0;
 	u32 now = now_tick(), home = flow_home(k, af), slot = claim_near(af, home, now);
 	struct flow *f = flow_at(af, slot), *h = flow_at(af, home);
-	u32 udp = k->proto == IPPROTO_UDP ? CTL_UDP : 0;
 
 	if (slot == NO_SLOT || !f || !h)
 		return NO_SLOT;

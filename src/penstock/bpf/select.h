@@ -60,12 +60,16 @@ __noinline u32 reserve(u32 id)
 	return id;
 }
 
-static __always_inline u32 table_entry(const struct pool *p, u32 i)
+static __always_inline u32 table_entry(u32 at)
 {
-	u32 at = p->base + i;
 	u32 *e = map_lookup(&tables, &at);
 
 	return e ? *e : 0;
+}
+
+__noinline u32 reserve_entry(u32 at)
+{
+	return reserve(table_entry(at));
 }
 
 /* HAProxy's full_hash() for `hash-type … avalanche`: Thomas Wang's 32-bit integer hash. */
@@ -98,9 +102,13 @@ static __always_inline u32 tuple_hash(const struct key *k)
 	return mix(mix(h ^ ((u64)ntohs(k->sport) << 24 | ntohs(k->dport) << 8 | k->proto)));
 }
 
-/* Fewest (live + 1) / weight of two, compared without dividing; the first wins a tie. */
-__noinline u32 less_loaded(u32 best, u32 id)
+/*
+ * Of *best* and the table's entry the one with the fewest (live + 1) / weight, compared without
+ * dividing; *best* wins a tie.
+ */
+__noinline u32 less_loaded(u32 best, u32 at)
 {
+	u32 id = table_entry(at);
 	struct real_live *r = map_lookup(&real_lives, &id), *b = map_lookup(&real_lives, &best);
 
 	if (!r || !r->available || !r->weight)
@@ -115,15 +123,17 @@ __noinline u32 less_loaded(u32 best, u32 id)
 __noinline u32 select_least_loaded(u32 pool_id, u32 start)
 {
 	struct pool *p = map_lookup(&pools, &pool_id);
-	u32 best = REFUSAL(PASS_REFUSED);
+	u32 best = REFUSAL(PASS_REFUSED), base, len;
 
 	if (!p || !p->len)
 		return best;
-	start %= p->len;
-	for (u32 n = 0; n < MAX_SCAN && n < p->len; n++) {
+	base = p->base;
+	len = p->len;
+	start %= len;
+	for (u32 n = 0; n < MAX_SCAN && n < len; n++) {
 		u32 i = start + n;
 
-		best = less_loaded(best, table_entry(p, i < p->len ? i : i - p->len));
+		best = less_loaded(best, base + (i < len ? i : i - len));
 	}
 	return IS_REFUSAL(best) ? best : reserve(best);
 }
@@ -136,7 +146,7 @@ __noinline u32 select_random(u32 pool_id)
 	if (!p || !p->len)
 		return best;
 	for (u32 n = 0; n < MAX_DRAWS && n < p->draws; n++)
-		best = less_loaded(best, table_entry(p, (u64)prandom_u32() * p->len >> 32));
+		best = less_loaded(best, p->base + ((u64)prandom_u32() * p->len >> 32));
 	return IS_REFUSAL(best) ? best : reserve(best);
 }
 
@@ -144,20 +154,21 @@ __noinline u32 select_random(u32 pool_id)
 __noinline u32 select_from(u32 pool_id, u32 start, u32 tries)
 {
 	struct pool *p = map_lookup(&pools, &pool_id);
-	u32 answer = REFUSAL(PASS_REFUSED);
+	u32 base, len, full = 0;
 
 	if (!p || !p->len)
-		return answer;
-	start %= p->len;
+		return REFUSAL(PASS_REFUSED);
+	base = p->base;
+	len = p->len;
+	start %= len;
 	for (u32 n = 0; n < MAX_SCAN && n < tries; n++) {
-		u32 got = reserve(table_entry(p, (start + n) % p->len));
+		u32 got = reserve_entry(base + (start + n) % len);
 
 		if (!IS_REFUSAL(got))
 			return got;
-		if (got == REFUSAL(DROP_REAL_MAXCONN))
-			answer = got;
+		full |= got ^ REFUSAL(PASS_REFUSED);
 	}
-	return answer;
+	return full ? REFUSAL(DROP_REAL_MAXCONN) : REFUSAL(PASS_REFUSED);
 }
 
 /* The real for a new flow, with one of its maxconn slots taken, or a refusal. */

@@ -64,8 +64,7 @@ __noinline u32 sweep_slot6(u32 slot, u32 now)
 static __always_inline void sweep_word(const u8 af, u32 word, u64 bits, struct sweep *s)
 {
 	for (u32 i = 0; i < 64 && bits; i++) {
-		u32 low = bits, bit = low ? lowest_bit(low) : 32 + lowest_bit(bits >> 32);
-		u32 slot = word * 64 + bit;
+		u32 slot = word * 64 + lowest_bit(bits);
 
 		bits &= bits - 1;
 		s->removed += af == 4 ? sweep_slot4(slot, s->now) : sweep_slot6(slot, s->now);

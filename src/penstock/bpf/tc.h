@@ -145,12 +145,10 @@ static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusa
 	return why < DROP_MALFORMED ? TCX_NEXT : TC_SHOT;
 }
 
-/* The flow of a TCP or UDP packet, opened if need be; a slot or a refusal. */
-static __always_inline u32 flow_for(struct request *q, const u8 af)
+/* The slot for a packet whose flow, if it has one, was found there; or a refusal. */
+static __always_inline u32 flow_for(struct request *q, const u8 af, u32 slot)
 {
-	u32 slot;
-
-	if (likely(flow_find(&q->key, af, &slot) != NULL)) {
+	if (likely(slot != NO_SLOT)) {
 		if (likely((q->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) ||
 		    !syn_restarts(af, slot))
 			return slot;
@@ -179,7 +177,7 @@ __noinline int forward_plain6(struct __sk_buff *skb, u32 slot, u32 proto, u32 tc
 
 static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct request *q)
 {
-	u32 slot = flow_for(q, af);
+	u32 slot = flow_for(q, af, flow_find(&q->key, af));
 	struct flow *f;
 
 	if (unlikely(IS_REFUSAL(slot)))
@@ -319,7 +317,7 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 		return af == 4 ? forward_error4(skb, slot) : forward_error6(skb, slot);
 	}
 	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
-		slot = flow_for(&s->request, af);
+		slot = flow_for(&s->request, af, flow_lookup(&s->request.key));
 		if (IS_REFUSAL(slot))
 			return refuse(skb, af, slot, 0);
 		if (s->layout.fragment == FRAGMENT_FIRST)

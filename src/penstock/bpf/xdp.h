@@ -56,8 +56,11 @@ static __always_inline int xdp_family(struct xdp_md *xdp, const u8 af)
 
 	if (unlikely(!parse_plain(xdp, HOOK_XDP, af, &q)))
 		return XDP_PASS;
-	f = flow_find(&q.key, af, &slot);
-	if (!f || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN))
+	slot = flow_find(&q.key, af);
+	if (slot == NO_SLOT || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN))
+		return XDP_PASS;
+	f = flow_at(af, slot);
+	if (!f)
 		return XDP_PASS;
 	return xdp_forward(xdp, af, f, slot, &q);
 }
