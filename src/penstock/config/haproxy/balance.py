@@ -32,9 +32,7 @@ class Balance:
     layer7: bool = False  # round robin in mode tcp
 
 
-def parse_balance(  # noqa: PLR0911 one return an algorithm
-    line: Line, before: SchedulerSpec
-) -> Balance:
+def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
     """The scheduler a ``balance`` line asks for. Raises LineError."""
     word = line[1]
     if not word or word in _PLAIN:

@@ -75,8 +75,8 @@ class _Condition:
             rest = self.text[self.at + 2 :].strip(_SPACES)
             if not rest:
                 raise ConditionError(
-                    f"unparsable conditional expression '{self.text[before:].strip(_SPACES)}'",
-                    before,
+                    f"unparsable conditional expression '{self.text[self.at :].strip(_SPACES)}'",
+                    self.at,
                 )
             self.at += 2
             self.skip()
@@ -158,14 +158,12 @@ class _Condition:
             raise ConditionError(
                 f"missing arguments (got {len(arguments)}/{count}), type 'string' expected in"
                 f" argument {len(arguments)} of predicate '{name}' used in conditional expression",
-                start,
+                self.at,
             )
         self.at += 1
         return self._predicate(name, arguments)
 
-    def _predicate(  # noqa: PLR0911 one return a predicate
-        self, name: str, arguments: list[str]
-    ) -> bool:
+    def _predicate(self, name: str, arguments: list[str]) -> bool:
         match name:
             case "defined":
                 return arguments[0] in self.environ

@@ -239,7 +239,9 @@ class ProxyDraft:
         self.rules = {
             name: origin
             for name, origin in parent.rules.items()
-            if parent.name or name not in TRAFFIC_RULES
+            if (parent.name or name not in TRAFFIC_RULES)
+            and (front or name != "monitor-uri")
+            and (back or name != "cookie")
         }
         if parent.name:
             self.acls = set(parent.acls)

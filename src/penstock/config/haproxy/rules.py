@@ -19,7 +19,7 @@ from penstock.config.haproxy.fetches import FETCHES, PREDEFINED_ACLS
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.syntax import invalid_char, not_in_defaults, warn_without
-from penstock.config.haproxy.units import DurationError, parse_time
+from penstock.config.haproxy.units import DurationError, SizeError, parse_size, parse_time
 
 _COUNTERS = "'sc-inc-gpc(*)', 'sc-inc-gpc0(*)', 'sc-inc-gpc1(*)', 'sc-set-gpt(*)', 'sc-set-gpt0(*)'"
 _VARIABLES = "'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'"
@@ -162,9 +162,45 @@ def parse_stick_table(context: Context, proxy: ProxyDraft, line: Line) -> None:
             f"stick-table name '{proxy.name}' conflicts with table declared in {_cap(proxy)}"
             f" '{proxy.name}' at {first}."
         )
-    if line[1] == "type" and line[2] not in ("ip", "ipv6", "integer", "string", "binary"):
-        raise LineError(f"stick-table: unknown type '{line[2]}'.")
+    _stick_table(line)
     proxy.rules["stick-table"] = line.origin
+
+
+def _stick_table(line: Line) -> None:
+    seen: set[str] = set()
+    at = 1
+    while word := line[at]:
+        value = line[at + 1]
+        if word == "type":
+            if value not in ("ip", "ipv6", "integer", "string", "binary"):
+                raise LineError(f"stick-table: unknown type '{value}'.")
+            if line[at + 2] == "len":
+                at += 2
+        elif word in ("size", "expire"):
+            _stick_number(word, value)
+        elif word == "nopurge":
+            at -= 1
+        elif word not in ("store", "peers", "srvkey", "write-to", "len"):
+            raise LineError(f"stick-table: unknown argument '{word}'.")
+        seen.add(word)
+        at += 2
+    for needed in ("size", "type"):
+        if needed not in seen:
+            raise LineError(f"stick-table: missing {needed}.")
+
+
+def _stick_number(word: str, value: str) -> None:
+    if not value:
+        raise LineError(f"stick-table: missing argument after '{word}'.")
+    try:
+        if word == "size":
+            parse_size(value)
+        else:
+            parse_time(value)
+    except (SizeError, DurationError) as bad:
+        raise LineError(
+            f"stick-table: unexpected character '{bad.char}' in argument of '{word}'."
+        ) from None
 
 
 def _cap(proxy: ProxyDraft) -> str:

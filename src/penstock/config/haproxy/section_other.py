@@ -8,10 +8,25 @@ from penstock.config.haproxy.draft import Line, NameServer, ResolversDraft
 from penstock.config.haproxy.keywords import OTHER, RESOLVERS, SECTIONS, Status
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
-from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import duration, invalid_char
 from penstock.config.haproxy.units import atol
 
+_MISSING_NAME = {
+    "peers": "missing name for peers section.",
+    "mailers": "missing name for mailers section.",
+    "cache": "'cache' expects a <name> argument",
+    "userlist": "'userlist' expects <name> as arguments.",
+    "ring": "missing ring name.",
+    "program": "'program' expects an <id> argument",
+    "http-errors": "missing name for http-errors section.",
+    "fcgi-app": "'fcgi-app' expects <name> as argument.",
+    "log-forward": "missing name for ip-forward section.",
+}
+_UNKNOWN = {
+    "userlist": "unknown keyword '{}' in 'users' section",
+    "ring": "unknown statement '{}'.",
+    "log-forward": "unknown keyword '{}' in log-forward section.",
+}
 _HOLDS = ("nx", "timeout", "refused", "other", "valid", "obsolete")
 
 
@@ -119,8 +134,10 @@ def parse_other(context: Context, line: Line) -> None:
     name = context.section
     if line[0] == name:
         section = SECTIONS[name]
-        if name != "http-errors" and not line[1]:
-            raise StopError(f"'{name}' expects a name as argument.")
+        if not line[1]:
+            raise StopError(_MISSING_NAME[name])
+        if line[2] and name not in ("mailers", "ring", "http-errors"):
+            raise LineError(f"'{name}' cannot handle unexpected argument '{line[2]}'.")
         if section.status is Status.LATER:
             context.report.warn(
                 line.origin, f"section '{name} {line[1]}' is not carried out: {section.text}."
@@ -130,6 +147,6 @@ def parse_other(context: Context, line: Line) -> None:
         return
     known = OTHER[name]
     if line[0] not in known:
-        best = closest(line[0], known)
-        hint = f"; did you mean '{best}' maybe ?" if best else ""
-        raise LineError(f"unknown keyword '{line[0]}' in '{name}' section{hint}")
+        raise LineError(
+            _UNKNOWN.get(name, "unknown keyword '{}' in '" + name + "' section").format(line[0])
+        )
