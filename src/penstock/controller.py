@@ -75,9 +75,7 @@ class Controller:
 
     def start(self, loaded: LoadResult) -> None:
         """Run *loaded*. Raises PenstockError when the engine refuses it."""
-        known = {
-            key: state.available for key, state in self._engine.observe().reals.items()
-        }
+        known = {key: state.available for key, state in self._engine.observe().reals.items()}
         self._adopt(loaded.configuration, known)
 
     def reload(self) -> Done:
@@ -335,9 +333,7 @@ class Controller:
                 for service in self._configuration.services
             ),
             pools=pools,
-            reasons=tuple(
-                status.reason_status(reason) for reason in counters.reasons
-            ),
+            reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
         )
 
 

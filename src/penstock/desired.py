@@ -70,9 +70,7 @@ def weight_of(pool: Pool, real: RealServer, overrides: Overrides) -> int:
     return override.weight if override and override.weight is not None else real.weight
 
 
-def effective_weight(
-    pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth
-) -> int:
+def effective_weight(pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth) -> int:
     """Its share of new flows: 0 for one that is to get none."""
     if admin_state(pool, real, overrides) is not AdminState.READY or not health.up:
         return 0
@@ -130,9 +128,7 @@ def _pool_state(pool: Pool, candidates: tuple[Candidate, ...]) -> PoolState:
 
 
 def _service_state(service: Service, configuration: Configuration) -> ServiceState:
-    timeouts = Timeouts(
-        client=service.timeouts.client, client_fin=service.timeouts.client_fin
-    )
+    timeouts = Timeouts(client=service.timeouts.client, client_fin=service.timeouts.client_fin)
     if service.pool is not None:
         side = configuration.pool(service.pool).timeouts
         timeouts = Timeouts(

@@ -292,9 +292,9 @@ class Pool:
             if real.name in seen:
                 raise InvalidModel(f"pool {self.name} has two servers named {real.name}")
             seen.add(real.name)
-            if real.check is not None and real.check.kind is CheckKind.UDP:
-                if self.protocol is not Protocol.UDP:
-                    raise InvalidModel(f"{self.name}/{real.name}: a UDP check in a TCP pool")
+            checks_udp = real.check is not None and real.check.kind is CheckKind.UDP
+            if checks_udp and self.protocol is not Protocol.UDP:
+                raise InvalidModel(f"{self.name}/{real.name}: a UDP check in a TCP pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +362,8 @@ class Configuration:
                 raise InvalidModel(f"service {service.name} names no known pool: {service.pool}")
             if pool.protocol is not service.protocol:
                 raise InvalidModel(
-                    f"service {service.name} is {service.protocol}, its pool {pool.name} {pool.protocol}"
+                    f"service {service.name} is {service.protocol}, "
+                    f"its pool {pool.name} {pool.protocol}"
                 )
 
     def pool(self, name: str) -> Pool:

@@ -28,9 +28,7 @@ def diff(observed: ObservedState, desired: DatapathState) -> tuple[Step, ...]:
     """The steps from *observed* to *desired*, in the order to apply them; none when equal."""
     steps: list[Step] = []
     steps += [
-        PutReal(state)
-        for key, state in desired.reals.items()
-        if observed.reals.get(key) != state
+        PutReal(state) for key, state in desired.reals.items() if observed.reals.get(key) != state
     ]
     steps += [
         PutPool(pool)

@@ -51,10 +51,10 @@ def test_with_nobody_up_clients_are_refused_at_once(build: Build, family: int) -
         until(f"{name} to be down", lambda n=name: rig.balancer.service(n).state == "DOWN")
     vip = rig.vip(family)
     for client in (rig.client, Client(rig.site.balancer.namespace)):
-        for ask in (client.tcp, client.udp):
+        for one in (client.tcp, client.udp):
             began = time.monotonic()
             with pytest.raises(ConnectionRefusedError):
-                ask(vip, 8080)
+                one(vip, 8080)
             assert time.monotonic() - began < 0.5
 
 

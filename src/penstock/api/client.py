@@ -31,12 +31,14 @@ def ask(path: Path, request: Request) -> Reply:
             f"no penstock is running here ({path}); start one with: penstock run FILE"
         ) from None
     except PermissionError:
-        raise PenstockError(f"not allowed to use {path}; run this as the user of penstock") from None
+        raise PenstockError(
+            f"not allowed to use {path}; run this as the user of penstock"
+        ) from None
     except OSError as error:
         raise NotRunning(f"penstock does not answer on {path}: {error}") from error
     if not line:
         raise NotRunning(f"penstock closed the connection on {path} without an answer")
-    reply: Reply = msgspec.json.decode(line, type=Reply)  # type: ignore[arg-type]
+    reply: Reply = msgspec.json.decode(line, type=Reply)
     if isinstance(reply, Refused):
         raise CommandRefused(reply.message)
     return reply

@@ -11,9 +11,7 @@ from penstock.api.client import ask
 from penstock.api.wire import Done, SetState, SetWeight
 from penstock.runtime import RuntimePaths
 
-_USAGE = (
-    "say what to set: BACKEND/SERVER weight N|N%, or BACKEND/SERVER state ready|drain|maint"
-)
+_USAGE = "say what to set: BACKEND/SERVER weight N|N%, or BACKEND/SERVER state ready|drain|maint"
 
 
 def parse(words: tuple[str, ...]) -> SetWeight | SetState:

@@ -50,8 +50,11 @@ def _print(status: Status, *, reasons: bool) -> None:
     console.print(
         f"penstock {status.version}, pid {status.pid}, up {_duration(status.uptime)}, "
         f"{status.flows} of {status.max_flows} flows, {status.reloads} reloads"
-        + (f", [red]last reload refused[/]: {status.last_reload_error.splitlines()[0]}"
-           if status.last_reload_error else "")
+        + (
+            f", [red]last reload refused[/]: {status.last_reload_error.splitlines()[0]}"
+            if status.last_reload_error
+            else ""
+        )
     )
     services = Table("service", "listens on", "backend", "state", box=None, pad_edge=False)
     for name in ("live", "total", "bytes in", "bytes out"):
@@ -99,7 +102,8 @@ def _duration(seconds: float) -> str:
     whole = int(seconds)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if whole >= size:
-            return f"{whole // size}{unit}{whole % size // (size // (24 if unit == 'd' else 60))}" + (
-                {"d": "h", "h": "m", "m": "s"}[unit]
+            return (
+                f"{whole // size}{unit}{whole % size // (size // (24 if unit == 'd' else 60))}"
+                + ({"d": "h", "h": "m", "m": "s"}[unit])
             )
     return f"{whole}s"

@@ -217,9 +217,7 @@ class Runner:
             self._done(check, probes.CONNECTED, now)
         else:
             self._by_fd[fresh.fileno()] = check
-            self._epoll.register(
-                fresh.fileno(), select.EPOLLIN if udp else select.EPOLLOUT
-            )
+            self._epoll.register(fresh.fileno(), select.EPOLLIN if udp else select.EPOLLOUT)
             self._at(now + target.patience / 1000, check)
 
     def _answered(self, check: _Check, events: int, now: float) -> None:

@@ -79,9 +79,7 @@ class KernelEngine:
             (real.id for real in self._reals.values()),
         )
         self._pool_ids = Ids("pools", 65535, (pool.id for pool in self._pools.values()))
-        self._service_ids = Ids(
-            "services", len(self._maps.service_lives), self._services.values()
-        )
+        self._service_ids = Ids("services", len(self._maps.service_lives), self._services.values())
         self._regions = Regions(
             len(self._maps.tables), ((pool.base, pool.length) for pool in self._pools.values())
         )
@@ -229,9 +227,7 @@ class KernelEngine:
     # -- steps -------------------------------------------------------------------------
 
     def _apply_settings(self, settings: Settings) -> None:
-        self._maps.controls.store32(
-            0, self._codec.control.offset("maxconn"), settings.maxconn
-        )
+        self._maps.controls.store32(0, self._codec.control.offset("maxconn"), settings.maxconn)
 
     def _put_real(self, state: RealState) -> None:
         live, at = self._maps.real_lives, self._codec.real_live.offset

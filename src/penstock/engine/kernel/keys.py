@@ -177,4 +177,3 @@ def _name(name: str) -> bytes:
     if len(raw) > 127:  # types.h, NAME_LEN
         raise DatapathError(f"the name {name[:40]}… is longer than 127 bytes; choose a shorter one")
     return raw
-

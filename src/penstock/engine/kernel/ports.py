@@ -84,9 +84,7 @@ class HeldPorts:
         self.release(list(self._sockets))
 
 
-def _bound(
-    protocol: Protocol, bind: Bind, port: int, *, share: bool = False
-) -> socket.socket:
+def _bound(protocol: Protocol, bind: Bind, port: int, *, share: bool = False) -> socket.socket:
     family = socket.AF_INET if bind.vip.version == 4 else socket.AF_INET6
     kind = socket.SOCK_STREAM if protocol is Protocol.TCP else socket.SOCK_DGRAM
     where = f"{bind.vip}:{port}" if family == socket.AF_INET else f"[{bind.vip}]:{port}"

@@ -52,9 +52,7 @@ def choose(local: PortRange, reserved: Iterable[PortRange], busy: Iterable[int])
             free[part.first : part.last + 1] = bytes(len(part))
     for port in busy:
         free[port] = 0
-    words = tuple(
-        sum(free[base + bit] << bit for bit in range(64)) for base in range(0, 65536, 64)
-    )
+    words = tuple(sum(free[base + bit] << bit for bit in range(64)) for base in range(0, 65536, 64))
     return SourcePorts(PortRange(outside[0].first, outside[-1].last), words, reserve)
 
 

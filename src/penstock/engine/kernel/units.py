@@ -37,4 +37,3 @@ def address_bytes(address: Address | None) -> bytes:
 def address_from(raw: bytes, family: int) -> Address:
     """The address in sixteen datapath bytes; *family* is 4 or 6."""
     return IPv4Address(raw[:4]) if family == 4 else IPv6Address(raw[:16])
-
