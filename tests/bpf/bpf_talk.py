@@ -85,6 +85,12 @@ class Talk:
         self.to_client("A")  # now both directions know their next hop
         return self
 
+    def exchange(self) -> Talk:
+        """The same for UDP."""
+        self.to_real(payload=b"question", also="EVENT_FLOW_NEW")
+        self.to_client(payload=b"answer")
+        return self
+
     @property
     def families(self) -> tuple[int, int]:
         return version(self.client[0]), version(self.real[0])
