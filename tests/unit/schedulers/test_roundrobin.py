@@ -37,11 +37,7 @@ def test_a_period_has_exactly_the_weights(given_weights: list[int]) -> None:
 @given(weights)
 @settings(max_examples=60, deadline=None)
 def test_after_every_pick_each_has_its_share(given_weights: list[int]) -> None:
-    """From the start, never a whole turn ahead, and never more than its peers allow behind.
-
-    With n reals the credits sum to zero and none is below -total, so none is above n - 1 totals;
-    measured sequences stay within a turn and a half even where that bound is 11.
-    """
+    """Never a whole turn ahead; behind by at most two, however uneven the weights."""
     order = roundrobin.sequence(given_weights)
     total = len(order)
     for index, weight in enumerate(reduced(given_weights)):
