@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m bench [compare|close|packets|health|memory] [options]``; compare is the default.
+
+Exit status: 0, 1 when something was not measured or did not hold, 77 when this machine cannot
+(not root), 130 or 143 when it was interrupted. Nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType, ModuleType
+from typing import Final
+
+from bench import compare
+from penstock.errors import PenstockError
+from penstock.lab import network
+
+_COMMANDS: Final[dict[str, tuple[ModuleType, str]]] = {
+    "compare": (compare, "penstock beside its peers (the default)"),
+}
+_DEFAULT: Final = "compare"
+_NO_PERMISSION: Final = 77  # EX_NOPERM, sysexits.h
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (module, what) in _COMMANDS.items():
+        module.add_arguments(commands.add_parser(name, help=what, description=module.__doc__))
+    if not arguments or (arguments[0] not in _COMMANDS and arguments[0] not in ("-h", "--help")):
+        arguments = [_DEFAULT, *arguments]
+    parsed = parser.parse_args(arguments)
+    lacks = network.missing()
+    if lacks is not None:
+        print(f"bench: left out: {lacks}", file=sys.stderr)
+        return _NO_PERMISSION
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return int(_COMMANDS[parsed.command][0].run(parsed))
+    except KeyboardInterrupt:
+        print("interrupted; nothing of it is left", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except PenstockError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
