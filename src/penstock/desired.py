@@ -21,7 +21,6 @@ from penstock.model import (
     EngineKind,
     Pool,
     RealServer,
-    SchedulerSpec,
     Service,
 )
 from penstock.schedulers import Candidate, eligible, prepare
@@ -123,8 +122,8 @@ def desired_state(
 
 def _pool_state(pool: Pool, candidates: tuple[Candidate, ...]) -> PoolState:
     chosen = () if pool.disabled else eligible(candidates, allbackups=pool.allbackups)
-    spec: SchedulerSpec = pool.scheduler
-    return _prepare(pool.name, spec, tuple(chosen))
+    configured = tuple(real.weight for real in pool.reals)
+    return _prepare(pool.name, pool.scheduler, tuple(chosen), configured=configured)
 
 
 def _service_state(service: Service, configuration: Configuration) -> ServiceState:

@@ -13,12 +13,22 @@ from penstock.schedulers.candidate import Candidate, eligible
 __all__ = ["Candidate", "eligible", "prepare"]
 
 
-def prepare(name: str, spec: SchedulerSpec, candidates: Sequence[Candidate]) -> PoolState:
+def prepare(
+    name: str,
+    spec: SchedulerSpec,
+    candidates: Sequence[Candidate],
+    *,
+    configured: Sequence[int] = (),
+) -> PoolState:
     """The state of pool *name*: *candidates* (already ``eligible``) under *spec*.
 
-    Nobody in, empty table out.
+    *configured* are the weights of all its reals whatever their health; none: those of
+    *candidates*. Nobody in, empty table out.
     """
-    selection, table = _table(spec, candidates) if candidates else (Selection.ROTATE, ())
+    configured = configured or [one.weight for one in candidates]
+    selection, table = (
+        _table(spec, candidates, configured) if candidates else (Selection.ROTATE, ())
+    )
     return PoolState(
         name=name,
         selection=selection,
@@ -30,7 +40,7 @@ def prepare(name: str, spec: SchedulerSpec, candidates: Sequence[Candidate]) -> 
 
 
 def _table(
-    spec: SchedulerSpec, candidates: Sequence[Candidate]
+    spec: SchedulerSpec, candidates: Sequence[Candidate], configured: Sequence[int]
 ) -> tuple[Selection, tuple[int, ...]]:
     weights = [one.weight for one in candidates]
     each_once = tuple(range(len(candidates)))
@@ -44,7 +54,7 @@ def _table(
         case Algorithm.SOURCE:
             return Selection.SOURCE_MOD, static_rr.server_map(weights)
         case Algorithm.MAGLEV:
-            return Selection.TUPLE, maglev.table(candidates)
+            return Selection.TUPLE, maglev.table(candidates, maglev.size_for(configured))
         case Algorithm.LEASTCONN:
             return Selection.LEASTCONN, each_once
         case Algorithm.FIRST:

@@ -10,6 +10,7 @@ slot in w of every max(w) rounds.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 from penstock.schedulers.candidate import Candidate, identity, reduced
@@ -21,10 +22,14 @@ SIZES = (1021, 4093, 16381, 65537)
 _SLOTS_PER_REAL = 100
 
 
-def size_for(total_weight: int) -> int:
-    """The smallest size with at least 100 slots for each unit of weight, or the largest."""
+def size_for(weights: Sequence[int]) -> int:
+    """The smallest size with at least 100 slots for the smallest share, or the largest.
+
+    *weights* are the configured ones: a size that followed health would move every client.
+    """
+    positive = [weight for weight in weights if weight > 0]
     for size in SIZES:
-        if size >= total_weight * _SLOTS_PER_REAL:
+        if not positive or size * min(positive) >= sum(positive) * _SLOTS_PER_REAL:
             return size
     return SIZES[-1]
 
@@ -34,7 +39,7 @@ def table(candidates: Sequence[Candidate], size: int | None = None) -> tuple[int
     # In the order of identities, so that two nodes with differently ordered files agree.
     ordered = sorted(range(len(candidates)), key=lambda index: identity(candidates[index].key))
     weights = reduced([candidates[index].weight for index in ordered])
-    size = size or size_for(sum(weights))
+    size = size or size_for(weights)
     if len(ordered) == 1:
         return (ordered[0],) * size
     at, skip = [], []
@@ -44,23 +49,31 @@ def table(candidates: Sequence[Candidate], size: int | None = None) -> tuple[int
         skip.append(int.from_bytes(digest[8:], "little") % (size - 1) + 1)
     slots = [-1] * size
     left = size
-    credit = [0] * len(ordered)
-    most = max(weights)
-    turns = range(len(ordered))
-    while True:
-        for turn in turns:
-            credit[turn] += weights[turn]
-            if credit[turn] < most:
-                continue
-            credit[turn] -= most
-            place, step = at[turn], skip[turn]
-            while slots[place] >= 0:
-                place += step
-                if place >= size:
-                    place -= size
-            slots[place] = ordered[turn]
+    for turn in itertools.cycle(_turns(weights)):
+        place, step = at[turn], skip[turn]
+        while slots[place] >= 0:
             place += step
-            at[turn] = place - size if place >= size else place
-            left -= 1
-            if not left:
-                return tuple(slots)
+            if place >= size:
+                place -= size
+        slots[place] = ordered[turn]
+        place += step
+        at[turn] = place - size if place >= size else place
+        left -= 1
+        if not left:
+            break
+    return tuple(slots)
+
+
+def _turns(weights: Sequence[int]) -> list[int]:
+    """Who takes a slot after whom, until it repeats: max(weights) rounds.
+
+    A real of weight w takes its k-th slot in the first round r where r * w >= k * max(weights).
+    """
+    count, most = len(weights), max(weights)
+    order = [
+        -(-taken * most // weight) * count + turn
+        for turn, weight in enumerate(weights)
+        for taken in range(1, weight + 1)
+    ]
+    order.sort()
+    return [one % count for one in order]
