@@ -4,7 +4,8 @@
 #include "scratch.h"
 #include "select.h"
 
-#define PORT_TRIES 16
+#define PORT_TRIES 24
+#define TIMESTAMP_MARGIN 1024 /* later segments than the FIN: a second of a clock of 1 ms */
 #define PORT_STRIDE 2503 /* prime: tries do not follow a client's own sequence of ports */
 
 static __always_inline int port_usable(u32 port)
@@ -15,6 +16,7 @@ static __always_inline int port_usable(u32 port)
 	return bits && *bits >> (port & 63) & 1;
 }
 
+/* Was it this client's, from the same port? Then the client itself has made sure. */
 static __always_inline int answers_to(u32 af, u32 slot, const struct key *client)
 {
 	if (af != client->af)
@@ -22,11 +24,30 @@ static __always_inline int answers_to(u32 af, u32 slot, const struct key *client
 	if (af == 4) {
 		const struct flow4 *f = (const void *)flow_at(4, slot);
 
-		return f && f->ndaddr == client->saddr[0];
+		return f && f->ndaddr == client->saddr[0] && f->ndport == client->sport;
 	}
 	const struct flow6 *f = (const void *)flow_at(6, slot);
 
-	return f && same_words(f->ndaddr, client->saddr);
+	return f && f->ndport == client->sport && same_words(f->ndaddr, client->saddr);
+}
+
+/*
+ * Would the real take the SYN of scratch->stamp where this finished flow was? In TIME_WAIT it asks
+ * for a newer timestamp or, without any, a higher sequence number (RFC 6191; Linux:
+ * tcp_timewait_state_process()). Any other SYN would cost its client a second.
+ */
+static __always_inline int real_accepts(const struct flow *f)
+{
+	struct scratch *s = scratch();
+
+	if (!(f->ctl & CTL_REAL_WAITS))
+		return 1;
+	if (!s)
+		return 0;
+	if (f->ctl & CTL_STAMPED)
+		return s->stamp.timestamp &&
+		       (s32)(s->stamp.timestamp - f->closing) > TIMESTAMP_MARGIN;
+	return f->closing && (s32)(s->stamp.seq - 1 - f->closing) > 0;
 }
 
 #define PORT_BUSY 0
@@ -49,21 +70,21 @@ __noinline u32 port_state(const struct key *back, const struct key *client, u32 
 	f = back->af == 4 ? flow_at(4, slot) : flow_at(6, slot);
 	if (!f || !(f->ctl & (CTL_CLOSED | CTL_UDP)))
 		return PORT_BUSY;
-	if (f->ctl & CTL_CLOSED && answers_to(back->af, slot, client)) {
+	age = back->af == 4 ? flow_age(4, f, slot, now) : flow_age(6, f, slot, now);
+	if (f->ctl & CTL_CLOSED &&
+	    (answers_to(back->af, slot, client) || (age >= EVICT_AGE && real_accepts(f)))) {
 		flow_end(back->af, slot);
 		return PORT_FREE;
 	}
-	age = back->af == 4 ? flow_age(4, f, slot, now) : flow_age(6, f, slot, now);
 	return age < (f->ctl & CTL_UDP ? EVICT_UDP_AGE : EVICT_AGE) ? PORT_BUSY : age;
 }
 
 /*
  * A source port for the way back, in network order in back->dport; 0 when there is none.
  *
- * The real keeps finished connections in TIME_WAIT for 60 s and takes a SYN from the same address
- * and port only with a newer timestamp (Linux, tcp_timewait_state_process()). So a client's port
- * maps to a stable first choice: a port comes back with the same client, whose timestamps grow.
- * Ports that are free are preferred to ports of other clients' finished flows.
+ * The real may hold finished connections in TIME_WAIT for 60 s, so the flows stay as long, and a
+ * port that the real would refuse is the last resort. A client's port maps to a stable first
+ * choice: a port comes back with the same client, whose timestamps and sequence numbers grow.
  */
 static __always_inline u16 take_port(struct key *back, const struct key *client, u32 first,
 				     u32 last, u32 now)
@@ -261,10 +282,14 @@ static __always_inline void close_flow(struct flow *forward, struct flow *back)
 	}
 }
 
-/* What a packet's flags do to its flow. Returns 0; verified once, whoever calls it. */
+/*
+ * What a packet's flags do to its flow; scratch->stamp is that of a FIN. Returns 0; verified once,
+ * whoever calls it.
+ */
 __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 {
 	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot), *p, *forward, *back;
+	struct scratch *s = scratch();
 	u32 reverse, fin, was;
 
 	if (!f)
@@ -287,9 +312,33 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 		return 0;
 	fin = reverse ? CTL_FIN_REAL : CTL_FIN_CLIENT;
 	was = ctl_change(forward, fin, 0);
+	if (s && reverse && !(was & CTL_FIN_REAL)) {
+		/* It closes first, or both at once: then neither has seen the other's FIN. */
+		if (!(was & CTL_FIN_CLIENT) || s->stamp.ack != forward->closing)
+			ctl_change(back, CTL_REAL_WAITS, 0);
+	} else if (s && !reverse) {
+		forward->closing = s->stamp.seq;
+		back->closing = s->stamp.timestamp ?: s->stamp.seq;
+		ctl_change(back, s->stamp.timestamp ? CTL_STAMPED : 0, 0);
+	}
 	if (((was | fin) & (CTL_FIN_CLIENT | CTL_FIN_REAL)) == (CTL_FIN_CLIENT | CTL_FIN_REAL))
 		close_flow(forward, back);
 	return 0;
+}
+
+/*
+ * Takes down the forward slot of a finished flow only: the reverse one remembers the port, which
+ * the next connection may not get when it goes to another real. 0 when there is no need.
+ */
+static __always_inline int part_from_real(u32 af, struct flow *f, u32 slot)
+{
+	struct flow *back = af == 4 ? peer_of(4, f, slot) : peer_of(6, f, slot);
+	u32 ctl = f->ctl;
+
+	if (!back || !(back->ctl & CTL_REAL_WAITS))
+		return 0;
+	ctl_change(back, CTL_PARTED, 0);
+	return af == 4 ? slot_release(4, slot, f, ctl) : slot_release(6, slot, f, ctl);
 }
 
 /*
@@ -311,6 +360,8 @@ __noinline u32 syn_restarts(u32 af, u32 slot)
 		if (f->ctl & CTL_REPLIED || !r || r->available)
 			return 0;
 		count(EVENT_FLOW_RESCHEDULED);
+	} else if (part_from_real(af, f, slot)) {
+		return 1;
 	}
 	flow_end(af, slot);
 	return 1;

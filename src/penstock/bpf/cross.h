@@ -49,6 +49,10 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 	struct udphdr *u;
 	u8 proto;
 
+	if (f && f->ctl & CTL_PARTED) {
+		count(PASS_NO_FLOW);
+		return TCX_NEXT;
+	}
 	if (!f || !cross_target(af, f, slot, &t))
 		return cross_drop(DROP_CROSS_FAMILY);
 	if (data + L4_OFFSET(af) + 8 > end)
@@ -94,8 +98,11 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 				 answer_too_big6(skb, hop->mtu + MTU_SHIFT);
 	}
 	if (tcp_flags & (TCP_FIN | TCP_RST) ||
-	    (f->ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE)
+	    (f->ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE) {
+		if (tcp_flags & TCP_FIN)
+			read_stamp(skb, af, L4_OFFSET(af));
 		track(af, slot, tcp_flags);
+	}
 	f->seen = now_tick();
 	account(f, skb->gso_segs ?: 1, skb->len - ETH_LEN);
 

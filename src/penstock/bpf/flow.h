@@ -24,6 +24,9 @@
 #define CTL_FIN_REAL 0x80u
 #define CTL_CLOSED 0x100u /* finished; still translates what comes late */
 #define CTL_CROSS 0x200u /* the other direction is of the other family */
+#define CTL_REAL_WAITS 0x400u /* reverse: the real sent FIN first, so TIME_WAIT is with it */
+#define CTL_STAMPED 0x800u /* reverse: closing is a timestamp, not a sequence number */
+#define CTL_PARTED 0x1000u /* reverse: its client went on; the real's TIME_WAIT holds the port */
 #define CTL_LIFE_SHIFT 16
 
 #define HOP_RANGE 32
@@ -338,6 +341,7 @@ static __always_inline u32 insert(const u8 af, const struct key *k, const struct
 	f->peer = r->peer;
 	f->real = r->real;
 	f->hop_stamp = 0;
+	f->closing = 0;
 	f->service = r->service;
 	f->dist = slot - home;
 	if (af == 4) {

@@ -77,6 +77,60 @@ static __always_inline int parse_plain(void *ctx, const enum hook hook, const u8
 	return proto == IPPROTO_UDP;
 }
 
+#define TCP_OPTION_END 0
+#define TCP_OPTION_NOP 1
+#define TCP_OPTION_TIMESTAMP 8
+
+/* RFC 7323's timestamp among the options in scratch, or 0. */
+__noinline u32 find_timestamp(u32 len)
+{
+	struct scratch *s = scratch();
+	u32 at = 0;
+
+	if (!s || len > sizeof(s->tcp_options))
+		return 0;
+	for (int i = 0; i < 40 && at < len && at <= sizeof(s->tcp_options) - 10; i++) {
+		const u8 *o = &s->tcp_options[at];
+
+		if (o[0] == TCP_OPTION_END)
+			return 0;
+		if (o[0] == TCP_OPTION_TIMESTAMP)
+			return (u32)o[2] << 24 | o[3] << 16 | o[4] << 8 | o[5];
+		if (o[0] != TCP_OPTION_NOP && o[1] < 2)
+			return 0;
+		at += o[0] == TCP_OPTION_NOP ? 1 : o[1];
+	}
+	return 0;
+}
+
+/* Sets scratch->stamp to that of a SYN or FIN. Returns 0. */
+__noinline u32 read_stamp(struct __sk_buff *skb, u32 af, u32 l4)
+{
+	struct scratch *s = scratch();
+	struct tcphdr tcp;
+	be16 claimed;
+	u32 len, end;
+
+	if (!s)
+		return 0;
+	s->stamp.seq = s->stamp.ack = s->stamp.timestamp = 0;
+	if (l4 > 1024 || skb_load_bytes(skb, l4, &tcp, sizeof(tcp)) ||
+	    skb_load_bytes(skb, ETH_LEN + (af == 4 ? 2 : 4), &claimed, sizeof(claimed)))
+		return 0;
+	end = skb->gso_size ? skb->len : ETH_LEN + ntohs(claimed) + (af == 4 ? 0 : 40);
+	len = (tcp.doff >> 4) * 4;
+	s->stamp.seq = ntohl(tcp.seq) + (end - l4 - len) + 1;
+	s->stamp.ack = ntohl(tcp.ack);
+	if (len <= sizeof(tcp))
+		return 0;
+	len -= sizeof(tcp);
+	if (len > sizeof(s->tcp_options) ||
+	    skb_load_bytes(skb, l4 + sizeof(tcp), s->tcp_options, len))
+		return 0;
+	s->stamp.timestamp = find_timestamp(len);
+	return 0;
+}
+
 #define MAX_EXTENSIONS 6
 #define NEXTHDR_HOP 0
 #define NEXTHDR_ROUTING 43

@@ -39,6 +39,13 @@ struct hop {
 	u8 zero;
 };
 
+/* Of a SYN or FIN: where its sender's sequence numbers and clock are. */
+struct stamp {
+	u32 seq; /* the one after the segment */
+	u32 ack;
+	u32 timestamp; /* 0: none */
+};
+
 /* Programs on one CPU do not interrupt each other, so one a CPU is enough. */
 struct scratch {
 	struct request request;
@@ -49,6 +56,8 @@ struct scratch {
 	struct key back;
 	struct rewrite to;
 	struct rewrite from;
+	struct stamp stamp;
+	u8 tcp_options[40];
 	u8 packet[112];
 };
 PERCPU_MAP(scratches, 1, u32, struct scratch);

@@ -37,7 +37,8 @@ static __always_inline u32 sweep_slot(const u8 af, u32 slot, u32 now)
 		return 0;
 	if (f->ctl & CTL_REVERSE) {
 		/* Goes with its forward slot, unless that was lost. */
-		if (!peer_of(af, f, slot) && (s32)(now - f->seen) > (s32)ORPHAN_AGE)
+		allowed = f->ctl & CTL_PARTED ? CLOSED_AGE : ORPHAN_AGE;
+		if (!peer_of(af, f, slot) && (s32)(now - f->seen) > (s32)allowed)
 			flow_end(af, slot);
 		return 0;
 	}

@@ -47,6 +47,8 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 
 	if (!c)
 		return TCX_NEXT;
+	if (unlikely(ctl & CTL_PARTED))
+		return pass(PASS_NO_FLOW);
 	target_of(f, af, t);
 	if (unlikely(!hop_fresh(f->hop_stamp, hop_stamp(c, now)))) {
 		hop = hop_for(t, af, proto);
@@ -79,8 +81,11 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 
 	if (shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) {
 		if (unlikely(tcp_flags & (TCP_FIN | TCP_RST)) ||
-		    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE))
+		    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE)) {
+			if (tcp_flags & TCP_FIN)
+				read_stamp(skb, af, l4);
 			track(af, slot, tcp_flags);
+		}
 	}
 	if (shape != SHAPE_ERROR) {
 		if (f->seen != now)
@@ -146,13 +151,16 @@ static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusa
 }
 
 /* The slot for a packet whose flow, if it has one, was found there; or a refusal. */
-static __always_inline u32 flow_for(struct request *q, const u8 af, u32 slot)
+static __always_inline u32 flow_for(struct __sk_buff *skb, struct request *q, const u8 af,
+				    u32 l4, u32 slot)
 {
 	if (likely(slot != NO_SLOT)) {
 		if (likely((q->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) ||
 		    !syn_restarts(af, slot))
 			return slot;
 	}
+	if (q->tcp_flags & TCP_SYN)
+		read_stamp(skb, af, l4);
 	return new_flow(q);
 }
 
@@ -177,7 +185,7 @@ __noinline int forward_plain6(struct __sk_buff *skb, u32 slot, u32 proto, u32 tc
 
 static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct request *q)
 {
-	u32 slot = flow_for(q, af, flow_find(&q->key, af));
+	u32 slot = flow_for(skb, q, af, L4_OFFSET(af), flow_find(&q->key, af));
 	struct flow *f;
 
 	if (unlikely(IS_REFUSAL(slot)))
@@ -317,7 +325,7 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 		return af == 4 ? forward_error4(skb, slot) : forward_error6(skb, slot);
 	}
 	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
-		slot = flow_for(&s->request, af, flow_lookup(&s->request.key));
+		slot = flow_for(skb, &s->request, af, s->layout.l4, flow_lookup(&s->request.key));
 		if (IS_REFUSAL(slot))
 			return refuse(skb, af, slot, 0);
 		if (s->layout.fragment == FRAGMENT_FIRST)

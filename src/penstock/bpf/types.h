@@ -189,6 +189,11 @@ struct flow {
 	u16 port; /* index of the egress port */
 	u8 dmac[6];
 	u16 dist; /* distance from its home */
+	/*
+	 * From the client's FIN. Forward: the sequence number after it; reverse: what the real
+	 * compares the next SYN with, that number or a timestamp.
+	 */
+	u32 closing;
 };
 
 struct flow4 {
@@ -201,7 +206,6 @@ struct flow4 {
 	be32 ndaddr;
 	be16 nsport;
 	be16 ndport;
-	u32 spare;
 };
 
 struct flow6 {
@@ -214,7 +218,7 @@ struct flow6 {
 	be32 ndaddr[4];
 	be16 nsport;
 	be16 ndport;
-	u32 spare[5];
+	u32 spare[4];
 };
 
 _Static_assert(sizeof(struct flow4) == 64, "an IPv4 flow is one cache line");

@@ -6,6 +6,37 @@
 #pragma once
 #include "rewrite.h"
 
+/*
+ * scratch->stamp of a FIN whose only option, if any, is a timestamp as everybody lays it out
+ * (RFC 7323, appendix A). 0 when it is another kind.
+ */
+static __always_inline int xdp_stamp(struct xdp_md *xdp, const u8 af)
+{
+	void *data = packet(xdp, HOOK_XDP), *end = packet_end(xdp, HOOK_XDP);
+	struct tcphdr *tcp = data + L4_OFFSET(af);
+	struct scratch *s = scratch();
+	u32 claimed, len;
+	be32 *option;
+
+	if (!s || (void *)(tcp + 1) > end)
+		return 0;
+	if (af == 4)
+		claimed = ntohs(((struct iphdr *)(data + ETH_LEN))->tot_len) - 20;
+	else
+		claimed = ntohs(((struct ip6hdr *)(data + ETH_LEN))->payload_len);
+	len = (tcp->doff >> 4) * 4;
+	s->stamp.seq = ntohl(tcp->seq) + claimed - len + 1;
+	s->stamp.ack = ntohl(tcp->ack);
+	s->stamp.timestamp = 0;
+	if (len == 20)
+		return 1;
+	option = (void *)(tcp + 1);
+	if (len != 32 || (void *)(option + 2) > end || option[0] != htonl(0x0101080a))
+		return 0;
+	s->stamp.timestamp = ntohl(option[1]);
+	return 1;
+}
+
 static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct flow *f, u32 slot,
 				       const struct request *q)
 {
@@ -18,7 +49,7 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 	struct udphdr *u;
 	u64 diff;
 
-	if (unlikely(!c || !port || ctl & CTL_CROSS || !port->xdp_redirect || bytes > port->mtu ||
+	if (unlikely(!c || !port || ctl & (CTL_CROSS | CTL_PARTED) || !port->xdp_redirect || bytes > port->mtu ||
 		     !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
 		return XDP_PASS;
 	if (data + L4_OFFSET(af) + (q->key.proto == IPPROTO_TCP ? 20 : 8) > end)
@@ -57,7 +88,8 @@ static __always_inline int xdp_family(struct xdp_md *xdp, const u8 af)
 	if (unlikely(!parse_plain(xdp, HOOK_XDP, af, &q)))
 		return XDP_PASS;
 	slot = flow_find(&q.key, af);
-	if (slot == NO_SLOT || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN))
+	if (slot == NO_SLOT || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) ||
+	    unlikely(q.tcp_flags & TCP_FIN && !xdp_stamp(xdp, af)))
 		return XDP_PASS;
 	f = flow_at(af, slot);
 	if (!f)
