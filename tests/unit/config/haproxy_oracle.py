@@ -75,16 +75,15 @@ def parse(output: str) -> Verdict:
     for kind, message in messages:
         if kind == "NOTICE" or message.startswith(_SUMMARIES) or message.endswith("(null)"):
             continue
-        entry = _entry(message)
-        (errors if kind == "ALERT" else warnings).add(entry)
+        fatal = kind == "ALERT" and not message.endswith("already specified. Continuing.")
+        (errors if fatal else warnings).add(_entry(message))
     return Verdict(frozenset(errors), frozenset(warnings))
 
 
 def _entry(message: str) -> tuple[int, str]:
-    place = _PLACE.match(message)
     line = 0
-    if place:
-        line = int(place["line"])
+    while place := _PLACE.match(message):  # it stands twice before "'server' not allowed"
+        line = line or int(place["line"])
         message = message[place.end() :]
     return line, _plain(message)
 

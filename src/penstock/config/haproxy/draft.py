@@ -186,6 +186,8 @@ class ProxyDraft:
     udp_expect: bytes | None = None
     acls: set[str] = field(default_factory=set)
     rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
+    final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
+    stats_users: set[str] = field(default_factory=set)
     sticks: list[tuple[Origin, str]] = field(default_factory=list)  # table named, or ""
     stats: Origin | None = None
     log_targets: list[str] = field(default_factory=list)
@@ -242,6 +244,8 @@ class ProxyDraft:
             if (parent.name or name not in TRAFFIC_RULES)
             and (front or name != "monitor-uri")
             and (back or name != "cookie")
+            # HAProxy tells only of those that stand in the section itself to be unused.
+            and name not in CHECK_RULES
         }
         if parent.name:
             self.acls = set(parent.acls)
@@ -260,6 +264,7 @@ TRAFFIC_RULES = frozenset(
     }
 )
 
+CHECK_RULES = frozenset({"tcp-check", "http-check"})
 FRONTEND_TIMEOUTS = frozenset({"client", "client-fin", "http-request", "http-keep-alive", "tarpit"})
 
 

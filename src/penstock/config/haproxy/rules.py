@@ -45,6 +45,7 @@ _ACTIONS = {
     ("tcp-request", "content"): _CONTENT,
     ("tcp-response", "content"): _RESPONSE,
 }
+_FINAL = frozenset({"allow", "auth", "deny", "redirect", "return", "tarpit"})
 _TRACKS = frozenset({"track-sc0", "track-sc1", "track-sc2"})
 _BARE = frozenset({"accept", "reject", "close", "expect-proxy", "expect-netscaler-cip"})
 
@@ -210,15 +211,16 @@ def _cap(proxy: ProxyDraft) -> str:
 def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
     """A tcp-request or tcp-response line; whether it is a rule. Raises LineError."""
     name, kind = line[0], line[1]
-    anonymous = bool(proxy.capability & Capability.DEFAULTS) and not proxy.name
+    defaults = bool(proxy.capability & Capability.DEFAULTS)
+    anonymous = defaults and not proxy.name
     where = f"{proxy.describe} '{proxy.name}'"
-    if anonymous and name == "tcp-request":
-        where = "defaults section"
+    # Before it knows which kind of rule it reads, HAProxy names no defaults section.
+    outer = "defaults section" if defaults and name == "tcp-request" else where
     if not kind:
-        raise LineError(f"missing argument for '{name}' in {where}")
+        raise LineError(f"missing argument for '{name}' in {outer}")
     if kind == "inspect-delay":
         return _inspect_delay(proxy, line, where)
-    if name == "tcp-response" and (anonymous or not proxy.capability & BACK):
+    if (name, kind) == ("tcp-response", "content") and (anonymous or not proxy.capability & BACK):
         raise LineError(
             "tcp-response content is only allowed in 'backend' sections or 'defaults' section with"
             " a name"
@@ -230,7 +232,7 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
             if name == "tcp-request"
             else "'inspect-delay' or 'content'"
         )
-        raise LineError(f"'{name}' expects {expected} in {where} (got '{kind}')")
+        raise LineError(f"'{name}' expects {expected} in {outer} (got '{kind}')")
     if anonymous:
         raise LineError(f"{name} {kind} is not allowed in anonymous 'defaults' sections")
     if kind in ("connection", "session") and not proxy.capability & FRONT:
@@ -325,6 +327,17 @@ def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise StopError(f"'{line[0]}' expects an action.")
     if line[0] == "http-request":
         warn_order(context, proxy, line, line[0])
+    if line[0] in proxy.final_rules:
+        context.report.warn(
+            line.origin,
+            f"previous '{line[0]}' action is final and has no condition attached, further entries"
+            " are NOOP.",
+        )
+    conditional = "if" in line.words or "unless" in line.words
+    if line[1] in _FINAL and not conditional:
+        proxy.final_rules.add(line[0])
+    else:
+        proxy.final_rules.discard(line[0])
     proxy.rules.setdefault(line[0], line.origin)
 
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
 from penstock.config.haproxy.keywords import GLOBAL, Status, words
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.units import atol
@@ -54,12 +55,12 @@ def parse_global(context: Context, line: Line) -> None:
         handler(context, settings, line)
     elif name in _INTEGERS:
         _integer(line)
-        _one_value(settings, line)
+        _one_value(context, settings, line)
         at_most(line, 1)
     elif name in _ALONE:
         at_most(line, 0)
     else:
-        _one_value(settings, line)
+        _one_value(context, settings, line)
     if line.prefix is Prefix.NO:
         return
     if keyword.status is Status.REFUSED:
@@ -83,17 +84,23 @@ def _integer(line: Line) -> int:
     return atol(line[1])
 
 
+def _already(context: Context, line: Line, shown: str) -> NoReturn:
+    # HAProxy calls this an alert and yet finds the file valid: what it keeps is the first value.
+    context.report.warn(line.origin, f"{shown} already specified. Continuing.")
+    raise IgnoredError
+
+
 def _maxconn(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if settings.maxconn:
-        raise LineError("'maxconn' already specified. Continuing.")
+        _already(context, line, "'maxconn'")
     settings.maxconn = max(_integer(line), 0)
 
 
 def _spread_checks(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if settings.spread_checks:
-        raise LineError("spread-checks already specified. Continuing.")
+        _already(context, line, "spread-checks")
     if not line[1]:
         raise LineError("'spread-checks' expects an integer argument (0..50).")
     value = atol(line[1])
@@ -264,13 +271,13 @@ _NEEDED = {
 _ONCE = words("chroot pidfile server-state-file ulimit-n")
 
 
-def _one_value(settings: GlobalDraft, line: Line) -> None:
+def _one_value(context: Context, settings: GlobalDraft, line: Line) -> None:
     """Keywords that want an argument, and some of them only once."""
     name = line[0]
     if name in _NEEDED and not line[1]:
         raise LineError(_NEEDED[name])
     if name in _ONCE and name in settings.seen:
-        raise LineError(f"'{name}' already specified. Continuing.")
+        _already(context, line, f"'{name}'")
     if name in ("ca-base", "crt-base") and name in settings.seen:
         raise LineError(f"'{name}' already specified.")
     settings.seen[name] = line.origin

@@ -88,9 +88,11 @@ def _nameserver(context: Context, section: ResolversDraft, line: Line) -> None:
         raise LineError(f"character '{char}' is not permitted in server name '{name}'.")
     for other in section.nameservers:
         if other.name == name:
-            raise LineError(
+            # HAProxy reads on, so that a third one is told of both.
+            context.report.error(
+                line.origin,
                 f"nameserver '{name}' has same name as another nameserver (declared at"
-                f" {other.origin})."
+                f" {other.origin}).",
             )
     stream = text.removeprefix("tcp@").removeprefix("udp@")
     try:

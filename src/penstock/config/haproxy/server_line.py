@@ -88,7 +88,17 @@ def parse_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise LineError(alert.message, parsing=False) from None
 
 
+def _needs_backend(proxy: ProxyDraft, line: Line) -> None:
+    if not proxy.capability & BACK:
+        raise LineError(
+            f"parsing [{line.origin}] : "
+            f"'{line[0]}' not allowed because {proxy.describe} '{proxy.name}' has no backend"
+            " capability."
+        )
+
+
 def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    _needs_backend(proxy, line)
     if not line[1]:
         return
     _Options(context, proxy, line, proxy.default_server, "").run(1)
@@ -97,12 +107,7 @@ def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     template = line[0] == "server-template"
     not_in_defaults(proxy, line[0])
-    if not proxy.capability & BACK:
-        raise LineError(
-            f"parsing [{line.origin}] : "
-            f"'{line[0]}' not allowed because {proxy.describe} '{proxy.name}' has no backend"
-            " capability."
-        )
+    _needs_backend(proxy, line)
     name, address = line[1], line[3] if template else line[2]
     if not name or not address:
         expected = "<prefix> <nb | range>" if template else "<name> and"
@@ -286,7 +291,10 @@ class _Options:
                 " maximum value is 2147483647 ms (~24.8 days)."
             ) from None
         if rest:
-            self.context.report.warn(self.line.origin, trailing_message(value, rest), parsing=False)
+            whose = f"'server {self.proxy.name}/{self.server}' : " if self.server else ""
+            self.context.report.warn(
+                self.line.origin, whose + trailing_message(value, rest), parsing=False
+            )
         return result
 
     def _interval(self, name: str, value: str) -> int:

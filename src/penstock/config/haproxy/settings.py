@@ -68,7 +68,7 @@ def parse_id(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if number <= 0:
         raise LineError("custom id has to be > 0.")
     for other in context.draft.proxies:
-        if other is not proxy and other.id == number:
+        if other.id == number:  # its own earlier line as well, as in HAProxy
             raise LineError(
                 f"{proxy.describe} {proxy.name} reuses same custom id as {other.describe}"
                 f" {other.name} (declared at {other.origin})."
@@ -176,7 +176,8 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
     side = FRONT if name in ("client", "client-fin") else BACK
     if name in ("http-request", "http-keep-alive", "tarpit"):
         side = FRONT | BACK
-    if not proxy.capability & side:
+    served = bool(proxy.capability & side)
+    if not served:
         lack = "backend" if side is BACK else "frontend"
         context.report.warn(
             line.origin,
@@ -185,7 +186,7 @@ def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:
         )
     before = proxy.timeouts.get(name)
     overwritten = before is not None and not before.inherited and before.value != before.default
-    if overwritten and not proxy.capability & Capability.DEFAULTS:
+    if served and overwritten and not proxy.capability & Capability.DEFAULTS:
         context.report.warn(line.origin, f"overwriting '{shown}' which was already specified")
     inherited = before.default if before is not None else 0
     proxy.timeouts[name] = Timeout(value, line.origin, default=inherited)
@@ -300,6 +301,13 @@ def parse_stats(context: Context, proxy: ProxyDraft, line: Line) -> None:
             "'show-desc' requires a parameter or 'desc' to be set in the global section.",
         )
         return
+    if what == "auth":
+        user = line[2].partition(":")[0]
+        if user in proxy.stats_users:
+            context.report.warn(
+                line.origin, f"uri auth: ignoring duplicated user '{user}'.", parsing=False
+            )
+        proxy.stats_users.add(user)
     proxy.stats = proxy.stats or line.origin
 
 
