@@ -152,6 +152,7 @@ def test_a_bad_file_at_reload_changes_nothing(rig: Rig) -> None:
 def test_sigterm_leaves_nothing(build: Build) -> None:
     rig = build()
     rig.serve(80)
+    until("the links to be up", lambda: _links_are_up(rig.site.balancer.namespace))
     before = _traces(rig.site.balancer.namespace)
     rig.start(rig.listen("web", 8080) + rig.listen("dns", 8080, 4, ["mode udp"]))
     assert rig.tcp(8080, 4).total() == 4
@@ -160,6 +161,15 @@ def test_sigterm_leaves_nothing(build: Build) -> None:
     assert _traces(rig.site.balancer.namespace) == before
     assert not rig.balancer.paths.pins.exists()
     assert not rig.balancer.paths.socket.exists()
+
+
+def _links_are_up(namespace: Namespace) -> bool:
+    """The kernel sees a veth's carrier, and makes its link-local route, a moment later."""
+    links = namespace.run("ip", "-o", "link", "show", "type", "veth").stdout.splitlines()
+    routes = namespace.run("ip", "-6", "route", "show", "table", "local").stdout
+    return all(" state UP " in link for link in links) and routes.count("local fe80::") == len(
+        links
+    )
 
 
 def _traces(namespace: Namespace) -> dict[str, str]:
@@ -238,11 +248,18 @@ def test_connections_closed_at_full_speed(build: Build, family: int) -> None:
     )
     assert load.errors == 0, load
     assert load.requests > 1000
-    # Accepted by the client's kernel but not yet closed by wrk when it ended: at most one each.
-    assert 0 <= rig.balancer.service("web").traffic.total - load.requests <= 64
+    # A SYN that the real's TIME_WAIT refuses costs its client a second, not an error.
+    assert _kernel_count(rig.site.client.namespace, "TcpExtTCPSynRetrans") == 0
+    opened = _kernel_count(rig.site.client.namespace, "TcpActiveOpens")
+    assert rig.balancer.service("web").traffic.total == opened
     until("live counts to return to nothing", lambda: _live(rig, "web") == 0, 20)
     for real in rig.balancer.pool("web").reals:
         assert real.traffic.live == 0
+
+
+def _kernel_count(namespace: Namespace, name: str) -> int:
+    out = namespace.run("nstat", "-asz", name).stdout
+    return next(int(line.split()[1]) for line in out.splitlines() if line.startswith(name))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -59,8 +59,9 @@ def until(what: str, condition: Callable[[], bool], seconds: float = 10.0) -> No
 class Namespace:
     """One network namespace; made and removed by its ``Network``."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, role: str) -> None:
         self.name = name
+        self.role = role
         self.path = NAMESPACES / name
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -206,8 +207,10 @@ class Network:
         self.close()
 
     def namespace(self, role: str) -> Namespace:
-        """A new namespace whose name ends in *role*."""
-        namespace = Namespace(f"{self._prefix}-{role}")
+        """A new namespace whose name ends in *role*, the second of that role in *role*-2."""
+        name = f"{self._prefix}-{role}"
+        taken = sum(one.role == role for one in self.namespaces)
+        namespace = Namespace(f"{name}-{taken + 1}" if taken else name, role)
         self.namespaces.append(namespace)  # before it exists: an interrupt must not lose it
         namespace.create()
         return namespace
