@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -27,11 +27,12 @@ from penstock.desired import (
     RealHealth,
     admin_state,
     desired_state,
+    pool_states,
     real_key,
     served_pools,
 )
 from penstock.engine.api import Engine, RealKey
-from penstock.errors import CommandRefused, ConfigError, DatapathError, PenstockError
+from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.health.runner import Change, Runner, Target
 from penstock.health.state import ramp
 from penstock.metrics import exposition
@@ -83,7 +84,7 @@ class Controller:
 
         Raises CommandRefused with everything that is wrong with it.
         """
-        before, up = self._configuration, dict(self._up)
+        before = self._configuration, self._up, self._since, self._ramping
         try:
             loaded = self._load()
         except PenstockError as error:
@@ -91,8 +92,11 @@ class Controller:
         try:
             self._adopt(loaded.configuration, {})
         except DatapathError as error:
-            self._up = up
-            self._adopt(before, {})
+            self._configuration, self._up, self._since, self._ramping = before
+            try:
+                self._converge()
+            except DatapathError as again:
+                _log_refused(again)
             raise self._refuse_reload(error) from error
         self._reloads += 1
         self._last_error = ""
@@ -103,8 +107,7 @@ class Controller:
         self._failed_reloads += 1
         self._last_error = str(error)
         _log.error("reload refused, the old configuration goes on", reason=str(error))
-        detail = str(error) if isinstance(error, ConfigError) else f"{error}"
-        return CommandRefused(f"the old configuration goes on; the new one is refused:\n{detail}")
+        return CommandRefused(f"the old configuration goes on; the new one is refused:\n{error}")
 
     def _adopt(self, configuration: Configuration, known: dict[RealKey, bool]) -> None:
         """Make *configuration* the running one; *known* are reals' states found in the datapath."""
@@ -134,23 +137,37 @@ class Controller:
         self._configuration = configuration
         self._converge()
         self._runner.configure(targets)
-        self._pause_maintained()
-
-    def _converge(self) -> None:
-        self._reconciler.converge(
-            desired_state(self._configuration, self._overrides.current, self._health())
+        self._update_or_log(
+            [
+                pool
+                for pool, real, key in _checked(configuration)
+                if real.check is not None and self._pause_or_resume(pool, real, key)
+            ]
         )
 
-    def _health(self) -> dict[RealKey, RealHealth]:
+    def _converge(self) -> None:
+        health = self._health(self._up)
+        self._reconciler.converge(
+            desired_state(self._configuration, self._overrides.current, health)
+        )
+
+    def _update(self, pools: Iterable[Pool]) -> None:
+        """As ``_converge()`` where only *pools* have changed, and as cheap as they are small."""
+        pools = tuple(pools)
+        keys = (real_key(pool, real) for pool in pools for real in pool.reals)
+        health = self._health(key for key in keys if key in self._up)
+        self._reconciler.update(pool_states(pools, self._overrides.current, health))
+
+    def _health(self, keys: Iterable[RealKey]) -> dict[RealKey, RealHealth]:
         now = self._clock()
         return {
             key: RealHealth(
-                up,
+                self._up[key],
                 ramp((now - self._ramping[key][0]) * 1000, self._ramping[key][1])
                 if key in self._ramping
                 else 100,
             )
-            for key, up in self._up.items()
+            for key in keys
         }
 
     # -- health ------------------------------------------------------------------------
@@ -160,17 +177,20 @@ class Controller:
         if change.key not in self._up or self._up[change.key] == change.up:
             return
         pool, real = self._find(change.key.pool, change.key.name)
-        self._up[change.key] = change.up
-        self._since[change.key] = self._clock()
-        self._ramping.pop(change.key, None)
-        if change.up and real.slowstart:
-            self._ramping[change.key] = (self._clock(), real.slowstart)
-        self._converge_or_log()
+        self._mark(change.key, real, up=change.up)
+        self._update_or_log([pool])
         _log.warning(self._sentence(pool, change)) if not change.up else _log.info(
             self._sentence(pool, change)
         )
         if not any(self._serves(pool, one) for one in pool.reals):
             _log.error(f"backend {pool.name} has no server available!")
+
+    def _mark(self, key: RealKey, real: RealServer, *, up: bool) -> None:
+        self._up[key] = up
+        self._since[key] = self._clock()
+        self._ramping.pop(key, None)
+        if up and real.slowstart:
+            self._ramping[key] = (self._clock(), real.slowstart)
 
     def _sentence(self, pool: Pool, change: Change) -> str:
         """HAProxy's words for a state change (its src/check.c, src/server.c)."""
@@ -178,11 +198,11 @@ class Controller:
         active = sum(not real.backup for real in serving)
         backup = len(serving) - active
         info = f', info: "{change.info}"' if change.info else ""
-        sessions = self._engine.counters().reals.get(change.key)
+        sessions = self._engine.live(change.key)
         return (
             f"Server {change.key} is {'UP' if change.up else 'DOWN'}, reason: {change.reason}"
             f"{info}, check duration: {change.duration_ms}ms. {active} active and {backup} backup "
-            f"servers {'online' if change.up else 'left'}. {sessions.live if sessions else 0} "
+            f"servers {'online' if change.up else 'left'}. {sessions} "
             "sessions active, 0 requeued, 0 remaining in queue."
         )
 
@@ -200,22 +220,24 @@ class Controller:
         try:
             if self._ramping:
                 now = self._clock()
+                pools = {key.pool for key in self._ramping}
                 self._ramping = {
                     key: (since, length)
                     for key, (since, length) in self._ramping.items()
                     if (now - since) * 1000 < length
                 }
-                self._converge()
+                served = served_pools(self._configuration)
+                self._update(pool for pool in served if pool.name in pools)
             else:
                 self._reconciler.retry()
         except DatapathError as error:
-            _log.error("the datapath refused a change, trying again", reason=str(error))
+            _log_refused(error)
 
-    def _converge_or_log(self) -> None:
+    def _update_or_log(self, pools: Iterable[Pool]) -> None:
         try:
-            self._converge()
+            self._update(pools)
         except DatapathError as error:
-            _log.error("the datapath refused a change, trying again", reason=str(error))
+            _log_refused(error)
 
     # -- commands ----------------------------------------------------------------------
 
@@ -268,18 +290,24 @@ class Controller:
             ),
         )
         _log.info("set", server=f"{pool}/{server}", weight=weight, state=admin)
-        self._converge()
-        self._pause_maintained()
+        owner, real = self._find(pool, server)
+        key = real_key(owner, real)
+        if key is not None and real.check is not None:
+            self._pause_or_resume(owner, real, key)
+        self._update([owner])
 
-    def _pause_maintained(self) -> None:
-        """A server in maintenance is not checked; back from it, it starts up as HAProxy's do."""
-        for pool, real, key in _checked(self._configuration):
-            if real.check is None:
-                continue
-            if admin_state(pool, real, self._overrides.current) is AdminState.MAINT:
-                self._runner.pause(key)
-            else:
-                self._runner.resume(key)
+    def _pause_or_resume(self, pool: Pool, real: RealServer, key: RealKey) -> bool:
+        """A server in maintenance is not checked; back from it, it starts up as HAProxy's do.
+
+        True when it has come back.
+        """
+        if admin_state(pool, real, self._overrides.current) is AdminState.MAINT:
+            self._runner.pause(key)
+            return False
+        if not self._runner.resume(key):
+            return False
+        self._mark(key, real, up=True)
+        return True
 
     def _find(self, pool: str, server: str) -> tuple[Pool, RealServer]:
         pools = {one.name: one for one in served_pools(self._configuration)}
@@ -298,7 +326,7 @@ class Controller:
         now = self._clock()
         counters = self._engine.counters()
         overrides = self._overrides.current
-        health = self._health()
+        health = self._health(self._up)
         pools = tuple(
             status.pool_status(
                 pool,
@@ -335,6 +363,10 @@ class Controller:
             pools=pools,
             reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
         )
+
+
+def _log_refused(error: DatapathError) -> None:
+    _log.error("the datapath refused a change, trying again", reason=str(error))
 
 
 def _checked(configuration: Configuration) -> list[tuple[Pool, RealServer, RealKey]]:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from penstock.engine.api import (
@@ -16,6 +16,7 @@ from penstock.engine.api import (
     Timeouts,
 )
 from penstock.model import (
+    MAX_WEIGHT,
     AdminState,
     Configuration,
     EngineKind,
@@ -69,12 +70,26 @@ def weight_of(pool: Pool, real: RealServer, overrides: Overrides) -> int:
     return override.weight if override and override.weight is not None else real.weight
 
 
-def effective_weight(pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth) -> int:
-    """Its share of new flows: 0 for one that is to get none."""
+def effective_weight(
+    pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth, *, scale: int = 1
+) -> int:
+    """Its share of new flows, in weights times *scale*: 0 for one that is to get none."""
     if admin_state(pool, real, overrides) is not AdminState.READY or not health.up:
         return 0
-    weight = weight_of(pool, real, overrides)
+    weight = weight_of(pool, real, overrides) * scale
+    if pool.scheduler.static:
+        return weight
     return max(1, weight * health.ramp // 100) if weight else 0
+
+
+def _scale(pool: Pool, overrides: Overrides, healths: Sequence[RealHealth]) -> int:
+    """What weights are multiplied with while a slow start is on: the default weight of 1 has no
+    fractions, and HAProxy counts in sixteenths of a weight too.
+    """
+    if all(health.ramp == 100 for health in healths):
+        return 1
+    heaviest = max(weight_of(pool, real, overrides) for real in pool.reals)
+    return max(1, min(16, MAX_WEIGHT // max(1, heaviest)))
 
 
 def served_pools(configuration: Configuration) -> tuple[Pool, ...]:
@@ -95,29 +110,35 @@ def desired_state(
     configuration: Configuration, overrides: Overrides, health: Health
 ) -> DatapathState:
     """Everything the engine is to hold."""
+    part = pool_states(served_pools(configuration), overrides, health)
+    services = {
+        service.name: _service_state(service, configuration)
+        for service in kernel_services(configuration)
+    }
+    return replace(part, services=services)
+
+
+def pool_states(pools: Iterable[Pool], overrides: Overrides, health: Health) -> DatapathState:
+    """*pools* and their reals, and no services."""
     reals: dict[RealKey, RealState] = {}
-    pools: dict[str, PoolState] = {}
-    for pool in served_pools(configuration):
+    states: dict[str, PoolState] = {}
+    for pool in pools:
+        keys = [(real, key) for real in pool.reals if (key := real_key(pool, real)) is not None]
+        healths = [health.get(key, _UNCHECKED) for _, key in keys]
+        scale = _scale(pool, overrides, healths)
         candidates = []
-        for real in pool.reals:
-            key = real_key(pool, real)
-            if key is None:
-                continue
-            weight = effective_weight(pool, real, overrides, health.get(key, _UNCHECKED))
+        for (real, key), seen in zip(keys, healths, strict=True):
+            weight = effective_weight(pool, real, overrides, seen, scale=scale)
             reals[key] = RealState(
                 key=key,
                 protocol=pool.protocol,
                 weight=weight,
                 available=weight > 0 and not pool.disabled,
-                maxconn=real.maxconn,
+                maxconn=max(1, real.maxconn * seen.ramp // 100) if real.maxconn else 0,
             )
             candidates.append(Candidate(key=key, weight=weight, backup=real.backup))
-        pools[pool.name] = _pool_state(pool, tuple(candidates))
-    services = {
-        service.name: _service_state(service, configuration)
-        for service in kernel_services(configuration)
-    }
-    return DatapathState(reals=reals, pools=pools, services=services)
+        states[pool.name] = _pool_state(pool, tuple(candidates))
+    return DatapathState(reals=reals, pools=states)
 
 
 def _pool_state(pool: Pool, candidates: tuple[Candidate, ...]) -> PoolState:

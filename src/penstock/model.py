@@ -252,6 +252,12 @@ class SchedulerSpec:
         if not 1 <= self.draws <= 16:
             raise InvalidModel(f"random({self.draws}): 1 to 16 draws")
 
+    @property
+    def static(self) -> bool:
+        """Knows no slow start (HAProxy manual 4.2, "balance"): its map would change all along."""
+        mapped = self.algorithm is Algorithm.SOURCE and self.hash_type is HashType.MAP_BASED
+        return mapped or self.algorithm is Algorithm.STATIC_RR
+
 
 @dataclass(frozen=True, slots=True)
 class ServerTimeouts:

@@ -212,6 +212,9 @@ class Engine(TypingProtocol):
     def counters(self) -> Counters:
         """Read all counters; live counts are exact."""
 
+    def live(self, key: RealKey) -> int:
+        """Connections of one real server now; 0 for one it does not hold."""
+
     def fileno(self) -> int | None:
         """A descriptor that is readable when ``tick()`` should not wait; None: there is none."""
 

@@ -32,7 +32,7 @@ class FakeEngine:
         self.pools: dict[str, PoolState] = {}
         self.services: dict[str, ServiceState] = {}
         self.retired: set[RealKey] = set()
-        self.live: dict[RealKey, int] = {}
+        self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
         self.refuse: str | None = None  # refuse to put the service of this name
         self.closed: bool | None = None  # how it was closed: keep or not
 
@@ -76,17 +76,20 @@ class FakeEngine:
                 if any(key in pool.members for pool in self.pools.values()):
                     raise DatapathError(f"real server {key} is still in use")
                 del self.reals[key]
-                if self.live.get(key):
+                if self.live(key):
                     self.retired.add(key)
 
     def counters(self) -> Counters:
         return Counters(
             services={name: Traffic() for name in self.services},
-            reals={key: Traffic(live=self.live.get(key, 0)) for key in self.reals},
+            reals={key: Traffic(live=self.live(key)) for key in self.reals},
         )
 
+    def live(self, key: RealKey) -> int:
+        return self.conns.get(key, 0)
+
     def tick(self) -> None:
-        self.retired = {key for key in self.retired if self.live.get(key)}
+        self.retired = {key for key in self.retired if self.live(key)}
 
     def close(self, *, keep: bool) -> None:
         self.closed = keep

@@ -174,12 +174,18 @@ class Runner:
             check.paused = True
             self._end(check)
 
-    def resume(self, key: RealKey) -> None:
-        """Check again, starting at once."""
+    def resume(self, key: RealKey) -> bool:
+        """Check again, starting at once; True when it was paused.
+
+        It counts as up until a check says otherwise, as in HAProxy after maintenance.
+        """
         check = self._checks[key]
-        if check.paused:
-            check.paused = False
-            self._at(self._clock(), check)
+        if not check.paused:
+            return False
+        check.paused = False
+        check.state = State.initial(check.target.check, up=True)
+        self._at(self._clock(), check)
+        return True
 
     def close(self) -> None:
         for check in self._checks.values():

@@ -175,6 +175,11 @@ class KernelEngine:
             max_flows=self._datapath.max_flows,
         )
 
+    def live(self, key: RealKey) -> int:
+        real = self._reals.get(key)
+        at = self._codec.real_live.offset("conns")
+        return self._maps.real_lives.load32(real.id, at) if real else 0
+
     def tick(self) -> None:
         """Follow the network, expire flows, let go of retired reals without flows."""
         if self._network.follow():
