@@ -13,12 +13,16 @@ import sys
 from types import FrameType, ModuleType
 from typing import Final
 
-from bench import compare
+from bench import close, compare, health, memory, packets
 from penstock.errors import PenstockError
 from penstock.lab import network
 
 _COMMANDS: Final[dict[str, tuple[ModuleType, str]]] = {
     "compare": (compare, "penstock beside its peers (the default)"),
+    "close": (close, "Connection: close at full speed, and every error counted"),
+    "packets": (packets, "nanoseconds a packet, by BPF_PROG_TEST_RUN"),
+    "health": (health, "the cost of many health checks"),
+    "memory": (memory, "what flows, services and real servers take"),
 }
 _DEFAULT: Final = "compare"
 _NO_PERMISSION: Final = 77  # EX_NOPERM, sysexits.h

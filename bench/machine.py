@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 TICK_SECONDS: Final = 1 / os.sysconf("SC_CLK_TCK")
+_CPUS: Final = os.cpu_count() or 1
 MIB: Final = 1 << 20
 _CALM_SHARE: Final = 0.15
 _LOOK_SECONDS: Final = 0.3
@@ -18,16 +20,18 @@ _LOOK_SECONDS: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class CpuTime:
-    """CPU time of all processors since boot, seconds."""
+    """CPU time of all processors so far, seconds; only differences mean something."""
 
-    busy: float  # user, nice, system, interrupts and soft interrupts
+    busy: float  # programs, kernel, interrupts and soft interrupts
     idle: float  # idle and waiting for I/O; what the hypervisor stole is in neither
 
     @classmethod
     def now(cls) -> Self:
         first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
-        user, nice, system, idle, wait, irq, soft = map(int, first.split()[1:8])
-        return cls((user + nice + system + irq + soft) * TICK_SECONDS, (idle + wait) * TICK_SECONDS)
+        numbers = [int(word) * TICK_SECONDS for word in first.split()[1:9]]
+        idle, stolen = numbers[3] + numbers[4], numbers[7]
+        # Idle time is clocked, while the kernel takes samples (CONFIG_HZ) of who is busy.
+        return cls(time.monotonic() * _CPUS - idle - stolen, idle)
 
     def since(self, before: CpuTime) -> CpuTime:
         return CpuTime(self.busy - before.busy, self.idle - before.idle)
@@ -36,6 +40,18 @@ class CpuTime:
     def share(self) -> float:
         """Busy part of it, 0 to 1."""
         return self.busy / max(self.busy + self.idle, TICK_SECONDS)
+
+
+def others_cpu() -> float:
+    """CPU time of all processes that are not below this one, their ended children's included."""
+    ours = set(with_descendants(os.getpid()))
+    total = 0
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and int(path.name) not in ours:
+            with contextlib.suppress(OSError):  # it has ended
+                fields = _stat(int(path.name))
+                total += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+    return total * TICK_SECONDS
 
 
 def wait_for_calm(seconds: float) -> float:
@@ -51,14 +67,21 @@ def wait_for_calm(seconds: float) -> float:
 
 def process_cpu(pid: int) -> float:
     """User and system time of a process so far, seconds."""
+    return sum(map(int, _stat(pid)[11:13])) * TICK_SECONDS  # proc_pid_stat(5): utime, stime
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on."""
     text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces
-    return (int(fields[11]) + int(fields[12])) * TICK_SECONDS  # proc_pid_stat(5): utime, stime
+    return text.rpartition(")")[2].split()  # the name before it may hold spaces
 
 
 def with_descendants(pid: int) -> list[int]:
     """*pid* and every process below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    children: list[str] = []
+    with contextlib.suppress(OSError):  # it, or one of its threads, has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += (thread / "children").read_text(encoding="ascii").split()
     return [pid, *(one for child in children for one in with_descendants(int(child)))]
 
 

@@ -16,12 +16,13 @@ from typing import Final
 from bench import client
 from bench.contenders import Running
 from bench.field import BULK, WEB, Field
-from bench.machine import MIB, CpuTime, Memory, proportional_bytes
+from bench.machine import MIB, CpuTime, Memory, others_cpu, proportional_bytes, wait_for_calm
 from penstock.lab import programs
 from penstock.lab.network import LabError
 
 _CLIENT: Final = str(Path(client.__file__))
 _CONNECTIONS: Final = 64
+_CLOSE_SECONDS: Final = 5.0
 _SETTLE_SECONDS: Final = 1.5  # proxies connect to the server after they have answered the client
 
 
@@ -69,6 +70,7 @@ def memory(field: Field, running: Running, options: Options) -> list[Sample]:
         except BaseException:
             process.kill()
             raise
+    wait_for_calm(_CLOSE_SECONDS)  # so many connections take a while to close
     errors = options.idle - min(opened, alive)
     return [
         Sample("idle process", own / MIB, errors),
@@ -111,7 +113,7 @@ def bulk(field: Field, running: Running, options: Options) -> list[Sample]:
 
 
 def _load(field: Field, running: Running, options: Options, *, close: bool) -> list[Sample]:
-    before = CpuTime.now()
+    others, before = others_cpu(), CpuTime.now()
     load = programs.wrk(
         field.client,
         running.address,
@@ -120,7 +122,7 @@ def _load(field: Field, running: Running, options: Options, *, close: bool) -> l
         connections=_CONNECTIONS,
         close=close,
     )
-    busy = CpuTime.now().since(before).busy
+    busy = CpuTime.now().since(before).busy - (others_cpu() - others)
     what = "connection" if close else "request"
     return [
         Sample(f"{what}s", load.rate, load.errors),

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frames that ``bench packets`` feeds the datapath. Pure."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from penstock.model import Address, Protocol
+
+SYN: Final = 0x02
+ACK: Final = 0x10
+_LENGTH: Final = 96  # bytes, of every frame
+_MACS: Final = bytes.fromhex("020000000101") + bytes.fromhex("020000000001")
+_ANY_CHECKSUM: Final = 0x1234  # updated and never checked; zero would mean there is none (UDP)
+_CLIENT: Final[dict[int, Address]] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:db8::1")}
+_CLIENT_PORT: Final = 40000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame, and where in it the two halves of a flow's number go."""
+
+    data: bytes
+    port_at: int
+    address_at: int
+
+
+def frame(target: Address, port: int, protocol: Protocol, flags: int = ACK) -> Frame:
+    """A TCP segment or UDP datagram from the client to *target*."""
+    ip_length = 20 if target.version == 4 else 40
+    transport = _transport(port, protocol, flags, _LENGTH - 14 - ip_length)
+    client = _CLIENT[target.version]
+    number = 6 if protocol is Protocol.TCP else 17
+    if target.version == 4:
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(transport), 1, 0, 64, number, 0)
+        head += client.packed + target.packed
+        head = head[:10] + struct.pack("!H", _checksum(head)) + head[12:]
+        return Frame(_MACS + b"\x08\x00" + head + transport, port_at=34, address_at=28)
+    head = struct.pack("!IHBB", 6 << 28, len(transport), number, 64)
+    head += client.packed + target.packed
+    return Frame(_MACS + b"\x86\xdd" + head + transport, port_at=54, address_at=36)
+
+
+def _transport(port: int, protocol: Protocol, flags: int, length: int) -> bytes:
+    ports = struct.pack("!HH", _CLIENT_PORT, port)
+    if protocol is Protocol.TCP:
+        rest = struct.pack("!IIBBHHH", 1, 1, 5 << 4, flags, 512, _ANY_CHECKSUM, 0)
+    else:
+        rest = struct.pack("!HH", length, _ANY_CHECKSUM)
+    return (ports + rest).ljust(length, b"\0")
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF

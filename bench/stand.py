@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The datapath on a test stand: one interface, one far and one near pool, packets fed in bulk.
+
+The far pool lies behind the interface that packets come in by, so that XDP sends them back
+(XDP_TX) and a run holds everything but the redirect; the near pool lies on this host, so that a
+new flow needs no route.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final
+
+import hatch_build
+
+from bench.frames import Frame
+from penstock.engine.api import (
+    PoolState,
+    PutPool,
+    PutReal,
+    PutService,
+    RealKey,
+    RealState,
+    Selection,
+    ServiceState,
+)
+from penstock.engine.kernel.engine import KernelEngine
+from penstock.engine.kernel.loader import Datapath, open_datapath
+from penstock.engine.kernel.network import Network as HostNetwork
+from penstock.errors import DatapathError
+from penstock.kernel.bpffs import BPFFS, mount
+from penstock.kernel.btf import Layout
+from penstock.kernel.maps import ArrayMap, HashMap
+from penstock.kernel.objects import ObjectFile
+from penstock.kernel.programs import Program, SkbContext, XdpContext
+from penstock.lab.network import Namespace, Network
+from penstock.model import Address, Bind, Hook, PortMode, PortRange, Protocol, RealPort, Settings
+
+_SOURCE: Final = Path(__file__).with_name("packets.bpf.c")
+_FRONT: Final = "front"
+_MAC: Final = "02:00:00:00:00:02"
+VIP: Final[dict[int, Address]] = {4: IPv4Address("10.1.0.1"), 6: IPv6Address("fd01::1")}
+_FAR: Final = {4: "10.1.0.2", 6: "fd01::2"}
+_NEAR: Final = {4: "10.9.9.9", 6: "fd09::9"}
+FAR_PORT: Final = 80  # of the services
+NEAR_PORT: Final = 81
+_REALS: Final = 32  # each has source ports of its own: enough for half a million flows
+_REAL_PORT: Final = 8000
+_EVERY_FLOW: Final = 0xFFFFFFFF
+_ZEROS: Final = bytes(1 << 24)
+
+
+class Kind(StrEnum):
+    """Which program a packet meets."""
+
+    XDP = "xdp"
+    TC = "tc"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One bulk feed: mean nanoseconds of a packet, and what the datapath counted meanwhile."""
+
+    nanoseconds: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Feeder:
+    """A restoring program, the array it calls through, and the stub of the same type."""
+
+    program: Program
+    target: HashMap
+    stub: Program
+    subject: Program
+
+
+class Stand:
+    """Made by ``stand()``; everything runs inside its namespace."""
+
+    def __init__(
+        self, datapath: Datapath, feeds: ArrayMap, layout: Layout, feeders: dict[Kind, _Feeder]
+    ) -> None:
+        self._maps = datapath.maps
+        self._codec = datapath.codec
+        self._feeds = feeds
+        self._layout = layout
+        self._feeders = feeders
+        self._ifindex = socket.if_nametoindex(_FRONT)
+
+    def trivial(self, frame: Frame, repeat: int) -> int:
+        """Nanoseconds of a program that does nothing but XDP_PASS, without any feeder."""
+        context = XdpContext(ingress_ifindex=self._ifindex)
+        stub = self._feeders[Kind.XDP].stub
+        return stub.test_run(frame.data, context, repeat=repeat).nanoseconds
+
+    def stub(self, kind: Kind, frame: Frame, repeat: int, flows: int) -> int:
+        """Nanoseconds of restoring a packet and calling a program that does nothing."""
+        feeder = self._feeders[kind]
+        return self._run(kind, frame, repeat, flows, feeder.stub).nanoseconds
+
+    def feed(self, kind: Kind, frame: Frame, repeat: int, flows: int = 0) -> Run:
+        """*repeat* packets of *flows* flows in turn (a power of two; 0: each a flow of its own)."""
+        return self._run(kind, frame, repeat, flows, self._feeders[kind].subject)
+
+    def _run(self, kind: Kind, frame: Frame, repeat: int, flows: int, target: Program) -> Run:
+        feeder = self._feeders[kind]
+        feeder.target.put(_word(0), _word(target.fd))
+        mask = flows - 1 if flows else _EVERY_FLOW
+        self._feeds.write(
+            0,
+            self._layout.pack(
+                next=0,
+                mask=mask,
+                port_at=frame.port_at,
+                address_at=frame.address_at,
+            ),
+        )
+        start = self._layout.offset("header")
+        header = self._layout.field("header").size
+        self._feeds.memory[start : start + header] = frame.data[:header]
+        context: SkbContext | XdpContext = (
+            XdpContext(ingress_ifindex=self._ifindex)
+            if kind is Kind.XDP
+            else SkbContext(ifindex=self._ifindex, ingress_ifindex=self._ifindex)
+        )
+        before = self._reasons()
+        outcome = feeder.program.test_run(frame.data, context, repeat=repeat)
+        after = self._reasons()
+        changed = {
+            name: count - before[name] for name, count in after.items() if count != before[name]
+        }
+        return Run(outcome.nanoseconds, changed)
+
+    def forget_hops(self) -> None:
+        """As if a route had changed: every flow's next packet looks its next hop up."""
+        at = self._codec.control.offset("next_hop_generation")
+        self._maps.controls.store32(0, at, (self._maps.controls.load32(0, at) + 1) & 0xFF | 0x100)
+
+    def clear(self, family: int) -> None:
+        """Forget every flow."""
+        memory = (self._maps.flows4 if family == 4 else self._maps.flows6).memory
+        for start in range(0, len(memory), len(_ZEROS)):
+            end = min(start + len(_ZEROS), len(memory))
+            memory[start:end] = _ZEROS[: end - start]
+        for name in ("conns", "flows"):
+            self._maps.controls.store32(0, self._codec.control.offset(name), 0)
+
+    def _reasons(self) -> dict[str, int]:
+        (column,) = self._maps.reasons.columns(len(self._codec.reasons))
+        return {self._codec.reasons[number]: value for number, value in enumerate(column)}
+
+
+@contextmanager
+def stand(network: Network, directory: Path, max_flows: int) -> Iterator[Stand]:
+    """A stand in a namespace of *network*, which the calling thread enters meanwhile."""
+    mount(BPFFS)
+    namespace = network.namespace("stand")
+    _prepare(namespace, network)
+    pins = BPFFS / f"penstock-bench-{os.getpid()}"
+    network.on_close(lambda: shutil.rmtree(pins, ignore_errors=True))
+    command = hatch_build.clang_command() or hatch_build.zig_command()
+    if command is None:
+        raise DatapathError("no compiler for BPF: install clang, or the Python package ziglang")
+    compiled = directory / "packets.bpf.o"
+    hatch_build.compile_one(command, _SOURCE, compiled)
+    with namespace.entered(), ObjectFile(compiled) as obj:
+        obj.load()
+        settings = Settings(hook=Hook.XDP, max_flows=max_flows)
+        datapath = open_datapath(max_flows, pins)
+        host = HostNetwork(datapath, settings, pins=pins, state=directory)
+        engine = KernelEngine(datapath, host, pins)
+        try:
+            host.start()
+            _configure(engine)
+            feeders = {
+                Kind.XDP: _feeder(obj, Kind.XDP, datapath.xdp),
+                Kind.TC: _feeder(obj, Kind.TC, datapath.tc),
+            }
+            yield Stand(datapath, obj.map("feeds", ArrayMap), obj.btf.layout("feed"), feeders)
+        finally:
+            engine.close(keep=False)
+
+
+def _prepare(namespace: Namespace, network: Network) -> None:
+    network.link(namespace, _FRONT, namespace, "outside")
+    namespace.up(_FRONT, f"{VIP[4]}/24", f"{VIP[6]}/64")
+    namespace.up("outside")
+    namespace.up(
+        "lo", *(f"{address}/{ip_address(address).max_prefixlen}" for address in _NEAR.values())
+    )
+    for address in _FAR.values():  # permanent: nobody is there to be asked
+        namespace.ip(
+            *("neigh", "replace", address, "lladdr", _MAC, "nud", "permanent", "dev", _FRONT)
+        )
+
+
+def _configure(engine: KernelEngine) -> None:
+    for family in (4, 6):
+        for protocol in Protocol:
+            for name, address, port in (
+                ("far", _FAR[family], FAR_PORT),
+                ("near", _NEAR[family], NEAR_PORT),
+            ):
+                bind = Bind(VIP[family], PortRange.single(port))
+                _put(engine, f"{name}-{protocol}{family}", protocol, address, bind)
+
+
+def _put(engine: KernelEngine, name: str, protocol: Protocol, address: str, bind: Bind) -> None:
+    """A service on *bind* whose reals are ports of one address."""
+    keys = [
+        RealKey(name, f"r{n}", ip_address(address), RealPort(PortMode.FIXED, _REAL_PORT + n))
+        for n in range(_REALS)
+    ]
+    for key in keys:
+        engine.apply(PutReal(RealState(key, protocol, weight=1, available=True)))
+    engine.apply(PutPool(PoolState(name, Selection.ROTATE, tuple(keys), tuple(range(_REALS)))))
+    engine.apply(PutService(ServiceState(name, protocol, (bind,), name)))
+
+
+def _feeder(obj: ObjectFile, kind: Kind, subject: Program) -> _Feeder:
+    return _Feeder(
+        program=obj.program(f"feed_{kind}"),
+        target=obj.map(f"{kind}_target", HashMap),
+        stub=obj.program(f"stub_{kind}"),
+        subject=subject,
+    )
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, "little")
