@@ -156,6 +156,8 @@ struct port {
 	u8 mac[6];
 	u8 loopback;
 	u8 xdp_redirect; /* can take packets from an XDP redirect */
+	u8 xdp_tx; /* can send back by XDP_TX */
+	u8 pad[3];
 };
 
 /* Settings that change while running, and totals on a cache line of their own. */

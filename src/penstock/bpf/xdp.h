@@ -74,7 +74,7 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 		f->seen = now;
 	account(f, 1, bytes);
 	count(EVENT_FORWARDED_XDP);
-	if (port->ifindex == xdp->ingress_ifindex)
+	if (port->ifindex == xdp->ingress_ifindex && port->xdp_tx)
 		return XDP_TX;
 	return redirect(port->ifindex, 0);
 }

@@ -243,6 +243,7 @@ class Network:
             else:
                 continue
             self._ports[interface.index] = number
+            xdp = interface.index in self._attachments.xdp_on
             self._maps.ports.write(
                 number,
                 self._codec.port.pack(
@@ -250,7 +251,10 @@ class Network:
                     mtu=min(interface.mtu, _MAX_MTU),
                     mac=interface.mac[:6],
                     loopback=int(interface.loopback),
-                    xdp_redirect=int(interface.index in self._attachments.xdp_on),
+                    xdp_redirect=int(xdp),
+                    # Without XDP at its other end a veth takes the packet and never wakes that
+                    # end up (drivers/net/veth.c, veth_xdp_flush()); a redirect does.
+                    xdp_tx=int(xdp and interface.kind != "veth"),
                 ),
             )
             self._maps.port_of_ifindex.put(_word(interface.index), _word(number))
