@@ -61,7 +61,10 @@ def refuse_unsupported(configuration: Configuration) -> None:
         Diagnostic(
             file=service.engine_origin.file,
             line=service.engine_origin.line,
-            message=f"'{service.name}' cannot run yet: {service.engine_reason}",
+            message=(
+                f"'{service.name}' cannot run yet, it needs the proxy engine because of"
+                f" {service.engine_reason}."
+            ),
             parsing=False,
         )
         for service in configuration.services

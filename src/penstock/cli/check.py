@@ -11,7 +11,8 @@ import click
 from penstock.cli.files import files_argument
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
-from penstock.model import EngineKind
+from penstock.errors import ConfigError
+from penstock.model import EngineKind, Service
 from penstock.status import bind_text
 
 
@@ -22,17 +23,23 @@ def command(files: tuple[Path, ...], quiet: bool) -> int:
     """Say whether FILE... is a valid configuration, and which engine runs each service.
 
     Errors and warnings go to standard error as HAProxy words them; all errors of a file are
-    told at once. Exit status 0 when it is valid, 1 when it is not.
+    told at once. Exit status 0 when it is valid, 1 when it is not, 2 when it has no error but
+    nothing listens.
 
     \b
     Examples:
       penstock check /etc/haproxy/haproxy.cfg
       penstock check -q -f global.cfg -f sites/ && penstock reload
     """
-    loaded = load(files, environ=os.environ, resolve=system_resolve)
+    try:
+        loaded = load(files, environ=os.environ, resolve=system_resolve)
+    except ConfigError as error:
+        if quiet:
+            return error.exit_status
+        raise
     if not quiet:
         _print(loaded)
-    return 0
+    return 0 if loaded.listens else 2
 
 
 def _print(loaded: LoadResult) -> None:
@@ -41,17 +48,28 @@ def _print(loaded: LoadResult) -> None:
     for note in loaded.notes:
         click.echo(f"[NOTICE]   ({os.getpid()}) : config : {note}", err=True)
     if loaded.warnings:
-        click.echo("Warnings were found.", err=True)
+        click.echo("Warnings were found.")
+    if not loaded.listens:
+        click.echo("Configuration file has no error but will not start (no listener) => exit(2).")
+        return
     click.echo("Configuration file is valid")
     for service in loaded.configuration.services:
         binds = ", ".join(bind_text(bind) for bind in service.binds)
-        what = f"{service.protocol} {binds} -> {service.pool or 'no backend'}"
-        if service.disabled:
-            engine = "disabled"
-        elif service.engine is EngineKind.PROXY:
-            engine = f"proxy engine (not in this version): {service.engine_reason}"
-            if service.engine_origin.line:
-                engine += f" [{service.engine_origin}]"
-        else:
-            engine = "kernel engine"
-        click.echo(f"  {service.name}: {what}: {engine} [{service.origin}]")
+        click.echo(
+            f"  {service.name}: {service.protocol} {binds} -> {service.pool or 'no backend'}"
+            f" [{service.origin}]"
+        )
+        click.echo(f"    {_engine(service)}")
+
+
+def _engine(service: Service) -> str:
+    """Which engine *service* gets, and the line that decides it."""
+    if service.disabled:
+        return "no engine: it is disabled"
+    if service.engine is EngineKind.KERNEL:
+        return "kernel engine: packets suffice for every line of it"
+    where = f" [{service.engine_origin}]" if service.engine_origin.line else ""
+    return (
+        f"proxy engine, because of {service.engine_reason}{where};"
+        " this version has none and will not run it"
+    )

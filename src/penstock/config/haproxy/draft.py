@@ -309,6 +309,7 @@ class GlobalDraft:
     log_targets: list[str] = field(default_factory=list)
     external_check: bool = False
     insecure_fork: bool = False
+    zero_warning: bool = False
     description: str | None = None
     hook: Hook = Hook.AUTO
     max_flows: int | None = None

@@ -52,6 +52,7 @@ class LoadResult:
     warnings: tuple[Diagnostic, ...] = ()
     notes: tuple[Diagnostic, ...] = ()  # what is ignored because it makes no difference, .notice
     resolvers: tuple[Resolvers, ...] = ()
+    listens: bool = False  # whether any section has an address, also one that is left out
 
 
 def load(
@@ -131,12 +132,20 @@ def _load(
     validity.check(context.draft, report)
     _raise(report)
     configuration = Lowering(context.draft, report, resolve).run()
+    global_ = context.draft.global_
+    if global_.zero_warning and report.haproxys:
+        report.error(
+            global_.origin or Origin(),
+            "Some warnings were found and 'zero-warning' is set. Aborting.",
+            parsing=False,
+        )
     _raise(report)
     return LoadResult(
         configuration,
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
+        listens=any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
     )
 
 

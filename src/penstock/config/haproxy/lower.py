@@ -100,9 +100,17 @@ class Lowering:
             return
         said = list(proxy.said)
         for server in proxy.servers:
-            said += server.options.said
+            followed = server.options.minconn >= server.options.maxconn
+            said += [
+                one
+                for one in server.options.said
+                if not (followed and one.keyword.name == "minconn")
+            ]
+        single = _single_listener(proxy)
         for bind in proxy.binds:
-            said += bind.said
+            said += [
+                one for one in bind.said if not (bind is single and one.keyword.name == "maxconn")
+            ]
         groups: set[str] = set()
         for one in said:
             if one.keyword.status is not Status.LATER or one.keyword.group in groups:
@@ -115,6 +123,7 @@ class Lowering:
                     one.origin,
                     f"'{one.text}' is not carried out: {one.keyword.text}.",
                     parsing=False,
+                    own=True,
                 )
 
     def _decisive(self, proxy: ProxyDraft) -> list[Said]:
@@ -155,7 +164,7 @@ class Lowering:
             timeouts=ClientTimeouts(
                 client=_timeout(proxy, "client"), client_fin=_timeout(proxy, "client-fin")
             ),
-            maxconn=proxy.maxconn or 0,
+            maxconn=_maxconn(proxy),
             disabled=proxy.disabled,
             origin=proxy.origin,
         )
@@ -171,6 +180,7 @@ class Lowering:
                 f"{proxy.describe} '{proxy.name}' is left out: the statistics page is not served"
                 " yet.",
                 parsing=False,
+                own=True,
             )
             return None
         said = Said(origin, MODE_HTTP, "mode http")
@@ -300,7 +310,7 @@ class Lowering:
                 weight=options.weight,
                 backup=options.backup,
                 admin=admin,
-                maxconn=options.maxconn,
+                maxconn=max(options.maxconn, options.minconn),  # as HAProxy
                 slowstart=options.slowstart,
                 check=self._check(proxy, server),
                 forwarding=_forwarding(proxy, nat=options.nat),
@@ -444,6 +454,22 @@ def _on_proxy(service: Service, said: Said) -> Service:
         engine_reason=f"'{said.text}': {said.keyword.text}",
         engine_origin=said.origin,
     )
+
+
+def _single_listener(proxy: ProxyDraft) -> BindLine | None:
+    """The bind line of a section that listens on one port of one address alone."""
+    if len(proxy.binds) == 1 and len(proxy.binds[0].targets) == 1:
+        (target,) = proxy.binds[0].targets
+        if target.low == target.high:
+            return proxy.binds[0]
+    return None
+
+
+def _maxconn(proxy: ProxyDraft) -> int:
+    """The lower of the section's limit and its only listener's; 0: none."""
+    single = _single_listener(proxy)
+    limits = [limit for limit in (proxy.maxconn, single and single.maxconn) if limit]
+    return min(limits, default=0)
 
 
 def _timeout(proxy: ProxyDraft, name: str) -> int | None:

@@ -9,6 +9,7 @@ from penstock.config.haproxy.draft import (
     FRONT,
     Capability,
     Line,
+    Mode,
     Prefix,
     ProxyDraft,
     Said,
@@ -203,7 +204,7 @@ def _record(context: Context, proxy: ProxyDraft, line: Line, keyword: Keyword) -
         atol(line[2])
     if keyword.status in (Status.LATER, Status.PROXY):
         proxy.said.append(Said(line.origin, keyword, f"option {name}"))
-    elif keyword.status is Status.IGNORED and not keyword.http:
+    elif keyword.status is Status.IGNORED and not (keyword.http and proxy.mode is Mode.HTTP):
         context.report.note(line.origin, f"'option {name}' is ignored: {keyword.text}.")
 
 

@@ -37,11 +37,16 @@ class Report:
     errors: list[Diagnostic] = field(default_factory=list)
     warnings: list[Diagnostic] = field(default_factory=list)
     notes: list[Diagnostic] = field(default_factory=list)
+    haproxys: int = 0  # how many of the warnings HAProxy gives too
 
     def error(self, origin: Origin, message: str, *, parsing: bool = True, column: int = 0) -> None:
         self.errors.append(_diagnostic(origin, message, parsing, column))
 
-    def warn(self, origin: Origin, message: str, *, parsing: bool = True) -> None:
+    def warn(
+        self, origin: Origin, message: str, *, parsing: bool = True, own: bool = False
+    ) -> None:
+        """Add a warning; *own*: about what HAProxy carries out and penstock does not."""
+        self.haproxys += not own
         self.warnings.append(_diagnostic(origin, message, parsing, 0))
 
     def note(self, origin: Origin, message: str) -> None:

@@ -25,7 +25,7 @@ _INTEGERS = words(
 )
 _ALONE = words(
     "daemon noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
-    " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport quiet zero-warning"
+    " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport quiet"
     " strict-limits numa-cpu-mapping"
 )
 _FACILITIES = words(
@@ -73,7 +73,9 @@ def parse_global(context: Context, line: Line) -> None:
         key = f"later {keyword.group}"
         if key not in settings.seen:
             settings.seen[key] = line.origin
-            context.report.warn(line.origin, f"'{name}' is not carried out: {keyword.text}.")
+            context.report.warn(
+                line.origin, f"'{name}' is not carried out: {keyword.text}.", own=True
+            )
     elif keyword.status is Status.IGNORED:
         context.report.note(line.origin, f"'{name}' is ignored: {keyword.text}.")
 
@@ -159,6 +161,11 @@ def _external_check(context: Context, settings: GlobalDraft, line: Line) -> None
 def _insecure_fork(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 0)
     settings.insecure_fork = line.prefix is not Prefix.NO
+
+
+def _zero_warning(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 0)
+    settings.zero_warning = True
 
 
 def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -295,6 +302,7 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "description": _description,
     "external-check": _external_check,
     "insecure-fork-wanted": _insecure_fork,
+    "zero-warning": _zero_warning,
     "stats": _stats,
     "log": _log,
     "penstock.hook": _hook,

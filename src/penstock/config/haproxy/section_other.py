@@ -136,18 +136,24 @@ def parse_other(context: Context, line: Line) -> None:
     name = context.section
     if line[0] == name:
         section = SECTIONS[name]
+        if section.status is Status.REFUSED:
+            raise LineError(f"'{name}' is not supported: {section.text}.")
         if not line[1]:
             raise StopError(_MISSING_NAME[name])
         if line[2] and name not in ("mailers", "ring", "http-errors"):
             raise LineError(f"'{name}' cannot handle unexpected argument '{line[2]}'.")
         if section.status is Status.LATER:
             context.report.warn(
-                line.origin, f"section '{name} {line[1]}' is not carried out: {section.text}."
+                line.origin,
+                f"section '{name} {line[1]}' is not carried out: {section.text}.",
+                own=True,
             )
         else:
             context.report.note(line.origin, f"section '{name}' is ignored: {section.text}.")
         return
-    known = OTHER[name]
+    known = OTHER.get(name)
+    if known is None:
+        return  # the section itself was refused
     if line[0] not in known:
         raise LineError(
             _UNKNOWN.get(name, "unknown keyword '{}' in '" + name + "' section").format(line[0])

@@ -14,6 +14,7 @@ from penstock.config.haproxy.draft import (
     TRAFFIC_RULES,
     Capability,
     Line,
+    Mode,
     Prefix,
     ProxyDraft,
     Said,
@@ -66,7 +67,7 @@ def parse_proxy(context: Context, line: Line) -> None:
         return
     if keyword.status in (Status.LATER, Status.PROXY):
         proxy.said.append(Said(line.origin, keyword, " ".join(line.words[:2])))
-    elif keyword.status is Status.IGNORED and not keyword.http:
+    elif keyword.status is Status.IGNORED and not (keyword.http and proxy.mode is Mode.HTTP):
         context.report.note(line.origin, f"'{line[0]}' is ignored: {keyword.text}.")
 
 

@@ -130,7 +130,7 @@ def parse_balance_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if balance.proxy is not None:
         proxy.said.append(Said(line.origin, balance.proxy, " ".join(line.words)))
     if balance.warning:
-        context.report.warn(line.origin, balance.warning)
+        context.report.warn(line.origin, balance.warning, own=True)
 
 
 def parse_hash_type_line(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -11,12 +11,13 @@ BIND = index(
         "maxconn",
         Need.K_DIFFERS,
         Status.LATER,
-        "a limit for one address alone is not carried out yet; the section's maxconn is",
+        "a limit for one of several addresses is not kept yet; the section's maxconn is",
     ),
     rows("accept-proxy", Need.P, Status.PROXY, "the PROXY protocol is read"),
     rows("accept-netscaler-cip", Need.P, Status.PROXY, "the NetScaler protocol is read"),
     rows("ssl", Need.P, Status.PROXY, "TLS is terminated"),
     rows("namespace", Need.P, Status.PROXY, "the listener is in another network namespace"),
+    rows("guid-prefix", Need.C, Status.IGNORED, "it labels the runtime API's output"),
     rows(
         "defer-accept tfo tcp-ut mss backlog",
         Need.P,
@@ -50,7 +51,7 @@ BIND = index(
 # How many arguments each option takes; one that is not listed takes none.
 BIND_ARGUMENTS = dict.fromkeys(
     words(
-        "accept-netscaler-cip backlog expose-fd gid group id interface level maxconn mode mss name"
+        "accept-netscaler-cip backlog expose-fd gid group guid-prefix id interface level maxconn mode mss name"
         " namespace nice process proto severity-output shards tcp-ut thread uid user alpn ca-file"
         " ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites crl-file crt"
         " crt-ignore-err crt-list curves ecdhe npn ssl-max-ver ssl-min-ver tls-ticket-keys"

@@ -11,7 +11,12 @@ _TUNING = "it tunes HAProxy's own buffers, pools or poller, which penstock does 
 _TLS = "penstock terminates no TLS"
 
 GLOBAL = index(
-    rows("log", Need.C, Status.WORKS, "target of state-change messages"),
+    rows(
+        "log",
+        Need.C,
+        Status.LATER,
+        "state changes are written to standard error, not sent to a log server yet",
+    ),
     rows("maxconn", Need.K_DIFFERS, Status.WORKS, "a connection over it is refused, not queued"),
     rows("spread-checks", Need.C, Status.WORKS),
     rows("setenv presetenv resetenv unsetenv", Need.C, Status.WORKS, "from the next line on"),
@@ -26,7 +31,7 @@ GLOBAL = index(
         Status.IGNORED,
         _PROCESS,
     ),
-    rows("zero-warning", Need.C, Status.IGNORED, "penstock check says whether there are warnings"),
+    rows("zero-warning", Need.C, Status.WORKS, "a warning that HAProxy gives too is an error"),
     rows(
         "nbthread cpu-map thread-group thread-groups numa-cpu-mapping",
         Need.C,

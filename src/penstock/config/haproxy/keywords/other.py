@@ -30,6 +30,12 @@ SECTIONS = index(
     rows("mailers", Need.C, Status.LATER, "no mail is sent yet"),
     rows("ring", Need.C, Status.LATER, "logs are not kept in rings yet"),
     rows("log-forward", Need.C, Status.LATER, "logs are not forwarded"),
+    rows(
+        "udp-lb",
+        Need.K,
+        Status.REFUSED,
+        "write a frontend and a backend, or a listen, with 'mode udp'",
+    ),
     rows("program", Need.C, Status.LATER, "no other program is started"),
     rows("userlist", Need.P, Status.IGNORED, "it only serves HTTP authentication"),
     rows("cache", Need.P, Status.IGNORED, "it only serves HTTP"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index, rows
 
 _LOGS = "connections are not logged yet"
-_CHECKS = "health checks are plain TCP connects for now"
+_CHECKS = "servers are checked by plain TCP connects for now, whatever they answer"
 _HTTP = "it has a meaning in mode http only"
 _SOCKET = "clients and servers speak with each other's sockets, not with the load balancer's"
 
@@ -22,6 +22,7 @@ PROXY = index(
         where="DFLB",
     ),
     rows("id description", Need.C, Status.WORKS, where="FLB"),
+    rows("guid", Need.C, Status.IGNORED, "it labels the runtime API's output", where="FLB"),
     rows("disabled enabled", Need.C, Status.WORKS, where="DFLB"),
     rows("default_backend", Need.K, Status.WORKS, where="DFL"),
     rows(

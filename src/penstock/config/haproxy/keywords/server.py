@@ -28,7 +28,7 @@ SERVER = index(
         "minconn",
         Need.K_DIFFERS,
         Status.LATER,
-        "the limit does not follow the load: maxconn alone holds",
+        "the limit does not follow the load: maxconn alone holds (a minconn above it is one)",
     ),
     rows("maxqueue", Need.P, Status.IGNORED, "nothing queues"),
     rows(
@@ -76,7 +76,7 @@ SERVER = index(
     rows("namespace", Need.P, Status.PROXY, "the server is in another network namespace"),
     rows(
         "no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-ssl"
-        " proxy-v2-options",
+        " proxy-v2-options set-proxy-v2-tlv-fmt",
         Need.P,
         Status.IGNORED,
         "it only withdraws or qualifies what the proxy engine would do",
@@ -102,6 +102,7 @@ SERVER = index(
         Status.IGNORED,
         "it has a meaning in mode http only",
     ),
+    rows("guid", Need.C, Status.IGNORED, "it labels the runtime API's output"),
     rows("non-stick stick", Need.C, Status.IGNORED, "it qualifies stick rules, which decide"),
     rows("log-proto", Need.C, Status.IGNORED, "it is for servers of a ring"),
     rows(
@@ -118,11 +119,11 @@ SERVER_ARGUMENTS = dict.fromkeys(
     words(
         "addr agent-addr agent-inter agent-port agent-send alpn ca-file check-alpn check-"
         "proto check-sni ciphers ciphersuites cookie crl-file crt downinter error-limit fall"
-        " fastinter id init-addr inter log-proto max-reuse maxconn maxqueue minconn namespace"
+        " fastinter guid id init-addr inter log-proto max-reuse maxconn maxqueue minconn namespace"
         " npn observe on-error on-marked-down on-marked-up pool-low-conn pool-max-conn pool-"
         "purge-delay port proto proxy-v2-options redir resolve-net resolve-opts resolve-"
-        "prefer resolvers rise slowstart sni socks4 source ssl-max-ver ssl-min-ver tcp-ut"
-        " track verify verifyhost weight ws"
+        "prefer resolvers rise set-proxy-v2-tlv-fmt slowstart sni socks4 source ssl-max-ver"
+        " ssl-min-ver tcp-ut track verify verifyhost weight ws"
     ),
     1,
 )
