@@ -73,6 +73,9 @@ __noinline int resolve_hop(struct __sk_buff *skb, struct hop *hop)
 	__builtin_memcpy(fib.src, hop->src, 16);
 	__builtin_memcpy(fib.dst, hop->dst, 16);
 	rc = fib_lookup(skb, &fib, sizeof(fib), 0);
+	/* All is filled in, and the packet's size is for the caller to judge (it may be cut). */
+	if (rc == FIB_FRAG_NEEDED)
+		rc = FIB_SUCCESS;
 	if (rc != FIB_SUCCESS && rc != FIB_NO_NEIGH)
 		return DROP_NO_ROUTE;
 	hop->kind = HOP_NEIGHBOUR;
