@@ -30,20 +30,20 @@ ssl-default-server-options tune.ssl.default-dh-param tune.ssl.cachesize lua-load
 """,
     "listen l": """
 mode bind default_backend use_backend use-server balance server default-server server-template
-dispatch transparent disabled enabled id description guid maxconn backlog fullconn rate-limit timeout
-retries option log log-format log-format-sd error-log-format unique-id-format clitcpka-cnt
-clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl force-persist ignore-persist
-stick-table stick acl tcp-request tcp-response http-check tcp-check external-check email-alert
-load-server-state-from-file server-state-file-name source monitor-uri monitor monitor-net stats
-http-request cookie errorfile capture compression reqadd rspadd contimeout clitimeout srvtimeout
-filter hash-type hash-balance-factor persist retry-on
+dispatch transparent disabled enabled id description guid maxconn backlog fullconn rate-limit
+timeout retries option log log-format log-format-sd error-log-format unique-id-format clitcpka-cnt
+clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl force-persist
+ignore-persist stick-table stick acl tcp-request tcp-response http-check tcp-check external-check
+email-alert load-server-state-from-file server-state-file-name source monitor-uri monitor
+monitor-net stats http-request cookie errorfile capture compression reqadd rspadd contimeout
+clitimeout srvtimeout filter hash-type hash-balance-factor persist retry-on
 """,
     "listen l\n option": """
-tcplog httplog dontlognull dontlog-normal logasap log-health-checks log-separate-errors tcpka clitcpka
-srvtcpka splice-auto splice-request splice-response nolinger tcp-smart-accept tcp-smart-connect
-abortonclose independent-streams contstats socket-stats allbackups persist prefer-last-server
-redispatch transparent httpchk tcp-check mysql-check pgsql-check redis-check smtpchk ldap-check
-ssl-hello-chk spop-check external-check forwardfor httpclose http-server-close
+tcplog httplog dontlognull dontlog-normal logasap log-health-checks log-separate-errors tcpka
+clitcpka srvtcpka splice-auto splice-request splice-response nolinger tcp-smart-accept
+tcp-smart-connect abortonclose independent-streams contstats socket-stats allbackups persist
+prefer-last-server redispatch transparent httpchk tcp-check mysql-check pgsql-check redis-check
+smtpchk ldap-check ssl-hello-chk spop-check external-check forwardfor httpclose http-server-close
 """,
     "listen l\n timeout": """
 client server connect client-fin server-fin tunnel queue check http-request http-keep-alive tarpit
@@ -52,18 +52,18 @@ client server connect client-fin server-fin tunnel queue check http-request http
 roundrobin static-rr leastconn first source random random(3) hash rdp-cookie uri url_param hdr(x)
 """,
     "listen l\n bind :80": """
-name id interface namespace v4v6 v6only transparent maxconn backlog defer-accept tfo mss tcp-ut nice
-thread process shards accept-proxy accept-netscaler-cip ssl crt ca-file verify alpn mode user group
-uid gid level severity-output expose-fd
+name id interface namespace v4v6 v6only transparent maxconn backlog defer-accept tfo mss tcp-ut
+nice thread process shards accept-proxy accept-netscaler-cip ssl crt ca-file verify alpn mode user
+group uid gid level severity-output expose-fd
 """,
     "listen l\n server s 1.1.1.1:1": """
-check no-check inter fastinter downinter rise fall addr port check-ssl check-sni check-alpn check-proto
-check-send-proxy check-via-socks4 weight backup disabled enabled maxconn minconn maxqueue slowstart
-observe error-limit on-error on-marked-down on-marked-up track agent-check agent-port agent-inter
-agent-addr agent-send send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn
-proxy-v2-options set-proxy-v2-tlv-fmt ssl verify ca-file crt sni alpn source usesrc namespace tcp-ut
-tfo socks4 resolvers resolve-prefer resolve-opts resolve-net init-addr cookie id redir non-stick stick
-ws pool-low-conn pool-max-conn pool-purge-delay max-reuse proto
+check no-check inter fastinter downinter rise fall addr port check-ssl check-sni check-alpn
+check-proto check-send-proxy check-via-socks4 weight backup disabled enabled maxconn minconn
+maxqueue slowstart observe error-limit on-error on-marked-down on-marked-up track agent-check
+agent-port agent-inter agent-addr agent-send send-proxy send-proxy-v2 send-proxy-v2-ssl
+send-proxy-v2-ssl-cn proxy-v2-options set-proxy-v2-tlv-fmt ssl verify ca-file crt sni alpn source
+usesrc namespace tcp-ut tfo socks4 resolvers resolve-prefer resolve-opts resolve-net init-addr
+cookie id redir non-stick stick ws pool-low-conn pool-max-conn pool-purge-delay max-reuse proto
 """,
     "resolvers r\n": """
 nameserver parse-resolv-conf resolve_retries timeout hold accepted_payload_size

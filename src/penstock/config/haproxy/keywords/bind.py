@@ -51,11 +51,11 @@ BIND = index(
 # How many arguments each option takes; one that is not listed takes none.
 BIND_ARGUMENTS = dict.fromkeys(
     words(
-        "accept-netscaler-cip backlog expose-fd gid group guid-prefix id interface level maxconn mode mss name"
-        " namespace nice process proto severity-output shards tcp-ut thread uid user alpn ca-file"
-        " ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites crl-file crt"
-        " crt-ignore-err crt-list curves ecdhe npn ssl-max-ver ssl-min-ver tls-ticket-keys"
-        " verify"
+        "accept-netscaler-cip backlog expose-fd gid group guid-prefix id interface level maxconn"
+        " mode mss name namespace nice process proto severity-output shards tcp-ut thread uid user"
+        " alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites"
+        " crl-file crt crt-ignore-err crt-list curves ecdhe npn ssl-max-ver ssl-min-ver"
+        " tls-ticket-keys verify"
     ),
     1,
 )
