@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from bpf_lab import MAC_BACK, MAC_FRONT, MAC_LO, mac_of
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6PacketTooBig,
+    ICMPv6ParamProblem,
+    ICMPv6TimeExceeded,
+    IPv6,
+)
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet, Padding, Raw
 
 __all__ = ["ICMP", "IP", "TCP", "UDP", "Ether", "IPv6", "Raw"]
 
@@ -89,6 +95,8 @@ def decode(raw: bytes) -> Seen:
     """Read a frame; every length and checksum in it must be what scapy computes itself."""
     layers = Ether(raw)
     assert_sums(layers)
+    if Padding in layers:
+        layers[Padding].underlayer.remove_payload()
     head = layers[IP] if IP in layers else layers[IPv6]
     transport = layers.getlayer(TCP) or layers.getlayer(UDP)
     return Seen(
@@ -100,6 +108,13 @@ def decode(raw: bytes) -> Seen:
         payload=bytes(transport.payload) if transport else bytes(head.payload),
         layers=layers,
     )
+
+
+def _as_bytes(message: Packet, original: Packet) -> None:
+    """What an ICMP message carries is cut short; scapy is not to make sense of it."""
+    carried = bytes(original)[8:]
+    message.remove_payload()
+    message.add_payload(Raw(carried))
 
 
 def assert_sums(layers: Packet) -> None:
@@ -114,18 +129,11 @@ def assert_sums(layers: Packet) -> None:
     for kind, name in fields:
         if kind in copy:
             copy[kind].delfieldval(name)
-    for kind in (ICMPv6DestUnreach, ICMPv6PacketTooBig):
+    for kind in (ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded, ICMPv6ParamProblem):
         if kind in copy:
             copy[kind].delfieldval("cksum")
+            _as_bytes(copy[kind], layers[kind])
+    if ICMP in copy:
+        _as_bytes(copy[ICMP], layers[ICMP])
     again = Ether(bytes(copy))
     assert bytes(again) == bytes(layers), f"\n{layers!r}\n{again!r}"
-
-
-def inner(layers: Packet) -> Packet:
-    """The packet an ICMP error quotes, as scapy dissected it."""
-    found = layers.getlayer(IPerror)
-    assert found is not None
-    return found
-
-
-__all__ += ["TCPerror", "UDPerror"]

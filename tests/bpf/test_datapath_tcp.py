@@ -187,17 +187,6 @@ def test_xdp_leaves_syns_and_unknown_next_hops_to_tc(lab: Lab, family: int) -> N
 
 
 @FAMILIES
-@HOOKS
-def test_last_hop_is_dropped(lab: Lab, family: int, hook: Hook) -> None:
-    talk = talk_to(lab, family).handshake()
-    for ttl in (0, 1):
-        got = lab.send(tcp(talk.client, talk.vip, "A", ttl=ttl), hook)
-        assert got.reasons == {"DROP_TTL": 1}
-        assert got.verdict == (2 if hook == "tc" else 1)
-    assert lab.send(tcp(talk.client, talk.vip, "A", ttl=2), hook).forwarded
-
-
-@FAMILIES
 def test_traffic_is_accounted_to_service_and_real(lab: Lab, family: int) -> None:
     talk = talk_to(lab, family).handshake()
     talk.to_real("PA", b"x" * 100, "xdp")

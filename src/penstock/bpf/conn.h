@@ -191,6 +191,7 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	reverse = insert_any(back, from);
 	if (reverse == NO_SLOT)
 		return REFUSAL(DROP_TABLE_FULL);
+	__sync_fetch_and_add(&c->flows, 1); /* from here on flow_end() takes it back */
 
 	to->ctl = CTL_COUNTED | cross;
 	to->sport = back->dport;
@@ -204,7 +205,6 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	f = back->af == 4 ? flow_at(4, reverse) : flow_at(6, reverse);
 	if (f)
 		f->peer = slot;
-	__sync_fetch_and_add(&c->flows, 1);
 	return slot;
 }
 

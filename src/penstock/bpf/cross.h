@@ -79,8 +79,10 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		diff = (u64)t.saddr[0] + t.daddr[0] + 16ULL * 0xffffffff / 2 - sum128(ip->saddr) -
 		       sum128(ip->daddr);
 	}
-	if (hops <= 1)
-		return cross_drop(DROP_TTL);
+	if (hops <= 1) {
+		count(DROP_TTL);
+		return af == 4 ? answer_expired4(skb) : answer_expired6(skb);
+	}
 	ports_diff = diff32(two_ports(u->sport, u->dport), two_ports(t.sport, t.dport));
 
 	hop = hop_for(&t, out, proto);

@@ -17,7 +17,6 @@
 #define QUOTE_L4 20 /* of the transport: up to the end of either checksum field, at least */
 #define QUOTE(af) (IP_HLEN(af) + QUOTE_L4)
 #define ERROR_HEAD(af) (IP_HLEN(af) + 8) /* pushed in front of the quote */
-#define ERROR_LEN(af) (ETH_LEN + ERROR_HEAD(af) + QUOTE(af))
 
 struct error_head4 {
 	struct ethhdr eth;
@@ -65,21 +64,36 @@ static __always_inline u64 quoted_sum(const u32 *quote, const u8 af)
 	return sum;
 }
 
+/* How much of the packet is quoted: all that its headers claim, or QUOTE bytes of it. */
+static __always_inline u32 quote_size(struct __sk_buff *skb, const u8 af)
+{
+	be16 claimed = 0;
+	u32 len;
+
+	if (skb_load_bytes(skb, ETH_LEN + (af == 4 ? 2 : 4), &claimed, sizeof(claimed)))
+		return 0;
+	len = ntohs(claimed) + (af == 4 ? 0 : 40);
+	return len < IP_HLEN(af) + 8 || len > QUOTE(af) ? QUOTE(af) : len;
+}
+
 /*
  * Turns the packet into an ICMP error to its sender and sends it back where it came from. The
- * quote is the old packet itself, cut short, in its old place.
+ * quote is the old packet itself, cut short, in its old place; while it is summed up, zeros make
+ * a shorter one QUOTE bytes long.
  */
 static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
 					u16 mtu)
 {
-	u32 quote[QUOTE(6) / 4] = {}, icmp[2] = {};
+	u32 quote[QUOTE(6) / 4] = {}, icmp[2] = {}, quoted = quote_size(skb, af);
 	struct ethhdr eth;
 	void *data, *end;
 	u64 sum;
 
-	if (skb_change_tail(skb, ETH_LEN + QUOTE(af), 0) ||
+	if (skb_change_tail(skb, ETH_LEN + quoted, 0) ||
+	    skb_change_tail(skb, ETH_LEN + QUOTE(af), 0) ||
 	    skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
 	    skb_load_bytes(skb, ETH_LEN, quote, QUOTE(af)) ||
+	    skb_change_tail(skb, ETH_LEN + quoted, 0) ||
 	    skb_change_head(skb, ERROR_HEAD(af), 0))
 		return TC_SHOT;
 	data = packet(skb, HOOK_TC);
@@ -100,12 +114,12 @@ static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 t
 
 		__builtin_memset(&e->ip, 0, sizeof(e->ip));
 		e->ip.ver_ihl = 0x45;
-		e->ip.tot_len = htons(ERROR_LEN(4) - ETH_LEN);
+		e->ip.tot_len = htons(ERROR_HEAD(4) + quoted);
 		e->ip.ttl = 64;
 		e->ip.protocol = IPPROTO_ICMP;
 		e->ip.saddr = was->daddr;
 		e->ip.daddr = was->saddr;
-		e->ip.check = ~fold16((u64)htonl(0x45000000 | (ERROR_LEN(4) - ETH_LEN)) +
+		e->ip.check = ~fold16((u64)htonl(0x45000000 | (ERROR_HEAD(4) + quoted)) +
 				      htonl(64u << 24 | IPPROTO_ICMP << 16) + was->saddr +
 				      (u64)was->daddr);
 		__builtin_memcpy(e->icmp, icmp, 8);
@@ -115,12 +129,12 @@ static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 t
 		struct ip6hdr *was = (void *)quote;
 
 		e->ip.ver_tc_flow = htonl(0x60000000);
-		e->ip.payload_len = htons(8 + QUOTE(6));
+		e->ip.payload_len = htons(8 + quoted);
 		e->ip.nexthdr = IPPROTO_ICMPV6;
 		e->ip.hop_limit = 64;
 		__builtin_memcpy(e->ip.saddr, was->daddr, 16);
 		__builtin_memcpy(e->ip.daddr, was->saddr, 16);
-		sum += sum128(was->saddr) + sum128(was->daddr) + htonl(8 + QUOTE(6)) +
+		sum += sum128(was->saddr) + sum128(was->daddr) + htonl(8 + quoted) +
 		       htonl(IPPROTO_ICMPV6);
 		__builtin_memcpy(e->icmp, icmp, 8);
 		*(u16 *)&e->icmp[2] = ~fold16(sum);
@@ -147,6 +161,16 @@ __noinline int answer_unreachable4(struct __sk_buff *skb)
 __noinline int answer_unreachable6(struct __sk_buff *skb)
 {
 	return answer_error(skb, 6, ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0);
+}
+
+__noinline int answer_expired4(struct __sk_buff *skb)
+{
+	return answer_error(skb, 4, ICMP_TIME_EXCEEDED, 0, 0);
+}
+
+__noinline int answer_expired6(struct __sk_buff *skb)
+{
+	return answer_error(skb, 6, ICMP6_TIME_EXCEEDED, 0, 0);
 }
 
 static __always_inline int is_error(const u8 af, u8 type)
@@ -195,6 +219,7 @@ static __always_inline u32 flow_of_error(struct __sk_buff *skb, const u8 af)
 
 	if (af == 4) {
 		if (skb_load_bytes(skb, ETH_LEN, e4, sizeof(*e4)) || e4->ip.ver_ihl != 0x45 ||
+		    e4->ip.frag_off & htons(IP_MF) ||
 		    !is_error(4, e4->icmp.type) || e4->inner.ver_ihl != 0x45 ||
 		    e4->inner.frag_off & htons(IP_OFFSET) || e4->inner.saddr != e4->ip.daddr)
 			return NO_SLOT;
@@ -239,7 +264,7 @@ static __always_inline int rewrite_error(struct __sk_buff *skb, const u8 af, con
 	if (af == 4) {
 		struct error4 *e = data + ETH_LEN;
 
-		if ((void *)(e + 1) > end || e->ip.ttl <= 1)
+		if ((void *)(e + 1) > end)
 			return 0;
 		ports = diff32(two_ports(e->sport, e->dport), two_ports(t->dport, t->sport));
 		/* The inner header's own checksum keeps its sum what it was. */
@@ -249,8 +274,7 @@ static __always_inline int rewrite_error(struct __sk_buff *skb, const u8 af, con
 		e->inner.daddr = t->saddr[0];
 		e->sport = t->dport;
 		e->dport = t->sport;
-		if (!rewrite_ip(&e->ip, 4, t, &outer))
-			return 0;
+		rewrite_ip(&e->ip, 4, t, &outer);
 		return !l4_csum_replace(skb, check, 0, fold32(ports), 0);
 	}
 	struct error6 *e = data + ETH_LEN;
@@ -263,8 +287,7 @@ static __always_inline int rewrite_error(struct __sk_buff *skb, const u8 af, con
 	__builtin_memcpy(e->inner.daddr, t->saddr, 16);
 	e->sport = t->dport;
 	e->dport = t->sport;
-	if (!rewrite_ip(&e->ip, 6, t, &outer))
-		return 0;
+	rewrite_ip(&e->ip, 6, t, &outer);
 	return !l4_csum_replace(skb, check, 0, fold32(outer), F_PSEUDO_HDR | csum_ipv6_flag) &&
 	       !l4_csum_replace(skb, check, 0, fold32(inner), 0);
 }

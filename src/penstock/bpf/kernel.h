@@ -51,6 +51,7 @@ enum {
 enum { F_NO_PREALLOC = 1 << 0, F_MMAPABLE = 1 << 10 };
 enum { UPDATE_ANY = 0, UPDATE_NOEXIST = 1 };
 
+enum { PACKET_OTHERHOST = 3 };
 enum { TC_OK = 0, TC_SHOT = 2, TC_REDIRECT = 7, TCX_NEXT = -1 };
 enum { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
 

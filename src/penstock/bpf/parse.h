@@ -155,9 +155,8 @@ static __always_inline u32 parse_ip4(struct __sk_buff *skb, struct request *q, s
 	l->fragment = frag & IP_OFFSET ? FRAGMENT_LATER : frag & IP_MF ? FRAGMENT_FIRST : 0;
 	q->key.saddr[0] = ip.saddr;
 	q->key.daddr[0] = ip.daddr;
-	if (!skb->gso_size && ntohs(ip.tot_len) + ETH_LEN > skb->len)
-		return PASS_MALFORMED;
-	return 0;
+	l->end = skb->gso_size ? skb->len : ETH_LEN + ntohs(ip.tot_len);
+	return l->l4 > l->end || l->end > skb->len ? PASS_MALFORMED : 0;
 }
 
 static __always_inline u32 parse_ip6(struct __sk_buff *skb, struct request *q, struct layout *l)
@@ -174,7 +173,8 @@ static __always_inline u32 parse_ip6(struct __sk_buff *skb, struct request *q, s
 		return PASS_MALFORMED;
 	if ((ip.ver_tc_flow & htonl(0xf0000000)) != htonl(0x60000000))
 		return PASS_MALFORMED;
-	if (!skb->gso_size && ntohs(ip.payload_len) + 40 + ETH_LEN > skb->len)
+	l->end = skb->gso_size ? skb->len : ETH_LEN + 40 + ntohs(ip.payload_len);
+	if (l->end > skb->len)
 		return PASS_MALFORMED;
 	__builtin_memcpy(q->key.saddr, ip.saddr, 16);
 	__builtin_memcpy(q->key.daddr, ip.daddr, 16);
@@ -184,7 +184,8 @@ static __always_inline u32 parse_ip6(struct __sk_buff *skb, struct request *q, s
 		if (l->proto != NEXTHDR_HOP && l->proto != NEXTHDR_ROUTING &&
 		    l->proto != NEXTHDR_DEST && l->proto != NEXTHDR_FRAGMENT)
 			return 0;
-		if (l->l4 > 512 || skb_load_bytes(skb, l->l4, &ext, sizeof(ext)))
+		if (l->l4 > 512 || l->l4 + sizeof(ext) > l->end ||
+		    skb_load_bytes(skb, l->l4, &ext, sizeof(ext)))
 			return PASS_MALFORMED;
 		if (l->proto == NEXTHDR_FRAGMENT) {
 			l->id = ext.id;
@@ -218,6 +219,8 @@ static __always_inline u32 parse_any(struct __sk_buff *skb, const u8 af, struct 
 	q->key.proto = l->proto;
 	if (l->fragment == FRAGMENT_LATER || (l->proto != IPPROTO_TCP && l->proto != IPPROTO_UDP))
 		return 0;
+	if (l->l4 + (l->proto == IPPROTO_TCP ? sizeof(tcp) : sizeof(struct udphdr)) > l->end)
+		return PASS_MALFORMED;
 	if (l->l4 > 1024)
 		return PASS_EXTENSION_HEADER;
 	if (l->proto == IPPROTO_TCP) {

@@ -28,17 +28,20 @@ static __always_inline u32 two_ports(be16 sport, be16 dport)
 	return (u32)sport | (u32)dport << 16; /* both halves in network order: a sum's order is free */
 }
 
+static __always_inline u32 hops_left(const void *l3, const u8 af)
+{
+	return af == 4 ? ((const struct iphdr *)l3)->ttl : ((const struct ip6hdr *)l3)->hop_limit;
+}
+
 /*
- * Rewrites the IP header in place. 0 when its TTL ends here, else 1 with what the addresses add
- * to the transport's checksum in *diff. The caller has checked that the header is there.
+ * Rewrites the IP header in place; what the addresses add to the transport's checksum goes into
+ * *diff. The caller has checked that the header is there and that there are hops left.
  */
-static __always_inline int rewrite_ip(void *l3, const u8 af, const struct target *t, u64 *diff)
+static __always_inline void rewrite_ip(void *l3, const u8 af, const struct target *t, u64 *diff)
 {
 	if (af == 4) {
 		struct iphdr *ip = l3;
 
-		if (ip->ttl <= 1)
-			return 0;
 		*diff = diff32(ip->saddr, t->saddr[0]) + diff32(ip->daddr, t->daddr[0]);
 		ip->ttl -= 1;
 		ip->check = csum_apply(ip->check, *diff + TTL_DIFF);
@@ -47,14 +50,11 @@ static __always_inline int rewrite_ip(void *l3, const u8 af, const struct target
 	} else {
 		struct ip6hdr *ip = l3;
 
-		if (ip->hop_limit <= 1)
-			return 0;
 		*diff = diff128(ip->saddr, t->saddr) + diff128(ip->daddr, t->daddr);
 		ip->hop_limit -= 1;
 		__builtin_memcpy(ip->saddr, t->saddr, 16);
 		__builtin_memcpy(ip->daddr, t->daddr, 16);
 	}
-	return 1;
 }
 
 #define CHECK_OFFSET(proto) \

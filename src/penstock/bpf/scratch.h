@@ -6,6 +6,7 @@
 /* What the general parser finds; offsets are from the start of the frame. */
 struct layout {
 	u32 l4;
+	u32 end; /* of what the headers claim */
 	u32 proto;
 	u32 fragment; /* FRAGMENT_* */
 	be32 id;

@@ -49,6 +49,16 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		return TCX_NEXT;
 	if (unlikely(ctl & CTL_PARTED))
 		return pass(PASS_NO_FLOW);
+	data = packet(skb, HOOK_TC);
+	end = packet_end(skb, HOOK_TC);
+	if (data + L4_OFFSET(af) > end)
+		return drop(DROP_REWRITE);
+	if (unlikely(hops_left(data + ETH_LEN, af) <= 1)) {
+		count(DROP_TTL);
+		if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
+			return TC_SHOT;
+		return af == 4 ? answer_expired4(skb) : answer_expired6(skb);
+	}
 	target_of(f, af, t);
 	if (unlikely(!hop_fresh(f->hop_stamp, hop_stamp(c, now)))) {
 		hop = hop_for(t, af, proto);
@@ -74,7 +84,7 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 	if (unlikely(skb->len - ETH_LEN > mtu) && !port->loopback &&
 	    too_big(skb, l4, proto, mtu)) {
 		count(DROP_TOO_BIG);
-		if (shape != SHAPE_PLAIN)
+		if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
 			return TC_SHOT;
 		return af == 4 ? answer_too_big4(skb, mtu) : answer_too_big6(skb, mtu);
 	}
@@ -102,8 +112,7 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 	} else {
 		if (data + L4_OFFSET(af) + (shape == SHAPE_PLAIN ? 8 : 0) > end)
 			return drop(DROP_REWRITE);
-		if (!rewrite_ip(data + ETH_LEN, af, t, &diff))
-			return drop(DROP_TTL);
+		rewrite_ip(data + ETH_LEN, af, t, &diff);
 		if (shape == SHAPE_PLAIN) {
 			struct udphdr *u = data + L4_OFFSET(af);
 
@@ -140,12 +149,12 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 	return redirect(port->ifindex, 0);
 }
 
-static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusal, u32 answerable)
+static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusal)
 {
 	u32 why = REFUSAL_REASON(refusal);
 
 	count(why);
-	if (why == DROP_UDP_REFUSED && answerable)
+	if (why == DROP_UDP_REFUSED)
 		return af == 4 ? answer_unreachable4(skb) : answer_unreachable6(skb);
 	return why < DROP_MALFORMED ? TCX_NEXT : TC_SHOT;
 }
@@ -189,7 +198,7 @@ static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct r
 	struct flow *f;
 
 	if (unlikely(IS_REFUSAL(slot)))
-		return refuse(skb, af, slot, 1);
+		return refuse(skb, af, slot);
 	f = flow_at(af, slot);
 	if (!f)
 		return TCX_NEXT;
@@ -221,7 +230,8 @@ static __always_inline int parse_unusual(struct __sk_buff *skb, const u8 af)
 	__builtin_memcpy(s->fragment.saddr, s->request.key.saddr, 16);
 	__builtin_memcpy(s->fragment.daddr, s->request.key.daddr, 16);
 	s->fragment.id = s->layout.id;
-	s->fragment.proto = s->layout.proto;
+	/* IPv6 tells datagrams apart without it: later fragments name what follows the first header. */
+	s->fragment.proto = af == 4 ? s->layout.proto : 0;
 	s->fragment.af = af;
 	return 0;
 }
@@ -327,7 +337,7 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
 		slot = flow_for(skb, &s->request, af, s->layout.l4, flow_lookup(&s->request.key));
 		if (IS_REFUSAL(slot))
-			return refuse(skb, af, slot, 0);
+			return refuse(skb, af, slot);
 		if (s->layout.fragment == FRAGMENT_FIRST)
 			remember_fragment(s, af, slot);
 		return af == 4 ? forward_general4(skb, slot) : forward_general6(skb, slot);
@@ -382,6 +392,8 @@ __noinline int tc_ip6(struct __sk_buff *skb)
 
 static __always_inline int tc_packet(struct __sk_buff *skb)
 {
+	if (unlikely(skb->pkt_type == PACKET_OTHERHOST))
+		return pass(PASS_OTHER_HOST);
 	if (unlikely(skb->vlan_present))
 		return pass(PASS_VLAN);
 	if (likely(skb->protocol == htons(ETH_P_IP)))

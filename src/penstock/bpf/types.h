@@ -12,6 +12,7 @@
  */
 enum reason {
 	PASS_NOT_IP,
+	PASS_OTHER_HOST, /* another machine's frame, seen by a promiscuous interface */
 	PASS_VLAN, /* tagged: for the VLAN device, whose own hook sees it untagged */
 	PASS_NOT_TCP_UDP,
 	PASS_NO_SERVICE,

@@ -54,11 +54,10 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 		return XDP_PASS;
 	if (data + L4_OFFSET(af) + (q->key.proto == IPPROTO_TCP ? 20 : 8) > end)
 		return XDP_PASS;
+	if (unlikely(hops_left(data + ETH_LEN, af) <= 1))
+		return XDP_PASS;
 	target_of(f, af, &t);
-	if (!rewrite_ip(data + ETH_LEN, af, &t, &diff)) {
-		count(DROP_TTL);
-		return XDP_DROP;
-	}
+	rewrite_ip(data + ETH_LEN, af, &t, &diff);
 	u = data + L4_OFFSET(af);
 	diff += diff32(two_ports(u->sport, u->dport), two_ports(t.sport, t.dport));
 	u->sport = t.sport;
