@@ -198,12 +198,16 @@ class Controller:
         active = sum(not real.backup for real in serving)
         backup = len(serving) - active
         info = f', info: "{change.info}"' if change.info else ""
-        sessions = self._engine.live(change.key)
+        # There are no queues, so whatever HAProxy counts of them is 0.
+        if change.up:
+            rest = "servers online. 0 sessions requeued, 0 total in queue."
+        else:
+            sessions = self._engine.live(change.key)
+            rest = f"servers left. {sessions} sessions active, 0 requeued, 0 remaining in queue."
         return (
             f"Server {change.key} is {'UP' if change.up else 'DOWN'}, reason: {change.reason}"
             f"{info}, check duration: {change.duration_ms}ms. {active} active and {backup} backup "
-            f"servers {'online' if change.up else 'left'}. {sessions} "
-            "sessions active, 0 requeued, 0 remaining in queue."
+            f"{rest}"
         )
 
     def _serves(self, pool: Pool, real: RealServer) -> bool:

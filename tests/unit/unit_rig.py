@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A controller on a fake engine, with a clock and a configuration that the test holds."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from penstock.config.haproxy import LoadResult
+from penstock.controller import Controller
+from penstock.engine.api import PoolState, RealKey
+from penstock.engine.fake import FakeEngine
+from penstock.errors import PenstockError
+from penstock.health.runner import Change, Runner
+from penstock.model import Configuration
+from penstock.overrides import OverrideStore
+
+
+@dataclass
+class Clock:
+    """Seconds, and only as many as the test lets pass."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Rig:
+    """What a daemon would have composed, without its loop."""
+
+    configuration: Configuration
+    directory: Path
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    clock: Clock = field(default_factory=Clock)
+    adopted: bool = False
+    fault: PenstockError | None = None  # what the next load raises
+
+    def __post_init__(self) -> None:
+        self.runner = Runner(
+            lambda change: self.controller.on_change(change),
+            clock=self.clock,
+            rng=random.Random(1),  # noqa: S311  # the same in every run
+        )
+        self.controller = Controller(
+            self.engine,
+            self.runner,
+            OverrideStore(self.directory / "overrides.json", adopt=self.adopted),
+            self._load,
+            adopted=self.adopted,
+            clock=self.clock,
+        )
+        self.controller.start(LoadResult(self.configuration))
+
+    def _load(self) -> LoadResult:
+        if self.fault:
+            raise self.fault
+        return LoadResult(self.configuration)
+
+    def key(self, server: str, pool: str = "web") -> RealKey:
+        (found,) = [k for k in self.engine.reals if (k.pool, k.name) == (pool, server)]
+        return found
+
+    def check_says(self, server: str, *, up: bool, pool: str = "web") -> None:
+        """A change as the runner tells it."""
+        reason = "Layer4 check passed" if up else "Layer4 connection problem"
+        info = "" if up else "Connection refused"
+        self.controller.on_change(Change(self.key(server, pool), up, reason, info, 0))
+
+    def in_table(self, pool: str = "web") -> dict[str, int]:
+        """How often each real is in the engine's table."""
+        one: PoolState = self.engine.pools[pool]
+        return dict(Counter(one.members[i].name for i in one.table))
