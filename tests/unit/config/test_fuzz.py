@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from haproxy_vocabulary import ANY_PROXY, BIND, GLOBAL, RESOLVERS, SERVER, configurations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.config.haproxy import keywords, loads
-from penstock.errors import ConfigError
-from penstock.model import Configuration
+from penstock.config.haproxy import LoadResult, keywords, load, loads
+from penstock.errors import ConfigError, Diagnostic
+
+FILES = sorted((Path(__file__).parent / "files").rglob("*.cfg"))
 
 _WORDS = sorted(
     {
@@ -78,14 +80,24 @@ peers p
 """
 
 
-def must_be_judged(text: str) -> None:
+def judge(text: str) -> LoadResult | tuple[Diagnostic, ...]:
     try:
-        result = loads(text, environ={"A": "b c"})
+        return loads(text, environ={"A": "b c"})
     except ConfigError as error:
-        assert error.diagnostics
-        assert all(str(diagnostic) for diagnostic in error.diagnostics)
+        return error.diagnostics
+
+
+def must_be_judged(text: str) -> None:
+    """A configuration or errors at lines that exist, and the same again the next time."""
+    verdict = judge(text)
+    if isinstance(verdict, LoadResult):
+        told = (*verdict.warnings, *verdict.notes)
     else:
-        assert isinstance(result.configuration, Configuration)
+        assert verdict
+        told = verdict
+    lines = text.count("\n") + 1
+    assert all(0 <= one.line <= lines and one.message for one in told)
+    assert judge(text) == verdict
 
 
 @given(st.text())
@@ -102,6 +114,46 @@ def test_any_text(text: str) -> None:
 def test_keywords_in_any_order(text: str) -> None:
     must_be_judged(f"listen l\n{text}\n")
     must_be_judged(f"global\n{text}\n")
+
+
+_HEADS = ["global", "defaults", "defaults d", "frontend f from d", "backend b", "listen l"]
+_HEADS += [f"{name} n" for name in sorted(keywords.SECTIONS)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(_HEADS),
+            st.lists(st.lists(st.sampled_from(_WORDS), min_size=1, max_size=6), max_size=4),
+        ),
+        max_size=6,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_keywords_in_any_section(sections: list[tuple[str, list[list[str]]]]) -> None:
+    text = ""
+    for head, lines in sections:
+        text += "\n ".join([head, *(" ".join(words) for words in lines)]) + "\n"
+    must_be_judged(text)
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=3))
+@settings(deadline=None)
+def test_any_bytes_in_several_files(contents: list[bytes]) -> None:
+    paths = [Path(f"/nowhere/{number}.cfg") for number in range(len(contents))]
+    files = dict(zip(paths, contents, strict=True))
+    try:
+        load(paths, environ={}, resolve=lambda name, family: None, read=files.__getitem__)
+    except ConfigError as error:
+        assert {one.file for one in error.diagnostics} <= {str(path) for path in paths}
+
+
+@given(st.sampled_from(FILES), st.data())
+@settings(max_examples=200, deadline=None)
+def test_lines_of_real_files_lost_doubled_and_moved(path: Path, data: st.DataObject) -> None:
+    lines = path.read_text().splitlines()
+    text = data.draw(st.lists(st.sampled_from(lines), max_size=2 * len(lines)))
+    must_be_judged("\n".join(text) + "\n")
 
 
 @given(configurations)
