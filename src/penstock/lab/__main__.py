@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m penstock.lab FILE``: the demonstration, in about half a minute.
+"""``python -m penstock.lab [DIRECTORY]``: the demonstration, in about half a minute.
 
 Exit status: 0 when everything it showed was true, 1 when something was not, 77 when this machine
 cannot have a lab (not root), 130 or 143 when it was interrupted. Nothing is left behind.
@@ -18,25 +18,25 @@ from rich.console import Console
 from penstock.errors import PenstockError
 from penstock.lab import edges, network
 from penstock.lab.balancer import Balancer
-from penstock.lab.network import Network
+from penstock.lab.network import LabError, Network
 from penstock.lab.show import Screen
 from penstock.lab.story import Finding, Story
 
-_EXAMPLE = Path("examples/cdn-edge/haproxy.cfg")
+_EXAMPLE = Path("examples/cdn-edge")
 _NO_PERMISSION = 77  # EX_NOPERM, sysexits.h
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demonstration on the file named, or on the example of this repository."""
+    """Run the demonstration on the directory named, or on the example of this repository."""
     console = Console(highlight=False)
     lacks = network.missing()
     if lacks is not None:
         console.print(f"make run: the lab was left out: {lacks}")
         return _NO_PERMISSION
-    file = Path(arguments[0]) if arguments else _EXAMPLE
+    directory = Path(arguments[0]) if arguments else _EXAMPLE
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        findings = _demonstrate(file, console)
+        findings = _demonstrate(directory, console)
     except KeyboardInterrupt:
         console.print("interrupted; nothing of the lab is left")
         return 128 + signal.SIGINT
@@ -49,15 +49,19 @@ def main(arguments: list[str]) -> int:
     return _summarise(findings, console)
 
 
-def _demonstrate(file: Path, console: Console) -> list[Finding]:
-    configuration = file.read_text()
-    console.print(f"[bold]penstock[/] on {file}:\n")
-    console.print(configuration.rstrip(), style="dim", markup=False)
-    console.print()
-    with tempfile.TemporaryDirectory(prefix="penstock-lab-") as directory, Network() as lab:
+def _demonstrate(directory: Path, console: Console) -> list[Finding]:
+    files = sorted(directory.glob("*.cfg"))
+    if not files:
+        raise LabError(f"{directory} holds no *.cfg files")
+    for file in files:
+        console.print(f"[bold]{file}[/]")
+        console.print(file.read_text().rstrip() + "\n", style="dim", markup=False)
+    console.print(f"[bold]penstock run {directory}[/]\n")
+    with tempfile.TemporaryDirectory(prefix="penstock-lab-") as scratch, Network() as lab:
         site = edges.build(lab)
-        balancer = Balancer(site.balancer, Path(directory))
-        balancer.start(configuration)
+        balancer = Balancer(site.balancer, Path(scratch), directory.absolute())
+        balancer.launch()
+        balancer.wait_ready()
         with Screen(console) as screen:
             screen.say(f"client {site.client.name}, load balancer {site.balancer.name}, 3 edges")
             story = Story(site, balancer, screen)

@@ -22,12 +22,15 @@ _PACKAGE_ROOT: Final = str(Path(penstock.__file__).parents[1])
 
 
 class Balancer:
-    """One instance of penstock: its configuration, log and runtime directory lie in *directory*."""
+    """One instance of penstock, with its log and runtime directory in *directory*.
 
-    def __init__(self, namespace: Namespace, directory: Path) -> None:
+    Its configuration lies there too, unless *file* names another file or directory.
+    """
+
+    def __init__(self, namespace: Namespace, directory: Path, file: Path | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.namespace = namespace
-        self.file = directory / "haproxy.cfg"
+        self.file = file or directory / "haproxy.cfg"
         self.log = directory / "log"
         self.environment = {
             "PENSTOCK_RUNTIME_DIR": str(directory / "run"),
