@@ -52,4 +52,5 @@ def build(network: Network) -> Site:
         servers.udp(edge, name, address, PORT)
     for port in ("lb", *EDGES):
         switch.ip("link", "set", port, "master", "br0", "up")
+    network.settle()
     return Site(client, balancer, switch)

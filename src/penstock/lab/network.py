@@ -86,6 +86,14 @@ class Namespace:
     def route(self, destination: str, via: str) -> None:
         self.ip("-6" if ":" in via else "-4", "route", "add", destination, "via", via)
 
+    def links_are_up(self) -> bool:
+        """Whether every interface that is switched on has its carrier and its IPv6 address."""
+        links = [
+            line for line in self.ip("-o", "link", "show", "up").splitlines() if "lo:" not in line
+        ]
+        tentative = self.ip("-o", "-6", "address", "show", "tentative")
+        return all(" state UP " in link for link in links) and not tentative
+
     def forward(self) -> None:
         """Make a router of it."""
         self.sysctl("net/ipv4/ip_forward", "1")
@@ -214,6 +222,14 @@ class Network:
         self.namespaces.append(namespace)  # before it exists: an interrupt must not lose it
         namespace.create()
         return namespace
+
+    def settle(self) -> None:
+        """Wait until every link that is switched on carries packets. Raises LabError.
+
+        The kernel notices a new veth's carrier up to a second late and drops what is sent before
+        (net/core/link_watch.c).
+        """
+        until("links to come up", lambda: all(one.links_are_up() for one in self.namespaces))
 
     def on_close(self, action: Callable[[], None]) -> None:
         """Run *action* before processes are stopped; the last one first."""

@@ -66,6 +66,7 @@ def two_armed(network: Network, reals: int = 2) -> Site:
         balancer.up(f"{BACK}{number}", f"{four}.1/24", f"{six}:1/64")
         _default(real, f"{four}.1", f"{six}:1")
         hosts.append(Host(real, f"{four}.2", f"{six}:2"))
+    network.settle()
     return Site(network, client_host, balancer_host, tuple(hosts), (), links)
 
 
@@ -82,6 +83,7 @@ def one_armed(network: Network, reals: int = 2) -> Site:
         namespace.up("eth0", f"{host.v4}/24", f"{host.v6}/64")
         switch.ip("link", "set", role, "master", "br0", "up")
         hosts.append(host)
+    network.settle()
     return Site(network, hosts[1], hosts[0], tuple(hosts[2:]), (), links)
 
 
@@ -104,6 +106,7 @@ def routed(network: Network) -> Site:
     balancer.route("fd73::/64", "fd73:1::1")
     balancer.route("10.73.3.0/24", "10.73.2.2")
     balancer.route("fd73:3::/64", "fd73:2::2")
+    network.settle()
     return Site(
         network,
         Host(client, "10.73.0.1", "fd73::1"),
