@@ -299,7 +299,9 @@ static __always_inline u32 flow_of_fragment(const struct scratch *s, const u8 af
 	if (!known)
 		return NO_SLOT;
 	f = flow_at(af, known->slot);
-	return f && !((f->ctl ^ known->ctl) >> CTL_LIFE_SHIFT) ? known->slot : NO_SLOT;
+	if (!f || (f->ctl & CTL_STATE) != SLOT_LIVE)
+		return NO_SLOT;
+	return (f->ctl ^ known->ctl) >> CTL_LIFE_SHIFT ? NO_SLOT : known->slot;
 }
 
 static __always_inline void remember_fragment(struct scratch *s, const u8 af, u32 slot)
