@@ -23,7 +23,7 @@ _TELLING: Final = ("drop_", "event_flow", "event_port", "pass_no_flow", "pass_re
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=60.0, help="default: 60")
+    parser.add_argument("--seconds", type=int, default=60, help="default: 60")
     parser.add_argument("--hook", choices=("tc", "xdp"), default="tc")
     parser.add_argument("--family", type=int, choices=(4, 6), default=4, help="of addresses")
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         status = balancer.status()
     print(
-        f"{load.requests:,} connections in {arguments.seconds:g} s ({load.rate:,.0f}/s),"
+        f"{load.requests:,} connections in {arguments.seconds} s ({load.rate:,.0f}/s),"
         f" hook {arguments.hook}, IPv{arguments.family}: {load.errors} errors"
     )
     print(

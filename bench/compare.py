@@ -22,8 +22,7 @@ from bench.measures import MEASURES, PROGRAM_OF, Options, Sample
 from bench.report import Record, as_json, lines, rows
 from penstock.lab.network import LabError, Network
 
-_QUICK: Final = Options(seconds=1.0, per_second=200.0, idle=200)
-_CALM_SECONDS: Final = 10.0
+_QUICK: Final = Options(seconds=1, per_second=200.0, idle=200, settle=0.3, calm=0.0)
 _SPARE_DESCRIPTORS: Final = 400
 
 
@@ -38,7 +37,6 @@ class Plan:
     rounds: int
     threads: int
     options: Options
-    calm: float  # seconds to wait for a machine without other load, at most
 
     def rounds_of(self) -> list[tuple[int, Links, Contender]]:
         """Who runs when. The order moves on by one each round, so that no place is anybody's."""
@@ -66,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--family", type=int, choices=(4, 6), default=4, help="of addresses")
     parser.add_argument("--rounds", type=int, help="default: 5")
-    parser.add_argument("--seconds", type=float, help="of each measure (default: 3)")
+    parser.add_argument("--seconds", type=int, help="of each measure (default: 3)")
     parser.add_argument("--rate", type=float, help="new connections a second for latency (500)")
     parser.add_argument("--idle", type=int, help="idle connections (10000)")
     parser.add_argument("--threads", type=int, default=1, help="of HAProxy and nginx (1)")
@@ -91,7 +89,6 @@ def plan(arguments: argparse.Namespace) -> Plan:
         rounds=arguments.rounds or (1 if arguments.quick else 5),
         threads=arguments.threads,
         options=options,
-        calm=0.0 if arguments.quick else _CALM_SECONDS,
     )
 
 
@@ -171,7 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
     worst = 0.0
     order = wanted.rounds_of()
     for step, (number, links, contender) in enumerate(order, 1):
-        others = wait_for_calm(wanted.calm)
+        others = wait_for_calm(wanted.options.calm)
         worst = max(worst, others)
         print(
             f"[{step}/{len(order)}] round {number + 1}, links {links}: {contender.name}"

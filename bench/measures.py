@@ -22,17 +22,17 @@ from penstock.lab.network import LabError
 
 _CLIENT: Final = str(Path(client.__file__))
 _CONNECTIONS: Final = 64
-_CLOSE_SECONDS: Final = 5.0
-_SETTLE_SECONDS: Final = 1.5  # proxies connect to the server after they have answered the client
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How long and how hard."""
 
-    seconds: float = 3.0  # of each measure
+    seconds: int = 3  # of each measure; wrk and iperf3 take whole ones
     per_second: float = 500.0  # new connections while latency is measured
     idle: int = 10_000  # connections while memory is measured
+    settle: float = 1.5  # seconds: proxies connect to servers after they have answered clients
+    calm: float = 10.0  # seconds to wait for a machine without other load, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def memory(field: Field, running: Running, options: Options) -> list[Sample]:
     with process:
         try:
             opened = _number(process, "open")
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(options.settle)
             after = Memory.now()
             own = proportional_bytes(running.pids())
             with contextlib.suppress(BrokenPipeError):
@@ -70,7 +70,7 @@ def memory(field: Field, running: Running, options: Options) -> list[Sample]:
         except BaseException:
             process.kill()
             raise
-    wait_for_calm(_CLOSE_SECONDS)  # so many connections take a while to close
+    wait_for_calm(options.calm)  # so many connections take a while to close
     errors = options.idle - min(opened, alive)
     return [
         Sample("idle process", own / MIB, errors),
@@ -104,9 +104,7 @@ def latency(field: Field, running: Running, options: Options) -> list[Sample]:
 def bulk(field: Field, running: Running, options: Options) -> list[Sample]:
     """One TCP stream from the client to the server."""
     try:
-        bits = programs.iperf(
-            field.client, running.address, BULK, ("-t", f"{max(1, round(options.seconds))}")
-        )
+        bits = programs.iperf(field.client, running.address, BULK, ("-t", str(options.seconds)))
     except (LabError, ValueError):  # iperf3 has no result to print
         return [Sample("bulk", 0.0, 1)]
     return [Sample("bulk", bits / 1e9)]
