@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators set outlives the daemon and not the datapath."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.desired import Override
+from penstock.errors import PenstockError
+from penstock.model import AdminState
+from penstock.overrides import OverrideStore
+
+NAMES = st.sampled_from(["a", "b", "c.d", "e:1"])
+OVERRIDES = st.builds(
+    Override,
+    weight=st.none() | st.integers(0, 256),
+    admin=st.none() | st.sampled_from(AdminState),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "overrides.json"
+
+
+@given(st.dictionaries(st.tuples(NAMES, NAMES), OVERRIDES))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_daemon_that_takes_over_reads_what_was_set(
+    path: Path, given_overrides: dict[tuple[str, str], Override]
+) -> None:
+    first = OverrideStore(path, adopt=False)
+    for (pool, server), override in given_overrides.items():
+        first.put(pool, server, override)
+    assert OverrideStore(path, adopt=True).current == first.current == given_overrides
+
+
+def test_a_new_datapath_begins_with_nothing(path: Path) -> None:
+    OverrideStore(path, adopt=False).put("web", "s1", Override(weight=3))
+    assert OverrideStore(path, adopt=False).current == {}
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[{]", b"\xff\x00", b'[{"pool": 1}]'])
+def test_a_damaged_file_is_no_reason_not_to_start(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    store = OverrideStore(path, adopt=True)
+    assert store.current == {}
+    store.put("web", "s1", Override(weight=3))
+    assert OverrideStore(path, adopt=True).current == {("web", "s1"): Override(weight=3)}
+
+
+def test_no_file_is_nothing_set(path: Path) -> None:
+    assert OverrideStore(path, adopt=True).current == {}
+
+
+def test_what_cannot_be_written_is_not_set(path: Path) -> None:
+    store = OverrideStore(path, adopt=False)
+    store.put("web", "s1", Override(weight=3))
+    path.with_suffix(".new").mkdir()
+    with pytest.raises(PenstockError, match=r"cannot write .*: Is a directory"):
+        store.put("web", "s2", Override(weight=4))
+    assert store.current == {("web", "s1"): Override(weight=3)}
+
+
+def test_current_is_a_copy(path: Path) -> None:
+    store = OverrideStore(path, adopt=False)
+    store.current["web", "s1"] = Override(weight=0)
+    assert store.current == {}

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an instance lives, and that there is one in each place."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import InstanceRunning, PenstockError
+from penstock.runtime import InstanceLock, RuntimePaths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RuntimePaths:
+    one = RuntimePaths(tmp_path / "run", tmp_path / "pins")
+    one.create()
+    return one
+
+
+def test_everything_of_an_instance_is_in_its_directory(paths: RuntimePaths) -> None:
+    for path in (paths.socket, paths.lock, paths.overrides):
+        assert path.parent == paths.directory
+
+
+def test_the_directory_is_private(paths: RuntimePaths) -> None:
+    assert stat.S_IMODE(paths.directory.stat().st_mode) == 0o700
+    paths.create()  # again
+
+
+def test_a_second_instance_is_told_of_the_first(paths: RuntimePaths) -> None:
+    first = InstanceLock(paths)
+    with pytest.raises(InstanceRunning) as caught:
+        InstanceLock(paths)
+    assert str(caught.value) == (
+        f"penstock (pid {os.getpid()}) is already running with runtime directory "
+        f"{paths.directory}; set PENSTOCK_RUNTIME_DIR for a second instance"
+    )
+    first.close()
+    InstanceLock(paths).close()
+
+
+def test_the_lock_of_a_killed_instance_is_free(paths: RuntimePaths) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from penstock.runtime import InstanceLock, RuntimePaths\n"
+        "lock = InstanceLock(RuntimePaths(pathlib.Path(sys.argv[1]), pathlib.Path('/x')))\n"
+        "print('locked', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, paths.directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(InstanceRunning, match=rf"\(pid {other.pid}\)"):
+            InstanceLock(paths)
+        other.kill()
+        other.wait()
+        InstanceLock(paths).close()
+
+
+def test_two_directories_are_two_instances(tmp_path: Path) -> None:
+    both = [RuntimePaths.of({"PENSTOCK_RUNTIME_DIR": str(tmp_path / n)}) for n in ("a", "b")]
+    for one in both:
+        one.create()
+    locks = [InstanceLock(one) for one in both]
+    assert both[0].pins != both[1].pins
+    for lock in locks:
+        lock.close()
+
+
+def test_the_environment_decides() -> None:
+    one = RuntimePaths.of({"PENSTOCK_RUNTIME_DIR": "/run/blue", "PENSTOCK_PIN_PATH": "/bpf/blue"})
+    assert (one.directory, one.pins) == (Path("/run/blue"), Path("/bpf/blue"))
+    assert RuntimePaths.of({}, Path("/bpf/x")).pins == Path("/bpf/x")
+    assert RuntimePaths.of({"PENSTOCK_PIN_PATH": "/a"}, Path("/b")).pins == Path("/b")
+
+
+def test_a_relative_directory_is_the_same_one_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = RuntimePaths.of({"PENSTOCK_RUNTIME_DIR": "run"})
+    assert here == RuntimePaths.of({"PENSTOCK_RUNTIME_DIR": str(tmp_path / "run")})
+
+
+def test_users_have_their_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"XDG_RUNTIME_DIR": "/run/user/1000"}
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert RuntimePaths.of(environ).directory == Path("/run/user/1000/penstock")
+    assert RuntimePaths.of({}).directory == Path("/run/penstock")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert RuntimePaths.of(environ).directory == Path("/run/penstock")
+    assert RuntimePaths.of(environ).pins == Path("/sys/fs/bpf/penstock")
+
+
+def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    one = RuntimePaths(tmp_path / "file" / "run", tmp_path)
+    with pytest.raises(
+        PenstockError, match=r"cannot make the runtime directory .*: Not a directory"
+    ):
+        one.create()
+    with pytest.raises(PenstockError, match=r"cannot open .*/lock: Not a directory"):
+        InstanceLock(one)
