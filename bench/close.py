@@ -19,7 +19,14 @@ from penstock.lab.network import Network
 
 _CONNECTIONS: Final = 64
 # Reasons that say how it went; the rest of them is about other packets.
-_TELLING: Final = ("drop_", "event_flow", "event_port", "pass_no_flow", "pass_refused")
+_TELLING: Final = (
+    "drop_",
+    "event_flow",
+    "event_forwarded",
+    "event_port",
+    "pass_no_flow",
+    "pass_refused",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -151,6 +151,7 @@ def _measure(wanted: Plan, links: Links, contender: Contender) -> list[Sample]:
             found.append(Sample("start", (before.available - Memory.now().available) / MIB))
         for measure in wanted.measures:
             found += MEASURES[measure](field, running, wanted.options)
+        running.verify()
     return found
 
 
@@ -185,7 +186,7 @@ def run(arguments: argparse.Namespace) -> int:
             Record(links, contender.name, number, one.quantity, one.value, one.errors)
             for one in samples
         ]
-    table = rows(records, DIRECT, HAPROXY)
+    table = rows(records, [one.name for one in CONTENDERS], DIRECT, HAPROXY)
     for line in lines(table):
         print(line)
     print(f"\nmost of the CPUs that others used just before a measurement: {worst:.0%}")

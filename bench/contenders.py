@@ -76,6 +76,7 @@ class Running:
 
     address: str  # where clients ask
     process: int | None  # the topmost one; None: the kernel does it all
+    verify: Callable[[], None] = lambda: None  # after all: raises LabError if it was not its doing
 
     def pids(self) -> list[int]:
         return [] if self.process is None else with_descendants(self.process)
@@ -116,8 +117,14 @@ def penstock(hook: str, field: Field) -> Balancer:
 
 def _penstock(hook: str) -> Callable[[Field, int], Running]:
     def start(field: Field, threads: int) -> Running:
-        process = penstock(hook, field).process
-        return Running(field.vip, None if process is None else process.pid)
+        balancer = penstock(hook, field)
+
+        def verify() -> None:
+            if not balancer.reason(f"forwarded_{hook}"):
+                raise LabError(f"the {hook} hook forwarded nothing")
+
+        process = balancer.process
+        return Running(field.vip, None if process is None else process.pid, verify)
 
     return start
 

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 TICK_SECONDS: Final = 1 / os.sysconf("SC_CLK_TCK")
 _CPUS: Final = os.cpu_count() or 1
+_KTHREADD: Final = "2"  # the kernel's threads are children of this process
 MIB: Final = 1 << 20
 _CALM_SHARE: Final = 0.15
 _LOOK_SECONDS: Final = 0.3
@@ -43,14 +44,18 @@ class CpuTime:
 
 
 def others_cpu() -> float:
-    """CPU time of all processes that are not below this one, their ended children's included."""
+    """CPU time of all programs that do not run below this one, their ended children's included.
+
+    The kernel's own threads are not among them: ksoftirqd carries the packets of us all.
+    """
     ours = set(with_descendants(os.getpid()))
     total = 0
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and int(path.name) not in ours:
             with contextlib.suppress(OSError):  # it has ended
                 fields = _stat(int(path.name))
-                total += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+                if _KTHREADD not in (path.name, fields[1]):  # itself, or its child
+                    total += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
     return total * TICK_SECONDS
 
 

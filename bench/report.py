@@ -100,14 +100,15 @@ def with_own(records: Iterable[Record], direct: str) -> list[Record]:
     return known
 
 
-def rows(records: Sequence[Record], direct: str, haproxy: str) -> list[Row]:
-    """Every quantity of every contender, in the order of QUANTITIES and of appearance."""
+def rows(
+    records: Sequence[Record], contenders: Sequence[str], direct: str, haproxy: str
+) -> list[Row]:
+    """Every quantity of every contender, in the order of QUANTITIES and *contenders*."""
     every = with_own(records, direct)
     found: dict[tuple[str, str, str], list[Record]] = {}
     for one in every:
         found.setdefault((one.links, one.quantity, one.contender), []).append(one)
     links = list(dict.fromkeys(one.links for one in every))
-    contenders = list(dict.fromkeys(one.contender for one in every))
     made = []
     for link in links:
         for quantity in QUANTITIES:

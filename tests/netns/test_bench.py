@@ -107,6 +107,16 @@ def test_a_missing_peer_is_left_out_by_name(tmp_path: Path) -> None:
     assert _number(r"  direct +([0-9.,]+)", done.stdout) > 0
 
 
+def test_what_it_cannot_do_without_is_named(tmp_path: Path) -> None:
+    for program in PROGRAMS:
+        found = shutil.which(program)
+        assert found is not None
+        (tmp_path / program).symlink_to(found)
+    done = _bench(path=tmp_path)
+    assert done.returncode == 77
+    assert done.stderr == "bench: left out: the program nginx is missing\n"
+
+
 def test_unknown_names_are_refused() -> None:
     done = _bench("--only", "direct,relayd")
     assert done.returncode == 1
