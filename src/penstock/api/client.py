@@ -38,7 +38,12 @@ def ask(path: Path, request: Request) -> Reply:
         raise NotRunning(f"penstock does not answer on {path}: {error}") from error
     if not line:
         raise NotRunning(f"penstock closed the connection on {path} without an answer")
-    reply: Reply = msgspec.json.decode(line, type=Reply)
+    try:
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+    except msgspec.MsgspecError as error:
+        raise PenstockError(
+            f"{path} answers what this version does not understand: {error}"
+        ) from None
     if isinstance(reply, Refused):
         raise CommandRefused(reply.message)
     return reply

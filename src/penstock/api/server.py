@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from penstock.api.wire import Refused, Reply, Request
 from penstock.errors import PenstockError
 
+_log = structlog.get_logger("penstock")
 _MAX_REQUEST = 64 * 1024
 _MAX_CLIENTS = 32
 _IDLE_SECONDS = 30.0
@@ -45,12 +47,13 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._decoder = msgspec.json.Decoder(Request)
         self._encoder = msgspec.json.Encoder()
-        path.unlink(missing_ok=True)  # the instance lock is ours, so nobody answers there
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         umask = os.umask(0o177)
         try:
+            path.unlink(missing_ok=True)  # the instance lock is ours, so nobody answers there
             self._listener.bind(str(path))
         except OSError as error:
+            self._listener.close()
             raise PenstockError(f"cannot make the control socket {path}: {error}") from error
         finally:
             os.umask(umask)
@@ -72,7 +75,8 @@ class ControlServer:
                 self._drop(client)
 
     def _accept(self, _events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
+        # Nobody there any more, or no descriptor left: the next turn of the loop tries again.
+        with contextlib.suppress(OSError):
             connection, _ = self._listener.accept()
             if len(self._clients) >= _MAX_CLIENTS:
                 connection.close()
@@ -93,20 +97,28 @@ class ControlServer:
                     self._drop(client)
                     return
                 client.received += data
-                self._answer(client)
-            self._send(client)
+            self._serve(client)
         except BlockingIOError:
             return
         except OSError:
             self._drop(client)
 
-    def _answer(self, client: _Client) -> None:
-        while b"\n" in client.received:
-            line, _, rest = bytes(client.received).partition(b"\n")
+    def _serve(self, client: _Client) -> None:
+        """Answer line by line; the next line waits until the last answer has left."""
+        while sent := self._send(client):
+            line, newline, rest = bytes(client.received).partition(b"\n")
+            if not newline:
+                break
             client.received = bytearray(rest)
             client.unsent += self._encoder.encode(self._reply(line)) + b"\n"
-        if len(client.received) > _MAX_REQUEST:
+        if sent and len(client.received) > _MAX_REQUEST:
             self._drop(client)
+            return
+        self._selector.modify(
+            client.socket,
+            selectors.EVENT_READ if sent else selectors.EVENT_WRITE,
+            self._selector.get_key(client.socket).data,
+        )
 
     def _reply(self, line: bytes) -> Reply:
         try:
@@ -117,17 +129,18 @@ class ControlServer:
             return self._handle(request)
         except PenstockError as error:
             return Refused(str(error))
+        except Exception as error:
+            # A bug in one command must not take the daemon, and the health checks, with it.
+            _log.exception("a command failed; this is a bug", command=type(request).__name__)
+            return Refused(f"internal error, see the log: {error!r}")
 
-    def _send(self, client: _Client) -> None:
-        if client.socket.fileno() < 0:
-            return
-        if client.unsent:
-            sent = client.socket.send(client.unsent)
-            del client.unsent[:sent]
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        key = self._selector.get_key(client.socket)
-        if key.events != wanted:
-            self._selector.modify(client.socket, wanted, key.data)
+    def _send(self, client: _Client) -> bool:
+        """True when everything has left."""
+        with contextlib.suppress(BlockingIOError):
+            while client.unsent:
+                sent = client.socket.send(client.unsent)
+                del client.unsent[:sent]
+        return not client.unsent
 
     def _drop(self, client: _Client) -> None:
         fd = client.socket.fileno()
