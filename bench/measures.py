@@ -57,6 +57,7 @@ def memory(field: Field, running: Running, options: Options) -> list[Sample]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C reaches us alone
     )
     with process:
         try:
