@@ -44,6 +44,8 @@ class ResolutionError(PenstockError):
 
 def system_resolve(name: str, preference: AddressFamilyPreference) -> Address | None:
     """The address the C library finds for *name*, None if it finds none. May block for seconds."""
+    if "%" in name:
+        return None  # an address with a zone, which HAProxy takes for no name either
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

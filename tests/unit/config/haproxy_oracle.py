@@ -113,7 +113,8 @@ def _verdict(errors: tuple[Diagnostic, ...], warnings: tuple[Diagnostic, ...]) -
 
 def is_ours(diagnostic: Diagnostic) -> bool:
     """Whether this is penstock's own: something that HAProxy would carry out and we do not."""
-    return "not carried out" in diagnostic.message or "is left out" in diagnostic.message
+    ours = ("not carried out", "is left out", "as HAProxy does")
+    return any(words in diagnostic.message for words in ours)
 
 
 def _of(diagnostic: Diagnostic) -> tuple[int, str]:

@@ -10,7 +10,7 @@ GLOBAL = (
 maxconn 100|maxconn|maxconn x|maxcon 4|spread-checks 5|spread-checks 51|spread-checks|daemon
 daemon x|nbthread 2|nbthread 0|nbproc 3|log 127.0.0.1 local0|log 127.0.0.1 local9|log 127.0.0.1
 log stdout format raw local0 info|log 127.0.0.1:514 local1 notice err|log 127.0.0.1 len 100 local2
-setenv A 1.1.1.1|presetenv A b|unsetenv A|setenv A|tune.bufsize 16384|tune.bufsize|foo|foo bar
+nbthread 2 x|setenv A 1.1.1.1|presetenv A b|unsetenv A|setenv A|tune.bufsize 16384|tune.bufsize|foo|foo bar
 stats timeout 10s|stats foo|stats|external-check|insecure-fork-wanted|no log
 no insecure-fork-wanted|no daemon|description x y|description|node a|ca-base /x|tune.ssl.lifetime 3
 """.replace("\n", "|")
@@ -84,7 +84,7 @@ bind :80 interface eth0|bind :80 interface|bind :80 id 4|bind :80 id|bind :80 id
 bind :80 maxconn|bind :80 foo|bind :80 acept-proxy|bind :80 accept-proxy|bind :80 transparent
 bind :80 defer-accept|bind :80 tfo|bind :80 backlog 3|bind :80 nice 3|bind :80 v6only|bind :80 ssl
 bind :80 crt /nope|bind :80 ssl crt /nope|bind :80 tcp-ut 3s|bind udp@:80|bind :80 alpn|bind "$A:80"
-bind "${NOPE-127.0.0.1}:80"|bind "$NOPE:80"|bind "$NOPE"|bind :80 :81|bind 1.1.1.1:80 mss 1400
+bind "${NOPE-127.0.0.1}:80"|bind "$NOPE:80"|bind "$NOPE"|bind :80 :81|bind fe80::1%lo:80|bind 1.1.1.1:80 mss 1400
 """.replace("\n", "|")
     .strip("|")
     .split("|")
@@ -104,10 +104,10 @@ server s7 1.1.1.1:80 weight 5|server s7 1.1.1.1:80 weight 257|server s7 1.1.1.1:
 server s7 1.1.1.1:80 weight 0 backup|server s7 1.1.1.1:80 inter 5s rise 3 fall 4|server s7 1.1.1.1:80 inter
 server s7 1.1.1.1:80 inter 0|server s7 1.1.1.1:80 inter 5x|server s7 1.1.1.1:80 fastinter 3x
 server s7 1.1.1.1:80 downinter 3x|server s7 1.1.1.1:80 fastinter|server s7 1.1.1.1:80 downinter 25d
-server s7 1.1.1.1:80 slowstart 3|server s7 1.1.1.1:80 slowstart 3x
+server s7 1.1.1.1:80 slowstart 3|server s7 1.1.1.1:80 slowstart 3x|server s7 1.1.1.1:80 slowstart 25d
 server s7 1.1.1.1:80 rise 0|server s7 1.1.1.1:80 rise x|server s7 1.1.1.1:80 fall|server s7 1.1.1.1:80 maxconn 5
 server s8 1.1.1.1:80 port 3 addr 1.1.1.2 check|server s8 1.1.1.1:80 addr|server s8 1.1.1.1:80 port
-server s8 1.1.1.1:80 addr x.invalid|server s8 1.1.1.1:80 disabled enabled|server s11 1.1.1.1:80 id 5
+server s8 1.1.1.1:80 addr x.invalid|server s8 1.1.1.1:80 check port 70000|server s8 1.1.1.1:80 disabled enabled|server s11 1.1.1.1:80 id 5
 server s10 1.1.1.1:80 id 5|server s9 1.1.1.1:80 id 0|server s9 1.1.1.1:80 id|server s9 1.1.1.1:80 source 1.1.1.1
 server s9 1.1.1.1:80 source|server s9 1.1.1.1:80 source 1.1.1.1:5-9|server s9 1.1.1.1:80 source x
 server s9 1.1.1.1:80 source 0.0.0.0 usesrc clientip|server s9 1.1.1.1:80 usesrc x

@@ -18,6 +18,7 @@ _NAME_REST = string.ascii_letters + string.digits + "_"
 _HEX = string.hexdigits
 _ESCAPED_AS_IS = " \\#"
 _ESCAPED_CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
+_NAME_CHARS = frozenset(string.ascii_letters + string.digits + "_-.:")  # manual 4, proxy names
 _MUST_QUOTE = frozenset(_SPACE + "#\\\"'$")
 
 
@@ -56,6 +57,11 @@ def quote(word: str) -> str:
         return word
     escaped = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r"}
     return '"' + "".join(escaped.get(c, c) for c in word) + '"'
+
+
+def invalid_char(name: str) -> str | None:
+    """The first character of *name* that names of sections, servers and scopes may not have."""
+    return next((char for char in name if char not in _NAME_CHARS), None)
 
 
 class _PlaceError(Exception):

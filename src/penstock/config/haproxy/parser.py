@@ -11,7 +11,7 @@ from penstock.config.haproxy import conditions
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import FileDraft, Line, Prefix, ProxyDraft
 from penstock.config.haproxy.keywords import words
-from penstock.config.haproxy.lexer import LexError, Place, split
+from penstock.config.haproxy.lexer import LexError, Place, invalid_char, split
 from penstock.config.haproxy.report import IgnoredError, LineError, Report, StopError
 from penstock.model import Address, Origin
 
@@ -41,6 +41,13 @@ class Context:
 SectionParser = Callable[[Context, Line], None]
 
 
+class _AbortError(StopError):
+    """The end of reading because of an error that was reported before."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
 class _Block(Enum):
     TAKEN = "taken"  # this branch is read
     WAITING = "waiting"  # no branch was taken so far
@@ -61,6 +68,7 @@ class Parser:
         self.context = context
         self.sections = sections
         self.current: SectionParser | None = None
+        self.aborted = False  # HAProxy still reads one statement after a faulty scope
 
     def read(self, file: str, text: str) -> None:
         """Read one file. Raises StopError after an error that ends all reading (it is reported)."""
@@ -94,7 +102,9 @@ class Parser:
         text = raw.lstrip(" \t\n\v\f\r")
         try:
             if text.startswith("["):
+                self.aborted = True
                 _scope(text)
+                self.aborted = False
                 return
             words = self._words(origin, raw, text)
             if not words or not words[0]:
@@ -105,6 +115,8 @@ class Parser:
                 self._statement(origin, words)
         except IgnoredError:
             return
+        except _AbortError:
+            raise
         except StopError as stop:
             self.context.report.error(
                 origin, stop.message, column=stop.column, parsing=stop.parsing
@@ -222,13 +234,22 @@ class Parser:
             self.context.section = line[0]
         if self.current is None:
             raise LineError(f"unknown keyword '{line[0]}' out of section.")
-        self.current(self.context, line)
+        try:
+            self.current(self.context, line)
+        except LineError as alert:
+            if not self.aborted or isinstance(alert, IgnoredError):
+                raise
+            raise StopError(alert.message, column=alert.column, parsing=alert.parsing) from None
+        if self.aborted:
+            raise _AbortError
 
 
 def _scope(text: str) -> None:
     name, bracket, rest = text[1:].partition("]")
     if not bracket or not name:
-        raise StopError("empty scope name is forbidden.")
+        raise LineError("empty scope name is forbidden.")
+    if (char := invalid_char(name)) is not None:
+        raise LineError(f"character '{char}' is not permitted in a scope name.")
     rest = rest.strip()
     if rest and not rest.startswith("#"):
-        raise StopError(f"character '{rest[0]}' is not permitted after scope declaration.")
+        raise LineError(f"character '{rest[0]}' is not permitted after scope declaration.")

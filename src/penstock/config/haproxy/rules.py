@@ -16,9 +16,10 @@ from penstock.config.haproxy.draft import (
     UseBackend,
 )
 from penstock.config.haproxy.fetches import FETCHES, PREDEFINED_ACLS
+from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
-from penstock.config.haproxy.syntax import invalid_char, not_in_defaults, warn_without
+from penstock.config.haproxy.syntax import not_in_defaults, warn_without
 from penstock.config.haproxy.units import DurationError, SizeError, parse_size, parse_time
 
 _COUNTERS = "'sc-inc-gpc(*)', 'sc-inc-gpc0(*)', 'sc-inc-gpc1(*)', 'sc-set-gpt(*)', 'sc-set-gpt0(*)'"

@@ -140,6 +140,7 @@ def _nbproc(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 
 def _nbthread(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
     number = line[1].removeprefix("-")
     if not number or number.strip("0123456789"):
         raise LineError(f"'nbthread' passed a missing or unparsable integer value in '{line[1]}'")

@@ -20,6 +20,7 @@ from penstock.config.haproxy.draft import (
     Said,
 )
 from penstock.config.haproxy.keywords import PROXY, Status
+from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.options import parse_option
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
@@ -27,7 +28,6 @@ from penstock.config.haproxy.server_line import parse_server
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import (
     at_most,
-    invalid_char,
     not_in_defaults,
     warn_without,
 )

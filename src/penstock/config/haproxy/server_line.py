@@ -31,10 +31,11 @@ from penstock.config.haproxy.keywords import (
     Keyword,
     Status,
 )
+from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
-from penstock.config.haproxy.syntax import invalid_char, not_in_defaults
+from penstock.config.haproxy.syntax import not_in_defaults
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
 from penstock.model import MAX_WEIGHT, Address
 
@@ -238,9 +239,15 @@ class _Options:
             case "maxconn" | "minconn":
                 setattr(options, name, max(atol(value), 0))
             case "port":
-                port = atol(value)
-                if not 0 <= port <= 65535:
-                    raise LineError(f"'port' : invalid port '{value}'")
+                port = atol(value) & 0xFFFF
+                if port != atol(value):
+                    self.context.report.warn(
+                        self.line.origin,
+                        f"'server {self.proxy.name}/{self.server}' : 'port {value}' is not within"
+                        f" 0-65535; it is taken for {port}, as HAProxy does.",
+                        parsing=False,
+                        own=True,
+                    )
                 options.check_port = port or None
             case "addr":
                 self._check_address(value)
@@ -287,7 +294,8 @@ class _Options:
                     f" {self.shown}."
                 ) from None
             raise LineError(
-                f"timer overflow in argument <{value}> to <{name}> of server {self.shown},"
+                f"{'' if name == 'slowstart' else 'timer '}overflow in argument <{value}> to"
+                f" <{name}> of server {self.shown},"
                 " maximum value is 2147483647 ms (~24.8 days)."
             ) from None
         if rest:

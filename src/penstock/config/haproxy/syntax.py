@@ -3,19 +3,10 @@
 
 from __future__ import annotations
 
-import string
-
 from penstock.config.haproxy.draft import BOTH, FRONT, Capability, Line, ProxyDraft
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError, StopError
 from penstock.config.haproxy.units import DurationError, TimeUnit, parse_time, trailing_message
-
-_NAME_CHARS = frozenset(string.ascii_letters + string.digits + "_-.:")
-
-
-def invalid_char(name: str) -> str | None:
-    """The first character of *name* that names may not have."""
-    return next((char for char in name if char not in _NAME_CHARS), None)
 
 
 def at_most(line: Line, count: int, *, option: bool = False) -> None:
