@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets with anything wrong in them: nothing crashes, nothing else is touched, all is counted."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import bpf_invariants
+import pytest
+from bpf_cases import FAMILIES, HOOKS, PORT, one_outcome, opened, talk_to
+from bpf_errors import EXPIRED, PORT_UNREACHABLE, TOO_BIG, error_about, network
+from bpf_lab import (
+    CLIENTS,
+    MAC_FRONT,
+    SNAT,
+    TC_NEXT,
+    TC_REDIRECT,
+    TC_SHOT,
+    VIP,
+    XDP_PASS,
+    XDP_REDIRECT,
+    XDP_TX,
+    Hook,
+    Lab,
+    Result,
+)
+from bpf_packets import TCP, UDP, Ether, Raw, decode, frame, ip, tcp, udp
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, IPOption_NOP, fragment
+from scapy.layers.inet6 import (
+    ICMPv6Unknown,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    fragment6,
+)
+from scapy.layers.l2 import ARP, Dot1Q
+
+from penstock.kernel.libbpf import LibbpfError
+
+pytestmark = pytest.mark.root
+
+SETTINGS = settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@dataclass
+class Prepared:
+    """A laboratory with two flows open, and packets of every kind that it knows or does not."""
+
+    lab: Lab
+    family: int
+    seeds: list[tuple[str, bytes]]  # the interface it comes in by, the frame
+
+
+def _seeds(lab: Lab, family: int) -> list[tuple[str, bytes]]:
+    tcp_talk, udp_talk = opened(lab, family, "tcp"), opened(lab, family, "udp")
+    client, vip = (CLIENTS[family][0], 40000), (VIP[family], PORT)
+    real, snat = tcp_talk.real, tcp_talk.snat
+    front = [
+        tcp(client, vip, "S"),
+        tcp((client[0], 41000), vip, "S", b"data in a SYN"),
+        tcp(client, vip, "PA", b"x" * 700),
+        tcp(client, vip, "FA"),
+        tcp(client, vip, "A", ttl=1),
+        udp(client, vip, b"datagram"),
+        udp((client[0], 41001), vip),
+        tcp(client, (VIP[family], 22), "S"),
+        udp(client, (VIP[family], 53), b"other"),
+        bytes(Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(pdst="10.1.0.1")),
+        bytes(Ether(dst=MAC_FRONT) / Dot1Q(vlan=3) / Ether(tcp(client, vip)).payload),
+    ]
+    body = UDP(sport=40000, dport=PORT) / Raw(b"y" * 2000)
+    if family == 4:
+        front += [frame(one) for one in fragment(ip(client[0], vip[0], id=3) / body, 1000)]
+        options = IP(src=client[0], dst=vip[0], options=[IPOption_NOP()] * 8)
+        front.append(frame(options / TCP(sport=40000, dport=PORT, flags="A") / Raw(b"opt")))
+        front.append(frame(ip(client[0], vip[0]) / ICMP(type=8)))
+    else:
+        cut = fragment6(ip(client[0], vip[0]) / IPv6ExtHdrFragment(id=3) / body, 1000)
+        front += [frame(one) for one in cut]
+        chain = IPv6(src=client[0], dst=vip[0]) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt()
+        front.append(frame(chain / TCP(sport=40000, dport=PORT, flags="A") / Raw(b"ext")))
+        front.append(frame(ip(client[0], vip[0]) / ICMPv6Unknown(type=128)))
+    back = [
+        tcp(real, snat, "A", b"z" * 100, at="back"),
+        tcp(real, snat, "R", at="back"),
+        udp(udp_talk.real, udp_talk.snat, b"answer", at="back"),
+        udp(udp_talk.real, (snat[0], 9), b"stray", at="back"),
+    ]
+    for kinds in (PORT_UNREACHABLE, TOO_BIG, EXPIRED):
+        kind, code = kinds[family]
+        said = ICMP(type=kind, code=code) if family == 4 else Raw(bytes([kind, code]) + bytes(6))
+        quoted = network(tcp(snat, real, "A", b"quoted", at="back"))
+        error = error_about(quoted, said, real[0], at="back")
+        back.append(error if family == 4 else error[:20] + b"\x3a" + error[21:])
+    return [("front", one) for one in front] + [("back", one) for one in back]
+
+
+_cache: dict[int, list[tuple[str, bytes]]] = {}
+
+
+def prepared(lab: Lab, family: int) -> Prepared:
+    if family not in _cache:
+        lab.reset()
+        _cache[family] = _seeds(lab, family)
+    lab.reset()
+    talk_to(lab, family, "tcp")
+    talk_to(lab, family, "udp")
+    for at, one in _cache[family][:2] + _cache[family][5:6]:
+        assert lab.send(one, at=at).forwarded
+    return Prepared(lab, family, _cache[family])
+
+
+def is_ours(raw: bytes) -> bool:
+    """Whether it may be a service's: to the host's MAC, IP, and to one of the addresses in use."""
+    if len(raw) < 34 or raw[0] != 2:
+        return False
+    kind = struct.unpack_from("!H", raw, 12)[0]
+    wanted = {IP(dst=a).dst for a in (VIP[4], SNAT[4])} if kind == 0x0800 else {VIP[6], SNAT[6]}
+    if kind == 0x0800:
+        return IP(raw[14:34]).dst in wanted
+    return kind == 0x86DD and len(raw) >= 54 and IPv6(raw[14:54]).dst in wanted
+
+
+def is_right(raw: bytes) -> bool:
+    try:
+        decode(raw)
+    except (AssertionError, IndexError, KeyError, ValueError, struct.error, AttributeError):
+        return False
+    return True
+
+
+def examine(it: Prepared, raw: bytes, hook: Hook, at: str) -> Result | None:
+    """What must hold whatever *raw* is. None: the kernel makes no packet of it."""
+    try:
+        got = it.lab.send(raw, hook, at=at)
+    except LibbpfError as error:
+        assert error.errno == 22  # cut in the IP header: refused before the program
+        return None
+    outcome = one_outcome(got.reasons)
+    if outcome.startswith("PASS_"):
+        assert got.verdict == (TC_NEXT if hook == "tc" else XDP_PASS)
+        assert got.frame == raw
+    elif outcome.startswith("DROP_"):
+        answered = "EVENT_ANSWERED_ICMP" in got.reasons
+        assert got.verdict == (TC_REDIRECT if answered else TC_SHOT)
+        if answered:
+            decode(got.frame)
+    else:
+        assert got.verdict in ((TC_REDIRECT,) if hook == "tc" else (XDP_REDIRECT, XDP_TX))
+        assert len(got.frame) == len(raw)
+        if is_right(raw):
+            decode(got.frame)
+    if not outcome.startswith("PASS_"):
+        assert is_ours(raw), f"{outcome} of a packet to nobody here"
+    return got
+
+
+@st.composite
+def mangled(draw: st.DrawFn, count: int = 32) -> tuple[int, bytes, list[tuple[int, int]], int]:
+    """Which seed; what to overwrite it with (offset, byte); how much to cut off or add."""
+    seed = draw(st.integers(0, count - 1))
+    changes = draw(
+        st.lists(st.tuples(st.integers(12, 110), st.integers(0, 255)), min_size=0, max_size=4)
+    )
+    tail = draw(st.binary(max_size=24))
+    keep = draw(st.one_of(st.just(10_000), st.integers(14, 160)))
+    return seed, tail, changes, keep
+
+
+def apply(it: Prepared, what: tuple[int, bytes, list[tuple[int, int]], int]) -> tuple[str, bytes]:
+    number, tail, changes, keep = what
+    at, raw = it.seeds[number % len(it.seeds)]
+    out = bytearray(raw)
+    for offset, value in changes:
+        if offset < len(out):
+            out[offset] = value
+    return at, bytes(out[:keep]) + tail
+
+
+@FAMILIES
+@HOOKS
+@SETTINGS
+@given(what=st.lists(mangled(), min_size=1, max_size=6))
+@example(what=[(n, b"", [], 10_000) for n in range(32)])
+@example(what=[(n, b"\0" * 6, [], 10_000) for n in range(32)])
+@example(what=[(n, b"", [], 50) for n in range(32)])
+def test_mangled_packets(
+    lab: Lab, family: int, hook: Hook, what: list[tuple[int, bytes, list[tuple[int, int]], int]]
+) -> None:
+    it = prepared(lab, family)
+    for one in what:
+        at, raw = apply(it, one)
+        examine(it, raw, hook, at)
+    bpf_invariants.check(lab)
+
+
+@FAMILIES
+@HOOKS
+@SETTINGS
+@given(
+    kind=st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x08\x06", b"\x81\x00", b"\x88\xa8"]),
+    body=st.binary(min_size=20, max_size=200),
+    at=st.sampled_from(["front", "back", "lo"]),
+)
+def test_noise_passes(lab: Lab, family: int, hook: Hook, kind: bytes, body: bytes, at: str) -> None:
+    it = prepared(lab, family)
+    mac = bytes.fromhex("020000000101" if at == "front" else "020000000201")
+    raw = (bytes(6) if at == "lo" else mac) + b"\x02\0\0\0\0\x02" + kind + body
+    got = examine(it, raw, hook, at)
+    assert got is None or got.verdict in (TC_NEXT, XDP_PASS)
+    assert lab.control("flows") == 3
