@@ -86,3 +86,19 @@ def test_language() -> None:
     assert [str(real.address) for real in pool.reals] == ["10.0.0.7", "10.0.0.8"]
     assert (service.timeouts.client, pool.timeouts.connect) == (30_000, 120_000)
     assert pool.timeouts.server == 3_600_000
+
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/haproxy.cfg"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_the_examples_run_on_the_kernel_engine_without_a_warning(path: Path) -> None:
+    result = load([path], environ={}, resolve=_resolve)
+    assert result.configuration.services
+    assert {service.engine for service in result.configuration.services} == {EngineKind.KERNEL}
+    if path.parent.name != "cdn-edge":  # a newcomer's first file, which has no timeouts
+        assert result.warnings == ()
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 3

@@ -414,7 +414,7 @@ def test_a_name_that_does_not_resolve_is_an_error() -> None:
 def test_init_addr_none_starts_without_an_address() -> None:
     result = read("backend b\n server s nowhere:80 init-addr libc,none\n")
     (real,) = result.configuration.pools[0].reals
-    assert (real.address, real.hostname, real.admin) == (None, "nowhere", AdminState.MAINT)
+    assert (real.address, real.hostname, real.admin) == (None, "nowhere", AdminState.READY)
     assert [w.message for w in result.warnings] == [
         "'server b/s' : could not resolve address 'nowhere', disabling server."
     ]
@@ -446,6 +446,13 @@ backend b
     assert (section.hold["valid"], section.hold["nx"], section.resolve_retries) == (5000, 30_000, 4)
     (real,) = result.configuration.pools[0].reals
     assert (real.resolvers, real.address) == ("dns", None)
+
+
+def test_the_default_resolvers_need_no_section() -> None:
+    result = read("backend b\n server s nowhere:80 resolvers default\n")
+    (section,) = result.resolvers
+    assert (section.name, section.parse_resolv_conf, section.nameservers) == ("default", True, ())
+    assert read("backend b\n server s 1.1.1.1:80\n").resolvers == ()
 
 
 # -- engines ---------------------------------------------------------------------------------

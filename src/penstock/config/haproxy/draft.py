@@ -110,6 +110,7 @@ class ServerOptions:
     init_addr: tuple[InitMethod | Address, ...] = ()
     resolvers: str | None = None
     resolve_prefer: AddressFamilyPreference = AddressFamilyPreference.ANY
+    may_share_address: bool = False  # resolve-opts allow-dup-ip
     ssl: bool = False
     track: str | None = None
     cookie: bool = False
@@ -274,6 +275,9 @@ class NameServer:
     address: Address
     port: int
     origin: Origin
+
+
+DEFAULT_RESOLVERS = "default"  # the name servers of resolv.conf, declared or not
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penstock.config.haproxy import validity
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.draft import FileDraft, NameServer, ResolversDraft
+from penstock.config.haproxy.draft import DEFAULT_RESOLVERS, FileDraft, NameServer, ResolversDraft
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.lower import Lowering
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
@@ -155,7 +155,12 @@ def _raise(report: Report) -> None:
 
 
 def _resolvers(draft: FileDraft) -> tuple[Resolvers, ...]:
-    return tuple(_resolver(section) for section in draft.resolvers)
+    sections = list(draft.resolvers)
+    wanted = {server.options.resolvers for proxy in draft.proxies for server in proxy.servers}
+    if DEFAULT_RESOLVERS in wanted - {section.name for section in sections}:
+        # HAProxy makes this one itself (manual 5.3.2).
+        sections.append(ResolversDraft(DEFAULT_RESOLVERS, Origin(), parse_resolv_conf=True))
+    return tuple(_resolver(section) for section in sections)
 
 
 def _resolver(section: ResolversDraft) -> Resolvers:

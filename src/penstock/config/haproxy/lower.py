@@ -300,8 +300,6 @@ class Lowering:
             except LineError as alert:
                 self.report.error(server.origin, alert.message, parsing=False)
                 return None
-        if address is None:
-            admin = AdminState.MAINT
         try:
             return RealServer(
                 name=server.name,
@@ -317,6 +315,8 @@ class Lowering:
                 source=_source(options.source or proxy.source),
                 hostname=server.target.hostname,
                 resolvers=options.resolvers,
+                ipv4_first=options.resolve_prefer is AddressFamilyPreference.PREFER_IPV4,
+                may_share_address=options.may_share_address,
                 id=server.id,
                 origin=server.origin,
             )

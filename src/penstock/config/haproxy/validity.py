@@ -9,6 +9,7 @@ from penstock.config.haproxy.address import PortKind
 from penstock.config.haproxy.draft import (
     BACK,
     BOTH,
+    DEFAULT_RESOLVERS,
     FRONT,
     FileDraft,
     Mode,
@@ -343,7 +344,7 @@ class _Checker:
         wanted = server.options.resolvers
         if wanted is None or any(section.name == wanted for section in self.draft.resolvers):
             return
-        if wanted == "default":  # HAProxy makes this one itself, from resolv.conf
+        if wanted == DEFAULT_RESOLVERS:
             return
         self._error(
             server.origin,
