@@ -124,7 +124,7 @@ def possible(wanted: Plan) -> tuple[Plan, list[str]]:
     # A proxy has two descriptors for each connection, and cannot raise the hard limit either.
     limit = (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _SPARE_DESCRIPTORS) // 2
     options = wanted.options
-    if options.idle > limit:
+    if "memory" in measures and options.idle > limit:
         said.append(
             f"{limit} idle connections instead of {options.idle}: ulimit -Hn allows no more"
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -188,18 +189,18 @@ def test_an_interrupt_leaves_nothing(number: signal.Signals, short: Path) -> Non
 
     def loaded() -> bool:
         """Whether wrk is at work in the client's namespace."""
+        assert process.poll() is None, process.communicate()[0]
         clients = [name for name in ours() if name.endswith("-client")]
         if not clients:
             return False
         listed = subprocess.run(
             ["ip", "netns", "pids", clients[0]], capture_output=True, text=True, check=False
         )
-        names = [
-            Path(f"/proc/{pid}/comm").read_text().strip()
-            for pid in listed.stdout.split()
-            if Path(f"/proc/{pid}").exists()
-        ]
-        return "wrk" in names
+        for pid in listed.stdout.split():
+            with contextlib.suppress(OSError):  # it has ended
+                if Path(f"/proc/{pid}/comm").read_text() == "wrk\n":
+                    return True
+        return False
 
     try:
         until("wrk to be at work", loaded, 30)
