@@ -616,6 +616,7 @@ def test_several_files_make_one_configuration(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_read_in_c_order(tmp_path: Path) -> None:
+    (tmp_path / "c.cfg").mkdir()
     for name in ("b.cfg", "B.cfg", "a.cfg", "ignored.txt", ".hidden.cfg"):
         (tmp_path / name).write_text(f".warning {name}\n")
     result = load([tmp_path], environ={}, resolve=resolve)
@@ -627,6 +628,25 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load([tmp_path / "nope.cfg"], environ={}, resolve=resolve)
 
 
+def test_every_file_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "x.cfg").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        load([tmp_path, tmp_path / "y"], environ={}, resolve=resolve, read=refuse)
+    assert [one.message for one in caught.value.diagnostics] == [
+        f"Could not open configuration file {tmp_path}/x.cfg : Permission denied",
+        f"Could not open configuration file {tmp_path}/y : Permission denied",
+    ]
+
+
+def test_the_name_of_this_machine_is_in_the_environment() -> None:
+    text = b'listen l\n bind 127.0.0.1:80 name "${HAPROXY_LOCALPEER-none}"\n'
+    result = load([Path("x.cfg")], environ={}, resolve=resolve, read=lambda path: text)
+    assert result.configuration.services[0].binds[0].name not in ("none", "", None)
+
+
 def test_reading_is_injected() -> None:
     result = load(
         [Path("/nowhere/x.cfg")],
@@ -635,3 +655,29 @@ def test_reading_is_injected() -> None:
         read=lambda path: f".notice {path.name}\n".encode(),
     )
     assert result.notes[0].message == "'x.cfg'."
+
+
+def test_what_is_asked_of_names_at_run_time() -> None:
+    real = only_real(
+        "server s 1.1.1.1:80 resolvers d resolve-prefer ipv4 resolve-opts allow-dup-ip"
+        " resolve-net 10.0.0.0/8,fd00::/8"
+    )
+    assert (real.ipv4_first, real.may_share_address) == (True, True)
+    assert real.prefer_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    plain = only_real("server s 1.1.1.1:80 resolve-opts allow-dup-ip,prevent-dup-ip")
+    assert (plain.ipv4_first, plain.may_share_address, plain.prefer_networks) == (False, False, ())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("resolve-net", "'resolve-net' expects a list of networks."),
+        ("resolve-net foo", "'resolve-net' invalid network 'foo'."),
+        ("resolve-net 10.0.0.0/99", "'resolve-net' invalid network '10.0.0.0/99'."),
+        ("resolve-opts foo", "unknown resolve-opts option 'foo'"),
+    ],
+)
+def test_bad_words_about_names(option: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        only_real(f"server s 1.1.1.1:80 {option}")
+    assert message in str(caught.value)

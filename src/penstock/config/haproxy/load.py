@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,20 +70,21 @@ def load(
     """
     report = Report()
     texts: list[tuple[str, str]] = []
-    for path in _expand(paths):
+    for path in paths:
         try:
-            content = read(path)
+            for file in _files(path):
+                texts.append((str(file), read(file).decode("utf-8", "surrogateescape")))
         except OSError as error:
             reason = error.strerror or str(error)
+            where = error.filename or path
             report.error(
-                Origin(str(path)),
-                f"Could not open configuration file {path} : {reason}",
+                Origin(str(where)),
+                f"Could not open configuration file {where} : {reason}",
                 parsing=False,
             )
-            continue
-        texts.append((str(path), content.decode("utf-8", "surrogateescape")))
     _raise(report)
-    return _load(texts, environ, resolve, exists, report)
+    known = {**environ, "HAPROXY_LOCALPEER": os.uname().nodename}
+    return _load(texts, known, resolve, exists, report)
 
 
 def loads(
@@ -102,16 +103,16 @@ def _no_names(name: str, family: AddressFamilyPreference) -> Address | None:
     return None
 
 
-def _expand(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = [entry for entry in path.iterdir() if entry.name.endswith(".cfg")]
-            inside = [entry for entry in inside if not entry.name.startswith(".")]
-            files += sorted(inside, key=lambda entry: os.fsencode(entry.name))
-        else:
-            files.append(path)
-    return files
+def _files(path: Path) -> list[Path]:
+    """*path*, or what HAProxy reads of a directory. Raises OSError."""
+    if not path.is_dir():
+        return [path]
+    inside = [
+        entry
+        for entry in path.iterdir()
+        if entry.name.endswith(".cfg") and not entry.name.startswith(".") and not entry.is_dir()
+    ]
+    return sorted(inside, key=lambda entry: os.fsencode(entry.name))
 
 
 def _load(
