@@ -14,7 +14,7 @@ from penstock.model import Hook
 from penstock.runtime import RuntimePaths
 
 
-@click.command("run")
+@click.command("run", short_help="Run the load balancer in the foreground until SIGTERM.")
 @files_argument
 @click.option(
     "--hook",

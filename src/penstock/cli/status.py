@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from penstock.api.client import ask
-from penstock.api.wire import GetMetrics, GetStatus, Status, Text
+from penstock.api.wire import GetMetrics, GetStatus, Status
+from penstock.api.wire import Text as Answer
 from penstock.runtime import RuntimePaths
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @click.command("status")
@@ -30,7 +35,7 @@ def command(as_json: bool, metrics: bool, reasons: bool) -> None:
     socket = RuntimePaths.of(os.environ).socket
     if metrics:
         reply = ask(socket, GetMetrics())
-        if isinstance(reply, Text):
+        if isinstance(reply, Answer):
             click.echo(reply.text, nl=False)
         return
     status = ask(socket, GetStatus())
@@ -46,16 +51,20 @@ def _print(status: Status, *, reasons: bool) -> None:
     from rich.console import Console  # noqa: PLC0415  # slow to import, and --json needs none
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = Console(
+        width=None if sys.stdout.isatty() else 500,  # a pipe has no margin to wrap at
+        highlight=False,
+        # [fd00::1]:80 is an address and not a style.
+        markup=False,
+        emoji=False,
+    )
     console.print(
         f"penstock {status.version}, pid {status.pid}, up {_duration(status.uptime)}, "
         f"{status.flows} of {status.max_flows} flows, {status.reloads} reloads"
-        + (
-            f", [red]last reload refused[/]: {status.last_reload_error.splitlines()[0]}"
-            if status.last_reload_error
-            else ""
-        )
     )
+    if status.last_reload_error:
+        first, *_ = status.last_reload_error.splitlines()
+        console.print("last reload refused:", first, style="red")
     services = Table("service", "listens on", "backend", "state", box=None, pad_edge=False)
     for name in ("live", "total", "bytes in", "bytes out"):
         services.add_column(name, justify="right")
@@ -81,7 +90,7 @@ def _print(status: Status, *, reasons: bool) -> None:
             servers.add_row(
                 f"{pool.name}/{real.name}" + (" backup" if real.backup else ""),
                 real.address,
-                f"{_coloured(real.state)} {_duration(real.since)}",
+                _coloured(real.state).append(f" {_duration(real.since)}", style="default"),
                 real.check or "-",
                 weight,
                 *map(str, (traffic.live, traffic.total, traffic.bytes_in, traffic.bytes_out)),
@@ -93,9 +102,11 @@ def _print(status: Status, *, reasons: bool) -> None:
                 console.print(f"{reason.verdict:6} {reason.name:24} {reason.count}")
 
 
-def _coloured(state: str) -> str:
-    colour = {"UP": "green", "OPEN": "green", "no check": "green", "DOWN": "red"}.get(state)
-    return f"[{colour or 'yellow'}]{state}[/]"
+def _coloured(state: str) -> Text:
+    from rich.text import Text  # noqa: PLC0415  # as above
+
+    colours = {"UP": "green", "OPEN": "green", "no check": "green", "DOWN": "red"}
+    return Text().append(state, style=colours.get(state, "yellow"))
 
 
 def _duration(seconds: float) -> str:
