@@ -25,7 +25,7 @@ DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desire
 ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
-    *("engine", "health", "reconcile", "runtime", "overrides", "log"),
+    *("engine", "health", "names", "reconcile", "runtime", "overrides", "log"),
     *ANSWERS,
 )
 ROOTS: Final = (*RUNNING, "controller", "api", "web", "notify", "kernel.probe", "kernel.bpffs")
@@ -46,6 +46,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "engine": DECISIONS,
     "engine.kernel": (*DECISIONS, "engine", "kernel"),
     "kernel": (),
+    "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
     "overrides": ("model", "desired"),
     "api.wire": VOCABULARY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -36,7 +37,8 @@ from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.health.runner import Change, Runner, Target
 from penstock.health.state import ramp
 from penstock.metrics import exposition
-from penstock.model import AdminState, Configuration, Pool, RealServer
+from penstock.model import Address, AdminState, Configuration, Pool, RealServer
+from penstock.names import Changes, Failed, Follower, Outcome, asker, sections
 from penstock.overrides import OverrideStore
 from penstock.reconcile import Reconciler
 
@@ -50,6 +52,7 @@ class Controller:
         self,
         engine: Engine,
         runner: Runner,
+        names: Follower,
         overrides: OverrideStore,
         load: Callable[[], LoadResult],
         *,
@@ -59,6 +62,7 @@ class Controller:
         self._engine = engine
         self._reconciler = Reconciler(engine)
         self._runner = runner
+        self._names = names
         self._overrides = overrides
         self._load = load
         self._clock = clock
@@ -78,6 +82,7 @@ class Controller:
         """Run *loaded*. Raises PenstockError when the engine refuses it."""
         known = {key: state.available for key, state in self._engine.observe().reals.items()}
         self._adopt(loaded.configuration, known)
+        self._follow_names(loaded)
 
     def reload(self) -> Done:
         """Read the configuration again and switch to it; a bad one changes nothing.
@@ -87,31 +92,40 @@ class Controller:
         before = self._configuration, self._up, self._since, self._ramping
         try:
             loaded = self._load()
-        except PenstockError as error:
+        except Exception as error:
             raise self._refuse_reload(error) from error
         try:
-            self._adopt(loaded.configuration, {})
-        except DatapathError as error:
+            known = self._names.known(loaded.configuration)
+            self._adopt(_with_addresses(loaded.configuration, known), {})
+        except Exception as error:
             self._configuration, self._up, self._since, self._ramping = before
             try:
                 self._converge()
             except DatapathError as again:
                 _log_refused(again)
+            self._runner.configure(self._targets())
             raise self._refuse_reload(error) from error
+        self._follow_names(loaded)
         self._reloads += 1
         self._last_error = ""
         _log.info("configuration reloaded", services=len(self._configuration.services))
         return Done("configuration reloaded", tuple(str(w) for w in loaded.warnings))
 
-    def _refuse_reload(self, error: PenstockError) -> CommandRefused:
+    def _refuse_reload(self, error: Exception) -> CommandRefused:
+        """Whatever went wrong: a bug must not end a daemon whose old configuration works."""
+        bug = not isinstance(error, PenstockError)
+        reason = f"internal error, see the log: {error!r}" if bug else str(error)
         self._failed_reloads += 1
-        self._last_error = str(error)
-        _log.error("reload refused, the old configuration goes on", reason=str(error))
-        return CommandRefused(f"the old configuration goes on; the new one is refused:\n{error}")
+        self._last_error = reason
+        _log.error(
+            "reload refused, the old configuration goes on",
+            reason=reason,
+            exc_info=error if bug else None,
+        )
+        return CommandRefused(f"the old configuration goes on; the new one is refused:\n{reason}")
 
     def _adopt(self, configuration: Configuration, known: dict[RealKey, bool]) -> None:
         """Make *configuration* the running one; *known* are reals' states found in the datapath."""
-        targets = []
         up: dict[RealKey, bool] = {}
         now = self._clock()
         for pool, real, key in _checked(configuration):
@@ -121,22 +135,12 @@ class Controller:
             # A real in drain or maint is unavailable for that reason, which says nothing of it.
             default = known.get(key, True) if admin is AdminState.READY else True
             up[key] = self._up.get(key, default)
-            targets.append(
-                Target(
-                    key=key,
-                    protocol=pool.protocol,
-                    check=real.check,
-                    connect_timeout=pool.timeouts.connect,
-                    check_timeout=pool.timeouts.check,
-                    initially_up=up[key],
-                )
-            )
         self._up = up
         self._since = {key: self._since.get(key, now) for _, _, key in _checked(configuration)}
         self._ramping = {key: ramp for key, ramp in self._ramping.items() if key in up}
         self._configuration = configuration
         self._converge()
-        self._runner.configure(targets)
+        self._runner.configure(self._targets())
         self._update_or_log(
             [
                 pool
@@ -144,6 +148,44 @@ class Controller:
                 if real.check is not None and self._pause_or_resume(pool, real, key)
             ]
         )
+
+    def _follow_names(self, loaded: LoadResult) -> None:
+        resolvers = loaded.resolvers
+        self._names.follow(
+            self._configuration, sections(resolvers), asker(resolvers), self._clock()
+        )
+
+    def on_names(self, changes: Changes, outcome: Outcome) -> None:
+        """DNS gave servers other addresses, or took theirs away."""
+        before = {name: self._find(*name) for name in changes}
+        up = {(key.pool, key.name): state for key, state in self._up.items()}
+        configuration = _with_addresses(self._configuration, changes)
+        # A server's state goes with it to its next address, until the checks know better.
+        known = {
+            key: up.get((pool.name, real.name), True)
+            for pool, real, key in _checked(configuration)
+            if (pool.name, real.name) in changes
+        }
+        try:
+            self._adopt(configuration, known)
+        except DatapathError as error:
+            _log_refused(error)
+        for name, address in changes.items():
+            _log_address(name, before[name][1], address, outcome)
+
+    def _targets(self) -> list[Target]:
+        return [
+            Target(
+                key=key,
+                protocol=pool.protocol,
+                check=real.check,
+                connect_timeout=pool.timeouts.connect,
+                check_timeout=pool.timeouts.check,
+                initially_up=self._up[key],
+            )
+            for pool, real, key in _checked(self._configuration)
+            if real.check is not None
+        ]
 
     def _converge(self) -> None:
         health = self._health(self._up)
@@ -220,7 +262,10 @@ class Controller:
 
     def tick(self) -> None:
         """Once a second: slow starts, what was refused before, the engine's own upkeep."""
-        self._engine.tick()
+        try:
+            self._engine.tick()
+        except DatapathError as error:
+            _log_refused(error)
         try:
             if self._ramping:
                 now = self._clock()
@@ -366,6 +411,40 @@ class Controller:
             ),
             pools=pools,
             reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
+        )
+
+
+def _with_addresses(configuration: Configuration, changes: Changes) -> Configuration:
+    if not changes:
+        return configuration
+    pools = tuple(
+        replace(
+            pool,
+            reals=tuple(
+                replace(real, address=changes[pool.name, real.name])
+                if (pool.name, real.name) in changes
+                else real
+                for real in pool.reals
+            ),
+        )
+        for pool in configuration.pools
+    )
+    return replace(configuration, pools=pools)
+
+
+def _log_address(
+    name: tuple[str, str], before: RealServer, address: Address | None, outcome: Outcome
+) -> None:
+    """HAProxy's words for what DNS does to a server (its src/server.c)."""
+    server = "/".join(name)
+    if address is None:
+        why = f"DNS {outcome.kind} status" if isinstance(outcome, Failed) else "no address for it"
+        _log.warning(f"Server {server} is going DOWN for maintenance ({why}).")
+    elif before.address is None:
+        _log.info(f"Server {server} ('{before.hostname}') is UP/READY (resolves again).")
+    else:
+        _log.info(
+            f"{server} changed its IP from {before.address} to {address} by {before.resolvers}."
         )
 
 

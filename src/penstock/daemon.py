@@ -26,10 +26,11 @@ from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
 from penstock.engine.kernel import KernelEngine
-from penstock.errors import ConfigError, DatapathError, Diagnostic
+from penstock.errors import CommandRefused, ConfigError, Diagnostic, PenstockError
 from penstock.health.runner import Runner
 from penstock.kernel import bpffs, probe
 from penstock.model import Configuration, EngineKind, Hook
+from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
 
@@ -89,8 +90,11 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         keep = options.keep_datapath
         try:
             _serve(engine, loader, loaded, paths)
-        except DatapathError:
+        except PenstockError:
             keep = keep or engine.adopted  # another configuration was running before us
+            raise
+        except Exception:
+            keep = True  # a fault of ours: traffic goes on, and the next run takes it over
             raise
         finally:
             engine.close(keep=keep)
@@ -111,9 +115,11 @@ def _serve(
         rng=random.Random(),  # noqa: S311  # jitter, not secrets
         spread=loaded.configuration.settings.spread_checks,
     )
+    names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
     controller = Controller(
         engine,
         runner,
+        names,
         OverrideStore(paths.overrides, adopt=engine.adopted),
         loader,
         adopted=engine.adopted,
@@ -125,6 +131,7 @@ def _serve(
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
         try:
             _register(selector, runner.fileno(), lambda: runner.run_once(time.monotonic()))
+            _register(selector, names.fileno(), lambda: names.run_once(time.monotonic()))
             _register(selector, engine.fileno(), controller.tick)
             _log.info(
                 "running",
@@ -133,11 +140,12 @@ def _serve(
                 pid=os.getpid(),
             )
             notify.ready()
-            _loop(selector, runner, controller, server, pending)
+            _loop(selector, (runner, names), controller, server, pending)
             notify.stopping()
         finally:
             server.close()
             runner.close()
+            names.close()
 
 
 def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]) -> None:
@@ -146,16 +154,16 @@ def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]
 
 def _loop(
     selector: selectors.BaseSelector,
-    runner: Runner,
+    workers: tuple[Runner | Follower, ...],
     controller: Controller,
     server: ControlServer,
     pending: set[int],
 ) -> None:
-    """Until SIGTERM or SIGINT: whatever is ready, checks that are due, a tick a second."""
+    """Until SIGTERM or SIGINT: whatever is ready or due, and a tick a second."""
     next_tick = time.monotonic() + _TICK
     while True:
         now = time.monotonic()
-        due = min(next_tick, runner.next_deadline() or next_tick)
+        due = min(next_tick, *(worker.next_deadline() or next_tick for worker in workers))
         for key, events in selector.select(max(0.0, due - now)):
             key.data(events)
         if pending & {signal.SIGTERM, signal.SIGINT}:
@@ -163,17 +171,26 @@ def _loop(
         if pending & {signal.SIGHUP, signal.SIGUSR2}:
             pending.clear()
             notify.reloading()
-            with contextlib.suppress(Exception):  # logged and counted by the controller
-                controller.reload()
+            _reload(controller)
             notify.ready()
         now = time.monotonic()
-        deadline = runner.next_deadline()
-        if deadline is not None and deadline <= now:
-            runner.run_once(now)
+        for worker in workers:
+            deadline = worker.next_deadline()
+            if deadline is not None and deadline <= now:
+                worker.run_once(now)
         if now >= next_tick:
             controller.tick()
             server.drop_idle()
             next_tick = now + _TICK
+
+
+def _reload(controller: Controller) -> None:
+    try:
+        controller.reload()
+    except CommandRefused:
+        pass  # the controller has logged and counted it
+    except Exception:
+        _log.exception("reload failed by a fault of penstock's, the old configuration goes on")
 
 
 @contextlib.contextmanager

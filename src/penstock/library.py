@@ -25,6 +25,7 @@ from penstock.engine.api import Counters, Engine
 from penstock.errors import PenstockError
 from penstock.health.runner import Runner
 from penstock.model import Configuration
+from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
 
@@ -51,9 +52,11 @@ class LoadBalancer:
             rng=random.Random(),  # noqa: S311  # jitter, not secrets
             spread=configuration.settings.spread_checks,
         )
+        self._names = Follower(lambda changes, outcome: self._controller.on_names(changes, outcome))
         self._controller = Controller(
             engine,
             self._runner,
+            self._names,
             OverrideStore(paths.overrides, adopt=False),
             lambda: LoadResult(self._configuration),
             adopted=False,
@@ -100,6 +103,7 @@ class LoadBalancer:
         self._wake_writer.send(b"\0")
         self._thread.join()
         self._runner.close()
+        self._names.close()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -119,10 +123,12 @@ class LoadBalancer:
     def _loop(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_reader, selectors.EVENT_READ, None)
-            selector.register(self._runner.fileno(), selectors.EVENT_READ, None)
+            workers: tuple[Runner | Follower, ...] = (self._runner, self._names)
+            for worker in workers:
+                selector.register(worker.fileno(), selectors.EVENT_READ, None)
             next_tick = time.monotonic() + _TICK
             while True:
-                due = min(next_tick, self._runner.next_deadline() or next_tick)
+                due = min(next_tick, *(worker.next_deadline() or next_tick for worker in workers))
                 ready = selector.select(max(0.0, due - time.monotonic()))
                 if any(key.fileobj is self._wake_reader for key, _ in ready):
                     self._wake_reader.recv(4096)
@@ -131,7 +137,8 @@ class LoadBalancer:
                     if job is None:
                         return
                     job()
-                self._runner.run_once(time.monotonic())
+                for worker in workers:
+                    worker.run_once(time.monotonic())
                 if time.monotonic() >= next_tick:
                     self._controller.tick()
                     next_tick = time.monotonic() + _TICK

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from penstock.errors import InvalidModel
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 MAX_WEIGHT = 256  # HAProxy manual 5.2, "weight"
 _NAME = re.compile(r"[A-Za-z0-9_.:\-]+\Z")  # HAProxy manual 4, proxy names
@@ -211,7 +212,7 @@ class RealServer:
     """One target of a pool. Identity is (pool name, name, address, port)."""
 
     name: str
-    address: Address | None  # None: its name did not resolve (init-addr none); starts in maint
+    address: Address | None  # None: its name did not resolve (init-addr none); not in service
     port: RealPort
     weight: int = 1
     backup: bool = False
@@ -222,7 +223,10 @@ class RealServer:
     forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
     source: SourceAddress | None = None
     hostname: str | None = None  # what the file said, when it said a name
-    resolvers: str | None = None
+    resolvers: str | None = None  # the section that tells the name's address while running
+    ipv4_first: bool = False  # of a name with addresses of both families
+    may_share_address: bool = False  # with another server of the same pool and name
+    prefer_networks: tuple[Network, ...] = ()  # of the addresses of its name
     id: int | None = None  # HAProxy's numeric ``id``
     origin: Origin = Origin()
 

@@ -280,6 +280,49 @@ def test_an_engine_that_refuses_the_way_back_too_is_brought_there_later(run: Run
     assert status(rig).failed_reloads == 1
 
 
+@pytest.mark.parametrize("where", ["reading", "the engine", "the checks"])
+def test_a_bug_met_by_a_reload_is_logged_and_the_old_configuration_goes_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    rig = run(pool(checked(2)))
+    before = rig.engine.state
+    rig.configuration = configuration(pool(checked(3)))
+
+    def stumble(*_: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError("oops")
+
+    if where == "reading":
+        rig.fault = ZeroDivisionError("oops")  # type: ignore[assignment]
+    else:
+        owner, name = (rig.engine, "apply") if where == "the engine" else (rig.runner, "configure")
+        monkeypatch.setattr(owner, name, stumble)
+    with capture_logs() as logs, pytest.raises(CommandRefused, match="internal error"):
+        rig.controller.reload()
+    (said,) = [one for one in logs if one["log_level"] == "error"]
+    assert isinstance(said["exc_info"], ZeroDivisionError)
+    assert rig.engine.state == before
+    assert status(rig).failed_reloads == 1
+    rig.check_says("s1", up=False)  # the checks are those of before
+    assert rig.in_table() == {"s2": 1}
+
+
+def test_an_engine_whose_upkeep_fails_is_asked_again(run: Run) -> None:
+    class Tired(FakeEngine):
+        ticks = 0
+
+        def tick(self) -> None:
+            self.ticks += 1
+            raise DatapathError("netlink says no")
+
+    rig = run(pool(reals(1)), engine=Tired())
+    with capture_logs() as logs:
+        rig.controller.tick()
+        rig.controller.tick()
+    assert rig.engine.ticks == 2  # type: ignore[attr-defined]
+    assert [one["reason"] for one in logs] == ["netlink says no"] * 2
+
+
 def test_what_an_operator_set_survives_a_reload(run: Run) -> None:
     rig = run(pool(reals(3, weight=10)))
     rig.controller.handle(SetState("web", "s1", "drain"))

@@ -15,6 +15,7 @@ from penstock.engine.fake import FakeEngine
 from penstock.errors import PenstockError
 from penstock.health.runner import Change, Runner
 from penstock.model import Configuration
+from penstock.names import Follower
 from penstock.overrides import OverrideStore
 
 
@@ -45,9 +46,11 @@ class Rig:
             clock=self.clock,
             rng=random.Random(1),  # noqa: S311  # the same in every run
         )
+        self.names = Follower(lambda changes, why: self.controller.on_names(changes, why))
         self.controller = Controller(
             self.engine,
             self.runner,
+            self.names,
             OverrideStore(self.directory / "overrides.json", adopt=self.adopted),
             self._load,
             adopted=self.adopted,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -659,7 +659,7 @@ def test_reading_is_injected() -> None:
 
 def test_what_is_asked_of_names_at_run_time() -> None:
     real = only_real(
-        "server s 1.1.1.1:80 resolvers d resolve-prefer ipv4 resolve-opts allow-dup-ip"
+        "server s 1.1.1.1:80 resolve-prefer ipv4 resolve-opts allow-dup-ip"
         " resolve-net 10.0.0.0/8,fd00::/8"
     )
     assert (real.ipv4_first, real.may_share_address) == (True, True)

@@ -9,7 +9,7 @@ from enum import Enum, Flag, auto
 
 from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
-from penstock.model import Address, Hook, Origin, PortRange, SchedulerSpec
+from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
 
 
 class Prefix(Enum):
@@ -111,6 +111,7 @@ class ServerOptions:
     resolvers: str | None = None
     resolve_prefer: AddressFamilyPreference = AddressFamilyPreference.ANY
     may_share_address: bool = False  # resolve-opts allow-dup-ip
+    prefer_networks: tuple[Network, ...] = ()  # resolve-net
     ssl: bool = False
     track: str | None = None
     cookie: bool = False

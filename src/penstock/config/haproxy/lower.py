@@ -317,6 +317,7 @@ class Lowering:
                 resolvers=options.resolvers,
                 ipv4_first=options.resolve_prefer is AddressFamilyPreference.PREFER_IPV4,
                 may_share_address=options.may_share_address,
+                prefer_networks=options.prefer_networks,
                 id=server.id,
                 origin=server.origin,
             )

@@ -34,7 +34,10 @@ _FACILITIES = words(
 )
 _LEVELS = words("emerg alert crit err warning notice info debug")
 _LOG_FORMATS = words("local rfc3164 rfc5424 priority short timed iso raw")
-_LISTED = [*GLOBAL, "defaults", "listen", "frontend", "backend", "peers", "resolvers"]
+_LISTED = [
+    *(name for name, keyword in GLOBAL.items() if keyword.status is not Status.REFUSED),
+    *("lua-load", "defaults", "listen", "frontend", "backend", "peers", "resolvers"),
+]
 
 
 def parse_global(context: Context, line: Line) -> None:

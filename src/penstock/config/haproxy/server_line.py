@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 
 from penstock.config.haproxy.address import (
     AddressError,
@@ -37,7 +38,7 @@ from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
-from penstock.model import MAX_WEIGHT, Address
+from penstock.model import MAX_WEIGHT, Address, Network
 
 _MISSING = {
     "id": "'id' : expects an integer argument",
@@ -269,6 +270,12 @@ class _Options:
                     if value == "ipv4"
                     else AddressFamilyPreference.PREFER_IPV6
                 )
+            case "resolve-net":
+                options.prefer_networks = _networks(value)
+            case "resolve-opts":
+                options.may_share_address = _may_share_address(
+                    value, before=options.may_share_address
+                )
             case "usesrc":
                 raise LineError("'usesrc' only allowed after a 'source' statement.")
             case "observe" | "on-error" | "on-marked-down" | "on-marked-up":
@@ -408,6 +415,36 @@ def _source_address(context: Context, name: str, text: str, *, ranges: bool) -> 
             raise LineError(f"'{name} {text}' : invalid address: '{target.hostname}' in '{text}'")
         return Target(address=address, port_kind=target.port_kind, low=target.low, high=target.high)
     return target
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    if not value:
+        raise LineError("'resolve-net' expects a list of networks.")
+    networks = []
+    for word in filter(None, value.split(",")):
+        address = word.partition("/")[0]
+        if parse_ip(address, AddressFamilyPreference.ANY) is None:
+            raise LineError(f"'resolve-net' invalid network '{word}'.")
+        try:
+            networks.append(ip_network(word, strict=False))
+        except ValueError:
+            raise LineError(f"'resolve-net' invalid network '{word}'.") from None
+    return tuple(networks)
+
+
+def _may_share_address(value: str, *, before: bool) -> bool:
+    for word in filter(None, value.split(",")):
+        match word:
+            case "allow-dup-ip" | "prevent-dup-ip":
+                before = word == "allow-dup-ip"
+            case "ignore-weight":
+                pass  # of SRV records, which have no say in weights here
+            case _:
+                raise LineError(
+                    f"'resolve-opts' : unknown resolve-opts option '{word}', supported methods are"
+                    " 'allow-dup-ip', 'ignore-weight', and 'prevent-dup-ip'."
+                )
+    return before
 
 
 def _init_addr(value: str) -> tuple[InitMethod | Address, ...]:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-""" "did you mean": HAProxy's measure of how alike two words are, by their letter transitions."""
+""" "did you mean": HAProxy's measure of how alike two words are, by letters and transitions."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 
+_PRESENT = 0  # no class: (_PRESENT, class) says that the class occurs
 _DIGIT = 27
 _OTHER = 28  # also the beginning and the end of the word
 
 
 def fingerprint(word: str) -> Counter[tuple[int, int]]:
-    """How often each transition between character classes occurs in *word*."""
+    """Which character classes *word* has, and how often each transition between them occurs."""
     seen: Counter[tuple[int, int]] = Counter()
     before = _OTHER
     for char in word.lower():
@@ -21,6 +22,7 @@ def fingerprint(word: str) -> Counter[tuple[int, int]]:
             after = _DIGIT
         else:
             after = _OTHER
+        seen[_PRESENT, after] = 1
         seen[before, after] += 1
         before = after
     seen[before, _OTHER] += 1
@@ -28,8 +30,8 @@ def fingerprint(word: str) -> Counter[tuple[int, int]]:
 
 
 def distance(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> int:
-    """Sum of the squared differences of two fingerprints."""
-    return sum((one[key] - other[key]) ** 2 for key in one.keys() | other.keys())
+    """Sum of the differences of two fingerprints."""
+    return sum(abs(one[key] - other[key]) for key in one.keys() | other.keys())
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:

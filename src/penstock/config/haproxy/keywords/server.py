@@ -105,13 +105,8 @@ SERVER = index(
     rows("guid", Need.C, Status.IGNORED, "it labels the runtime API's output"),
     rows("non-stick stick", Need.C, Status.IGNORED, "it qualifies stick rules, which decide"),
     rows("log-proto", Need.C, Status.IGNORED, "it is for servers of a ring"),
-    rows(
-        "resolve-net resolve-opts",
-        Need.C,
-        Status.LATER,
-        "which of several resolved addresses is taken cannot be chosen yet",
-        family="resolve-net",
-    ),
+    rows("resolve-net", Need.C, Status.WORKS, "which of several resolved addresses is preferred"),
+    rows("resolve-opts", Need.C, Status.WORKS, "whether two servers may have the same address"),
 )
 
 # How many arguments each option takes; one that is not listed takes none.

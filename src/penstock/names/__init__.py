@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers given by name: which addresses they have as DNS changes (`resolvers` sections)."""
+
+from penstock.names.dns import asker, sections
+from penstock.names.follower import Changes, Follower, Question
+from penstock.names.group import Failed, Found, Group, Member, Outcome, Section
+
+__all__ = [
+    "Changes",
+    "Failed",
+    "Follower",
+    "Found",
+    "Group",
+    "Member",
+    "Outcome",
+    "Question",
+    "Section",
+    "asker",
+    "sections",
+]
