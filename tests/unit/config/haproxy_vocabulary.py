@@ -10,8 +10,8 @@ GLOBAL = (
 maxconn 100|maxconn|maxconn x|maxcon 4|spread-checks 5|spread-checks 51|spread-checks|daemon
 daemon x|nbthread 2|nbthread 0|nbproc 3|log 127.0.0.1 local0|log 127.0.0.1 local9|log 127.0.0.1
 log stdout format raw local0 info|log 127.0.0.1:514 local1 notice err|log 127.0.0.1 len 100 local2
-nbthread 2 x|setenv A 1.1.1.1|presetenv A b|unsetenv A|setenv A|tune.bufsize 16384|tune.bufsize|foo|foo bar
-stats timeout 10s|stats foo|stats|external-check|insecure-fork-wanted|no log
+nbthread 2 x|setenv A 1.1.1.1|presetenv A b|unsetenv A|setenv A|tune.bufsize 16384|tune.bufsize|foo|foo bar|fooe|nwe|nokq|logeatag
+log-send-ho|insecture-f|stats timeout 10s|stats foo|stats|external-check|insecure-fork-wanted|no log
 no insecure-fork-wanted|no daemon|description x y|description|node a|ca-base /x|tune.ssl.lifetime 3
 """.replace("\n", "|")
     .strip("|")

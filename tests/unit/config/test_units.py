@@ -113,6 +113,9 @@ def test_closest_word() -> None:
     assert closest("chek", ["check", "cookie"]) == "check"
     assert closest("xyzzy", ["check", "cookie"]) is None
     assert closest("x", []) is None
+    # Letters count beside transitions, or "node" would be near.
+    assert closest("fooe", ["node", "log"]) is None
+    assert closest("nokq", ["node", "nokqueue"]) == "nokqueue"
 
 
 @given(st.text(), st.text())

@@ -40,6 +40,12 @@ _CAPABILITY = {
 }
 
 
+_SUGGESTED = [
+    *(name for name, keyword in PROXY.items() if keyword.status is not Status.REMOVED),
+    *_CAPABILITY,
+]
+
+
 def parse_proxy(context: Context, line: Line) -> None:
     """One line of a defaults or proxy section."""
     if line[0] in _CAPABILITY:
@@ -51,7 +57,7 @@ def parse_proxy(context: Context, line: Line) -> None:
         raise LineError("'listen' or 'defaults' expected.")
     keyword = PROXY.get(line[0])
     if keyword is None:
-        best = closest(line[0], [*PROXY, *_CAPABILITY])
+        best = closest(line[0], _SUGGESTED)
         hint = f"; did you mean '{best}' maybe ?" if best else ""
         raise LineError(f"unknown keyword '{line[0]}' in '{context.section}' section{hint}")
     if keyword.status is Status.REMOVED:
