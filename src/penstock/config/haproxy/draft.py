@@ -176,6 +176,8 @@ class ProxyDraft:
     timeouts: dict[str, Timeout] = field(default_factory=dict)
     options: dict[str, Origin] = field(default_factory=dict)
     maxconn: int | None = None
+    rate_limit: int = 0
+    inherited_rate_limit: int = 0
     fullconn: int | None = None
     retries: int | None = None
     source: Target | None = None
@@ -225,6 +227,7 @@ class ProxyDraft:
         self.stats = parent.stats
         if front:
             self.maxconn = parent.maxconn
+            self.rate_limit = self.inherited_rate_limit = parent.rate_limit
             self.default_backend = parent.default_backend
             self.default_backend_origin = parent.default_backend_origin
             self.log_format = parent.log_format

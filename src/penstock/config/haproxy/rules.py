@@ -20,7 +20,7 @@ from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
-from penstock.config.haproxy.units import DurationError, SizeError, parse_size, parse_time
+from penstock.config.haproxy.units import DurationError, SizeError, atol, parse_size, parse_time
 
 _COUNTERS = "'sc-inc-gpc(*)', 'sc-inc-gpc0(*)', 'sc-inc-gpc1(*)', 'sc-set-gpt(*)', 'sc-set-gpt0(*)'"
 _VARIABLES = "'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'"
@@ -366,6 +366,14 @@ def parse_rate_limit(context: Context, proxy: ProxyDraft, line: Line) -> None:
             f"rate-limit sessions will be ignored because {proxy.describe} '{proxy.name}' has no"
             " frontend capability",
         )
+    elif (
+        proxy.rate_limit != proxy.inherited_rate_limit
+        and not proxy.capability & Capability.DEFAULTS
+    ):
+        context.report.warn(
+            line.origin, "overwriting rate-limit sessions which was already specified"
+        )
+    proxy.rate_limit = atol(line[2])
 
 
 def parse_persist(context: Context, proxy: ProxyDraft, line: Line) -> None:
