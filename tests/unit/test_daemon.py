@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon's whole life in this process: everything is real but the datapath."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from unit_building import configuration, pool, real, reals, service
+
+from penstock import daemon
+from penstock.api.client import ask
+from penstock.api.wire import GetStatus, SetWeight, Status
+from penstock.config.haproxy import LoadResult
+from penstock.daemon import Options, refuse_unsupported
+from penstock.engine.fake import FakeEngine
+from penstock.engine.kernel import KernelEngine
+from penstock.errors import (
+    ConfigError,
+    DatapathError,
+    Diagnostic,
+    InstanceRunning,
+    NotRunning,
+    PenstockError,
+)
+from penstock.kernel import bpffs, probe
+from penstock.model import Configuration, EngineKind, Origin
+from penstock.runtime import InstanceLock, RuntimePaths
+
+
+class Datapath(FakeEngine):
+    """Lives on between two daemons, as a pinned one does."""
+
+    adopted = False
+    fault: Exception | None = None  # what its upkeep meets
+    ticks = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events = os.eventfd(0)
+
+    def fileno(self) -> int:  # type: ignore[override]
+        return self.events
+
+    def tick(self) -> None:
+        self.ticks += 1
+        if self.fault:
+            raise self.fault
+        super().tick()
+
+
+@dataclass
+class Life:
+    """One ``penstock run`` in the main thread, and what happens to it meanwhile in another."""
+
+    paths: RuntimePaths
+    engine: Datapath = field(default_factory=Datapath)
+    configuration: Configuration = field(default_factory=lambda: configuration(pool(reals(2))))
+    fault: Exception | None = None  # what the next load meets
+    loads: int = 0
+
+    def load(self) -> LoadResult:
+        self.loads += 1
+        if self.fault:
+            raise self.fault
+        return LoadResult(self.configuration)
+
+    def run(self, meanwhile: Callable[[], None], *, keep: bool = False) -> list[dict]:
+        """Until *meanwhile* is over, then SIGTERM; what was logged."""
+        trouble: list[BaseException] = []
+
+        def accompany() -> None:
+            try:
+                self.until(lambda: self.status() is not None)
+                meanwhile()
+            except BaseException as error:
+                trouble.append(error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        other = threading.Thread(target=accompany)
+        # Should the daemon end by itself, the signal must not end the tests.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            with capture_logs() as logs:
+                other.start()
+                daemon.run(self.load, self.paths, Options(keep_datapath=keep))
+        finally:
+            other.join()
+            signal.signal(signal.SIGTERM, before)
+        if trouble:
+            raise trouble[0]
+        return logs
+
+    def status(self) -> Status | None:
+        try:
+            reply = ask(self.paths.socket, GetStatus())
+        except NotRunning:
+            return None
+        assert isinstance(reply, Status)
+        return reply
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "it does not happen"
+            time.sleep(0.002)
+
+    def reload(self) -> None:
+        """SIGHUP, until it has been dealt with."""
+        before = self.status()
+        assert before is not None
+        os.kill(os.getpid(), signal.SIGHUP)
+
+        def dealt_with() -> bool:
+            now = self.status()
+            assert now is not None
+            done = now.reloads + now.failed_reloads
+            return done > before.reloads + before.failed_reloads
+
+        self.until(dealt_with)
+
+
+@pytest.fixture
+def life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
+    one = Life(RuntimePaths(tmp_path / "run", tmp_path / "pins"))
+    monkeypatch.setattr(probe, "probe", lambda: None)
+    monkeypatch.setattr(bpffs, "mount", lambda: None)
+    monkeypatch.setattr(KernelEngine, "open", lambda *_, **__: one.engine)
+    monkeypatch.setattr(daemon, "_TICK", 0.02)
+    yield one
+    os.close(one.engine.events)
+
+
+def nothing() -> None:
+    """Just live."""
+
+
+def test_sigterm_takes_everything_down(life: Life) -> None:
+    def meanwhile() -> None:
+        assert set(life.engine.services) == {"front-web"}
+        ask(life.paths.socket, SetWeight("web", "s1", 3))
+        assert life.paths.overrides.exists()
+
+    logs = life.run(meanwhile)
+    assert life.engine.closed is False
+    assert not life.paths.socket.exists()
+    assert not life.paths.overrides.exists()
+    assert logs[-1] == {"event": "stopped", "datapath": "removed", "log_level": "info"}
+    InstanceLock(life.paths).close()
+
+
+def test_a_kept_datapath_is_taken_over_with_what_was_set(life: Life) -> None:
+    life.run(lambda: ask(life.paths.socket, SetWeight("web", "s1", 3)) and None, keep=True)
+    assert life.engine.closed is True
+    life.engine.adopted = True
+
+    def meanwhile() -> None:
+        now = life.status()
+        assert now is not None
+        assert now.adopted
+        assert [one.weight for one in now.pools[0].reals] == [3, 1]
+
+    life.run(meanwhile)
+
+
+def test_sighup_reloads(life: Life) -> None:
+    def meanwhile() -> None:
+        life.configuration = configuration(pool(reals(3)))
+        life.reload()
+        assert len(life.engine.reals) == 3
+
+    life.run(meanwhile)
+    assert life.loads == 2
+
+
+def test_a_bad_file_at_sighup_is_logged_without_a_traceback(life: Life) -> None:
+    def meanwhile() -> None:
+        life.fault = ConfigError((Diagnostic("f.cfg", 3, "unknown keyword 'x'"),))
+        life.reload()
+
+    logs = life.run(meanwhile)
+    (said,) = [one for one in logs if one["log_level"] == "error"]
+    assert said["reason"] == "parsing [f.cfg:3] : unknown keyword 'x'"
+    assert not said["exc_info"]
+
+
+def test_a_bug_at_sighup_is_logged_with_its_traceback_and_survived(life: Life) -> None:
+    def meanwhile() -> None:
+        life.fault = ZeroDivisionError("oops")
+        life.reload()
+        life.fault = None
+        life.reload()
+        now = life.status()
+        assert now is not None
+        assert (now.reloads, now.failed_reloads) == (1, 1)
+
+    logs = life.run(meanwhile)
+    (said,) = [one for one in logs if one["log_level"] == "error"]
+    assert isinstance(said["exc_info"], ZeroDivisionError)
+    assert life.engine.closed is False
+
+
+def test_upkeep_goes_on_while_nothing_happens(life: Life) -> None:
+    life.run(lambda: life.until(lambda: life.engine.ticks >= 5))
+
+
+def test_a_bug_that_ends_the_daemon_leaves_the_traffic(life: Life) -> None:
+    """As a kill does: the next run takes the datapath over."""
+
+    def meanwhile() -> None:
+        life.engine.fault = ZeroDivisionError("oops")
+        life.until(lambda: life.engine.closed is not None)
+
+    with pytest.raises(ZeroDivisionError):
+        life.run(meanwhile)
+    assert life.engine.closed is True
+    assert not life.paths.socket.exists()
+
+
+def test_a_datapath_that_refuses_its_upkeep_does_not_end_the_daemon(life: Life) -> None:
+    def meanwhile() -> None:
+        life.engine.fault = DatapathError("no")
+        ticks = life.engine.ticks
+        life.until(lambda: life.engine.ticks >= ticks + 3)
+
+    life.run(meanwhile)
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_start_that_the_datapath_refuses_removes_only_what_is_its_own(
+    life: Life, adopted: bool
+) -> None:
+    life.engine.adopted = adopted
+    life.engine.refuse = "front-web"
+    with pytest.raises(DatapathError, match="front-web is refused"):
+        daemon.run(life.load, life.paths, Options())
+    assert life.engine.closed is adopted
+    InstanceLock(life.paths).close()
+
+
+@pytest.mark.parametrize(
+    "fault", [ConfigError((Diagnostic("f", 1, "bad"),)), PenstockError("bad")], ids=repr
+)
+def test_a_bad_start_does_not_touch_the_datapath(life: Life, fault: PenstockError) -> None:
+    life.fault = fault
+    with pytest.raises(PenstockError, match="bad"):
+        daemon.run(life.load, life.paths, Options())
+    assert life.engine.closed is None
+    InstanceLock(life.paths).close()
+
+
+def test_a_second_instance_does_not_even_read_its_file(life: Life) -> None:
+    life.paths.create()
+    first = InstanceLock(life.paths)
+    with pytest.raises(InstanceRunning):
+        daemon.run(life.load, life.paths, Options())
+    assert life.loads == 0
+    first.close()
+
+
+def test_signal_handlers_are_given_back(life: Life) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)]
+    life.run(nothing)
+    assert [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)] == before
+
+
+def test_systemd_is_told(life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        life.run(life.reload)
+        told = [listener.recv(200).decode().partition("\n")[0] for _ in range(4)]
+    assert told == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+
+
+def test_what_no_engine_here_can_do_is_named_with_the_line_that_decides_it() -> None:
+    proxied = service(
+        "web",
+        engine=EngineKind.PROXY,
+        engine_reason="'send-proxy'",
+        engine_origin=Origin("f.cfg", 7),
+    )
+    with pytest.raises(ConfigError) as caught:
+        refuse_unsupported(Configuration((proxied,), (pool([real("s1")]),)))
+    (said,) = caught.value.diagnostics
+    assert (said.file, said.line) == ("f.cfg", 7)
+    assert "'front' cannot run" in said.message
+    assert "'send-proxy'" in said.message
+    stopped = service("web", engine=EngineKind.PROXY, disabled=True)
+    refuse_unsupported(Configuration((stopped,), (pool([real("s1")]),)))
