@@ -585,6 +585,14 @@ def test_environment_changes_hold_from_the_next_line_on() -> None:
     assert str(service.binds[0].ports) == "80"
 
 
+def test_a_frontend_inherits_an_external_check_too() -> None:
+    head = f"global\n external-check\n insecure-fork-wanted\n{HEAD} option external-check\n"
+    assert errors("frontend f\n bind :80\n", head) == [
+        "Proxy 'f' : 'option external-check' unable to find required 'external-check command'."
+    ]
+    assert read("frontend f\n bind :80\n", f"{head} external-check command /bin/true\n")
+
+
 def test_two_pools_of_one_name_are_refused() -> None:
     (message,) = errors("backend a\n server s 1.1.1.1:1\nlisten a\n bind :80\n")
     assert message.startswith("proxy 'a' has the same name as backend 'a'")

@@ -225,6 +225,8 @@ class ProxyDraft:
         self.said = list(parent.said)
         self.log_targets = list(parent.log_targets)
         self.stats = parent.stats
+        self.check_option = parent.check_option
+        self.external_command = parent.external_command
         if front:
             self.maxconn = parent.maxconn
             self.rate_limit = self.inherited_rate_limit = parent.rate_limit
@@ -235,12 +237,10 @@ class ProxyDraft:
             self.scheduler = parent.scheduler
             self.balance_set = parent.balance_set
             self.layer7_balance = parent.layer7_balance
-            self.external_command = parent.external_command
             self.tcp_check_rules = list(parent.tcp_check_rules)
             self.fullconn = parent.fullconn
             self.retries = parent.retries
             self.source = parent.source
-            self.check_option = parent.check_option
             self.udp_send = parent.udp_send
             self.udp_expect = parent.udp_expect
         self.rules = {
