@@ -25,11 +25,12 @@ from penstock.api.server import ControlServer
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
+from penstock.desired import refuse_unsupported
 from penstock.engine.kernel import KernelEngine
-from penstock.errors import CommandRefused, ConfigError, Diagnostic, PenstockError
+from penstock.errors import CommandRefused, PenstockError
 from penstock.health.runner import Runner
 from penstock.kernel import bpffs, probe
-from penstock.model import Configuration, EngineKind, Hook
+from penstock.model import Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
@@ -54,25 +55,6 @@ def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
         return loaded
     settings = replace(loaded.configuration.settings, hook=options.hook)
     return replace(loaded, configuration=replace(loaded.configuration, settings=settings))
-
-
-def refuse_unsupported(configuration: Configuration) -> None:
-    """Raises ConfigError naming every service that needs an engine this version has not got."""
-    refused = tuple(
-        Diagnostic(
-            file=service.engine_origin.file,
-            line=service.engine_origin.line,
-            message=(
-                f"'{service.name}' cannot run yet, it needs the proxy engine because of"
-                f" {service.engine_reason}."
-            ),
-            parsing=False,
-        )
-        for service in configuration.services
-        if service.engine is EngineKind.PROXY and not service.disabled
-    )
-    if refused:
-        raise ConfigError(refused)
 
 
 def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> None:

@@ -15,6 +15,7 @@ from penstock.engine.api import (
     ServiceState,
     Timeouts,
 )
+from penstock.errors import ConfigError, Diagnostic
 from penstock.model import (
     MAX_WEIGHT,
     AdminState,
@@ -104,6 +105,25 @@ def kernel_services(configuration: Configuration) -> tuple[Service, ...]:
         for service in configuration.services
         if service.engine is EngineKind.KERNEL and not service.disabled
     )
+
+
+def refuse_unsupported(configuration: Configuration) -> None:
+    """Raises ConfigError naming every service that needs an engine this version has not got."""
+    refused = tuple(
+        Diagnostic(
+            file=service.engine_origin.file,
+            line=service.engine_origin.line,
+            message=(
+                f"'{service.name}' cannot run yet, it needs the proxy engine because of"
+                f" {service.engine_reason}."
+            ),
+            parsing=False,
+        )
+        for service in configuration.services
+        if service.engine is EngineKind.PROXY and not service.disabled
+    )
+    if refused:
+        raise ConfigError(refused)
 
 
 def desired_state(

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from penstock.api.wire import Done, Reload, SetState, SetWeight, Status
 from penstock.config.haproxy import LoadResult
 from penstock.config.haproxy import load as load_haproxy
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
+from penstock.desired import refuse_unsupported
 from penstock.engine.api import Counters, Engine
 from penstock.errors import PenstockError
 from penstock.health.runner import Runner
@@ -45,7 +46,11 @@ class LoadBalancer:
     def __init__(self, configuration: Configuration, engine: Engine, paths: RuntimePaths) -> None:
         self._configuration = configuration
         self._engine = engine
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Future[object], Callable[[], object]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._ending = threading.Lock()
+        self._ended = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._runner = Runner(
             lambda change: self._controller.on_change(change),
@@ -62,8 +67,12 @@ class LoadBalancer:
             adopted=False,
             clock=time.monotonic,
         )
-        self._controller.start(LoadResult(configuration))
-        self._thread = threading.Thread(target=self._loop, name="penstock", daemon=True)
+        try:
+            self._controller.start(LoadResult(configuration))
+        except BaseException:
+            self._release()
+            raise
+        self._thread = threading.Thread(target=self._live, name="penstock", daemon=True)
         self._thread.start()
 
     def counters(self) -> Counters:
@@ -83,9 +92,13 @@ class LoadBalancer:
         self._call(lambda: self._controller.handle(SetState(pool, server, state)))
 
     def reconfigure(self, configuration: Configuration) -> None:
-        """Switch to another configuration; flows of what stays go on. Raises CommandRefused."""
+        """Switch to another configuration; flows of what stays go on.
+
+        Raises CommandRefused or ConfigError, and then nothing has changed.
+        """
 
         def switch() -> None:
+            refuse_unsupported(configuration)
             before = self._configuration
             self._configuration = configuration
             try:
@@ -102,23 +115,32 @@ class LoadBalancer:
         self._jobs.put(None)
         self._wake_writer.send(b"\0")
         self._thread.join()
+        self._release()
+
+    def _release(self) -> None:
         self._runner.close()
         self._names.close()
         self._wake_reader.close()
         self._wake_writer.close()
 
     def _call(self, job: Callable[[], _T]) -> _T:
-        future: Future[_T] = Future()
+        future: Future[object] = Future()
+        with self._ending:
+            if self._ended:
+                raise PenstockError("this load balancer has been stopped")
+            self._jobs.put((future, job))
+            self._wake_writer.send(b"\0")
+        return cast(_T, future.result())
 
-        def work() -> None:
-            try:
-                future.set_result(job())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._jobs.put(work)
-        self._wake_writer.send(b"\0")
-        return future.result()
+    def _live(self) -> None:
+        try:
+            self._loop()
+        finally:
+            with self._ending:
+                self._ended = True
+            while not self._jobs.empty():
+                if job := self._jobs.get():
+                    job[0].set_exception(PenstockError("this load balancer has been stopped"))
 
     def _loop(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -126,6 +148,9 @@ class LoadBalancer:
             workers: tuple[Runner | Follower, ...] = (self._runner, self._names)
             for worker in workers:
                 selector.register(worker.fileno(), selectors.EVENT_READ, None)
+            events = self._engine.fileno()
+            if events is not None:
+                selector.register(events, selectors.EVENT_READ, None)
             next_tick = time.monotonic() + _TICK
             while True:
                 due = min(next_tick, *(worker.next_deadline() or next_tick for worker in workers))
@@ -136,12 +161,19 @@ class LoadBalancer:
                     job = self._jobs.get()
                     if job is None:
                         return
-                    job()
+                    _carry_out(*job)
                 for worker in workers:
                     worker.run_once(time.monotonic())
-                if time.monotonic() >= next_tick:
+                if time.monotonic() >= next_tick or any(key.fd == events for key, _ in ready):
                     self._controller.tick()
                     next_tick = time.monotonic() + _TICK
+
+
+def _carry_out(future: Future[object], job: Callable[[], object]) -> None:
+    try:
+        future.set_result(job())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 @contextlib.contextmanager
@@ -155,6 +187,7 @@ def run(
 
     Without *engine*, the kernel engine (needs root). Raises PenstockError.
     """
+    refuse_unsupported(configuration)
     paths = paths or RuntimePaths.of(os.environ)
     paths.create()
     with contextlib.ExitStack() as stack:
@@ -168,11 +201,9 @@ def run(
 
 
 def _kernel_engine(configuration: Configuration, paths: RuntimePaths) -> Engine:
-    from penstock.daemon import refuse_unsupported  # noqa: PLC0415  # eBPF only when it is used
-    from penstock.engine.kernel import KernelEngine  # noqa: PLC0415
+    from penstock.engine.kernel import KernelEngine  # noqa: PLC0415  # only where it is used
     from penstock.kernel import bpffs, probe  # noqa: PLC0415
 
-    refuse_unsupported(configuration)
     probe.probe()
     bpffs.mount()
     return KernelEngine.open(configuration.settings, pins=paths.pins, state=paths.directory)
