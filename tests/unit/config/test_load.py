@@ -344,6 +344,53 @@ def test_maxconn_of_a_frontend() -> None:
     assert only_service("listen x\n bind :80\n maxconn 5\n").maxconn == 5
 
 
+@pytest.mark.parametrize(
+    ("binds", "maxconn"),
+    [
+        ("bind :80 maxconn 7\n maxconn 9", 7),
+        ("bind :80 maxconn 9\n maxconn 7", 7),
+        ("bind :80 maxconn 7", 7),
+    ],
+)
+def test_maxconn_of_the_only_listener(binds: str, maxconn: int) -> None:
+    result = read(f"listen x\n {binds}\n")
+    assert result.configuration.services[0].maxconn == maxconn
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("binds", ["bind :80-81 maxconn 7", "bind :80\n bind :81 maxconn 7"])
+def test_maxconn_of_one_of_several_listeners_is_warned_of(binds: str) -> None:
+    result = read(f"listen x\n {binds}\n maxconn 9\n")
+    assert result.configuration.services[0].maxconn == 9
+    (warning,) = result.warnings
+    assert "maxconn' is not carried out" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("words", "maxconn", "warnings"),
+    [("minconn 5", 5, 0), ("minconn 5 maxconn 5", 5, 0), ("minconn 5 maxconn 9", 9, 1)],
+)
+def test_minconn(words: str, maxconn: int, warnings: int) -> None:
+    result = read(f"listen x\n bind :80\n server s 1.1.1.1:1 {words}\n")
+    assert result.configuration.pools[0].reals[0].maxconn == maxconn
+    assert len(result.warnings) == warnings
+
+
+def test_a_global_keyword_given_twice_keeps_its_first_value() -> None:
+    result = read("global\n maxconn 100\n maxconn 200\nlisten x\n bind :80\n")
+    assert result.configuration.settings.maxconn == 100
+    assert [w.message for w in result.warnings] == ["'maxconn' already specified. Continuing."]
+
+
+def test_zero_warning() -> None:
+    text = "global\n zero-warning\nlisten x\n bind :80\n"
+    assert read(text).configuration.services
+    assert read(f"{text} retries 3\n server s 1.1.1.1:1\n").warnings  # not one of HAProxy's
+    assert errors("global\n zero-warning\nlisten x\n bind :80\n", "") == [
+        "Some warnings were found and 'zero-warning' is set. Aborting."
+    ]
+
+
 # -- udp -------------------------------------------------------------------------------------
 
 
