@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.engine.kernel.keys import Codec
+from penstock.engine.kernel.loader import object_path
+from penstock.kernel.maps import ArrayMap
+from penstock.kernel.objects import ObjectFile
 from penstock.lab import programs
 from penstock.lab.balancer import Balancer
 from penstock.lab.network import LabError, Namespace, Network, until
@@ -202,6 +206,28 @@ def test_keep_datapath_leaves_traffic_running(build: Build) -> None:
     assert rig.balancer.service("web").traffic.total == 8
     assert rig.balancer.stop() == 0
     assert not rig.balancer.paths.pins.exists()
+
+
+def test_another_versions_datapath_is_left_alone(build: Build) -> None:
+    """Its maps may mean something else: no guessing, and no harm to its traffic."""
+    rig = build()
+    rig.serve(80)
+    rig.start(rig.listen("web", 8080), "--keep-datapath")
+    assert rig.balancer.stop() == 0
+    with ObjectFile(object_path()) as obj:
+        format_at = Codec(obj.btf).control.offset("format")
+    with ArrayMap.from_pin(rig.balancer.paths.pins / "maps" / "controls") as controls:
+        ours = controls.load64(0, format_at)
+        controls.store64(0, format_at, ours ^ 1)
+        done = rig.balancer.command("run", str(rig.balancer.file))
+        assert done.returncode == 1
+        assert "another version" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
+        controls.store64(0, format_at, ours)
+    rig.balancer.launch()
+    rig.balancer.wait_ready()
+    assert rig.balancer.status().adopted
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

@@ -168,7 +168,8 @@ struct control {
 	u32 snat_last;
 	u32 maxconn; /* of all services together; 0: none */
 	u64 hash_seed; /* for whoever adopts the tables */
-	u32 spare[10];
+	u64 format; /* digest of everything in this file, written by the loader */
+	u32 spare[8];
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -19,7 +20,7 @@ from penstock.engine.kernel.units import (
     ticks,
 )
 from penstock.errors import DatapathError
-from penstock.kernel.btf import Btf
+from penstock.kernel.btf import Btf, Layout
 from penstock.model import (
     Address,
     ForwardingMethod,
@@ -87,6 +88,18 @@ class Codec:
         self.reasons = {
             number: name for name, number in btf.enum("reason").items() if name != "REASON_MAX"
         }
+
+    @property
+    def format(self) -> int:
+        """64 bits that change whenever what lies in the maps changes its place or meaning."""
+        layouts = (value for value in vars(self).values() if isinstance(value, Layout))
+        shared = [
+            (one.name, one.size, [(f.name, f.offset, f.size) for f in one.fields.values()])
+            for one in layouts
+        ]
+        enums = [self._selection, self._forwarding, self._port_mode, self.reasons]
+        digest = hashlib.blake2b(repr((shared, enums)).encode(), digest_size=8)
+        return int.from_bytes(digest.digest(), "little")
 
     def pack_real(self, state: RealState, snat: Address | None, *, retired: bool) -> bytes:
         """The ``real`` element; *snat* is the source address towards it (None: not known yet)."""

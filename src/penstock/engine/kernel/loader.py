@@ -87,6 +87,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
     """
     (pins / "maps").mkdir(parents=True, exist_ok=True)
     with ObjectFile(object_path()) as obj:
+        codec = Codec(obj.btf)
         pinned = _pinned(pins, obj.map_names)
         adopted = len(pinned) == len(obj.map_names)
         if pinned and not adopted:  # a start that was cut short left a part
@@ -97,7 +98,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
         if adopted:
             slots4 = pinned["flows4"].info.max_entries - _WINDOW
             slots6 = pinned["flows6"].info.max_entries - _WINDOW
-            seed = _pinned_seed(pins, obj)
+            seed = _pinned_seed(pins, codec)
             for name, existing in pinned.items():
                 obj.reuse_map(name, existing)
         else:
@@ -118,16 +119,12 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             obj.load()
         except LibbpfError as error:
             if adopted and not error.log.count("prog '"):
-                raise DatapathError(
-                    f"the datapath pinned at {pins} was made by another version of penstock; "
-                    "stop it with the version that made it, or remove that directory "
-                    "(its flows are lost) and start again"
-                ) from error
+                raise _other_version(pins) from error
             raise
         maps = _open_maps(obj)
-        codec = Codec(obj.btf)
         if not adopted:
             maps.controls.store64(0, codec.control.offset("hash_seed"), seed)
+            maps.controls.store64(0, codec.control.offset("format"), codec.format)
             for name in obj.map_names:
                 obj.map(name, Map).pin(pins / "maps" / name)
         return Datapath(
@@ -158,10 +155,21 @@ def _pinned(pins: Path, names: frozenset[str]) -> dict[str, Map]:
     return found
 
 
-def _pinned_seed(pins: Path, obj: ObjectFile) -> int:
-    """The hash seed the pinned flow tables were filled with."""
+def _pinned_seed(pins: Path, codec: Codec) -> int:
+    """The hash seed the pinned flow tables were filled with, if by maps like ours."""
     with ArrayMap.from_pin(pins / "maps" / "controls") as controls:
-        return controls.load64(0, obj.btf.layout("control").offset("hash_seed"))
+        if controls.info.value_size != codec.control.size:
+            raise _other_version(pins)
+        if controls.load64(0, codec.control.offset("format")) != codec.format:
+            raise _other_version(pins)
+        return controls.load64(0, codec.control.offset("hash_seed"))
+
+
+def _other_version(pins: Path) -> DatapathError:
+    return DatapathError(
+        f"the datapath pinned at {pins} was made by another version of penstock; stop it with the "
+        "version that made it, or remove that directory (its flows are lost) and start again"
+    )
 
 
 def _csum_ipv6_flag() -> int:
