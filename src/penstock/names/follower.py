@@ -99,6 +99,8 @@ class Follower:
             self._questions.put(None)
         self._groups = {}
         self._reader.close()
+        if not self._threads:
+            self._writer.close()
 
     def _take(self, question: Question, outcome: Outcome, now: float) -> None:
         changes: dict[tuple[str, str], Address | None] = {}
