@@ -156,7 +156,7 @@ static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusa
 	count(why);
 	if (why == DROP_UDP_REFUSED)
 		return af == 4 ? answer_unreachable4(skb) : answer_unreachable6(skb);
-	return why < DROP_MALFORMED ? TCX_NEXT : TC_SHOT;
+	return why < DROP_SERVICE_MAXCONN /* the first of them */ ? TCX_NEXT : TC_SHOT;
 }
 
 /* The slot for a packet whose flow, if it has one, was found there; or a refusal. */

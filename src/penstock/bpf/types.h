@@ -23,7 +23,6 @@ enum reason {
 	PASS_ICMP_OTHER,
 	PASS_EXTENSION_HEADER,
 	PASS_TO_TC, /* XDP leaves it to the TC program of the same interface */
-	DROP_MALFORMED,
 	DROP_SERVICE_MAXCONN, /* the client's SYN retransmit tries again */
 	DROP_REAL_MAXCONN,
 	DROP_GLOBAL_MAXCONN,
