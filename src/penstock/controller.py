@@ -69,6 +69,7 @@ class Controller:
         self._adopted = adopted
         self._started = clock()
         self._configuration = Configuration()
+        self._served: dict[str, Pool] = {}  # its pools that somebody sends to
         self._up: dict[RealKey, bool] = {}
         self._since: dict[RealKey, float] = {}
         self._ramping: dict[RealKey, tuple[float, int]] = {}  # since when, over how many ms
@@ -89,7 +90,7 @@ class Controller:
 
         Raises CommandRefused with everything that is wrong with it.
         """
-        before = self._configuration, self._up, self._since, self._ramping
+        before = self._configuration, self._served, self._up, self._since, self._ramping
         try:
             loaded = self._load()
         except Exception as error:
@@ -98,7 +99,7 @@ class Controller:
             known = self._names.known(loaded.configuration)
             self._adopt(_with_addresses(loaded.configuration, known), {})
         except Exception as error:
-            self._configuration, self._up, self._since, self._ramping = before
+            self._configuration, self._served, self._up, self._since, self._ramping = before
             try:
                 self._converge()
             except DatapathError as again:
@@ -139,6 +140,7 @@ class Controller:
         self._since = {key: self._since.get(key, now) for _, _, key in _checked(configuration)}
         self._ramping = {key: ramp for key, ramp in self._ramping.items() if key in up}
         self._configuration = configuration
+        self._served = {pool.name: pool for pool in served_pools(configuration)}
         self._converge()
         self._runner.configure(self._targets())
         self._update_or_log(
@@ -275,8 +277,7 @@ class Controller:
                     for key, (since, length) in self._ramping.items()
                     if (now - since) * 1000 < length
                 }
-                served = served_pools(self._configuration)
-                self._update(pool for pool in served if pool.name in pools)
+                self._update(self._served[name] for name in pools if name in self._served)
             else:
                 self._reconciler.retry()
         except DatapathError as error:
@@ -359,13 +360,14 @@ class Controller:
         return True
 
     def _find(self, pool: str, server: str) -> tuple[Pool, RealServer]:
-        pools = {one.name: one for one in served_pools(self._configuration)}
-        if pool not in pools:
-            raise CommandRefused(f"no backend {pool!r}; there are: {', '.join(sorted(pools))}")
-        for real in pools[pool].reals:
+        owner = self._served.get(pool)
+        if owner is None:
+            there = ", ".join(sorted(self._served))
+            raise CommandRefused(f"no backend {pool!r}; there are: {there}")
+        for real in owner.reals:
             if real.name == server:
-                return pools[pool], real
-        names = ", ".join(real.name for real in pools[pool].reals)
+                return owner, real
+        names = ", ".join(real.name for real in owner.reals)
         raise CommandRefused(f"backend {pool} has no server {server!r}; it has: {names}")
 
     # -- snapshot ----------------------------------------------------------------------
@@ -393,7 +395,7 @@ class Controller:
                     for key in (real_key(pool, real),)
                 ),
             )
-            for pool in served_pools(self._configuration)
+            for pool in self._served.values()
         )
         return Status(
             version=__version__,
