@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar, cast
 
+from penstock import log
 from penstock.api.wire import Done, Reload, SetState, SetWeight, Status
 from penstock.config.haproxy import LoadResult
 from penstock.config.haproxy import load as load_haproxy
@@ -188,6 +189,7 @@ def run(
     Without *engine*, the kernel engine (needs root). Raises PenstockError.
     """
     refuse_unsupported(configuration)
+    log.to_stdlib()
     paths = paths or RuntimePaths.of(os.environ)
     paths.create()
     with contextlib.ExitStack() as stack:

@@ -17,7 +17,12 @@ GLOBAL = index(
         Status.LATER,
         "state changes are written to standard error, not sent to a log server yet",
     ),
-    rows("maxconn", Need.K_DIFFERS, Status.WORKS, "a connection over it is refused, not queued"),
+    rows(
+        "maxconn",
+        Need.K_DIFFERS,
+        Status.WORKS,
+        "a connection over it waits for the client's next SYN",
+    ),
     rows("spread-checks", Need.C, Status.WORKS),
     rows("setenv presetenv resetenv unsetenv", Need.C, Status.WORKS, "from the next line on"),
     rows("description", Need.C, Status.WORKS),

@@ -29,7 +29,7 @@ PROXY = index(
         "maxconn",
         Need.K_DIFFERS,
         Status.WORKS,
-        "a connection over it is refused, not queued",
+        "a connection over it waits for the client's next SYN",
         where="DFL",
     ),
     rows("balance hash-type", Need.K, Status.WORKS, "see the algorithms below", where="DLB"),
