@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bpf_lab import Result
-from bpf_packets import Ether, decode, frame, ip
+from bpf_packets import Ether, decode, frame, ip, network
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -37,14 +37,6 @@ TOO_BIG = {4: (3, 4), 6: (2, 0)}
 EXPIRED = {4: (11, 0), 6: (3, 0)}
 
 QUOTED = 20  # bytes of the transport that the datapath quotes
-
-
-def network(raw: bytes) -> bytes:
-    """A frame's IP packet, without Ethernet padding."""
-    layers = Ether(raw)
-    head = layers[IP] if IP in layers else layers[IPv6]
-    size = head.len if IP in layers else head.plen + 40
-    return raw[14 : 14 + size]
 
 
 def assert_error(got: Result, sent: bytes, kinds: dict[int, tuple[int, int]], mtu: int = 0) -> None:

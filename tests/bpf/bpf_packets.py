@@ -16,7 +16,7 @@ from scapy.layers.inet6 import (
     IPv6,
 )
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet, Padding, Raw
+from scapy.packet import Packet, Raw
 
 __all__ = ["ICMP", "IP", "TCP", "UDP", "Ether", "IPv6", "Raw"]
 
@@ -91,12 +91,18 @@ class Seen:
     layers: Packet
 
 
+def network(raw: bytes) -> bytes:
+    """A frame's IP packet, without Ethernet padding."""
+    layers = Ether(raw)
+    head = layers[IP] if IP in layers else layers[IPv6]
+    size = head.len if IP in layers else head.plen + 40
+    return raw[14 : 14 + size]
+
+
 def decode(raw: bytes) -> Seen:
     """Read a frame; every length and checksum in it must be what scapy computes itself."""
-    layers = Ether(raw)
+    layers = Ether(raw[:14] + network(raw))
     assert_sums(layers)
-    if Padding in layers:
-        layers[Padding].underlayer.remove_payload()
     head = layers[IP] if IP in layers else layers[IPv6]
     transport = layers.getlayer(TCP) or layers.getlayer(UDP)
     return Seen(

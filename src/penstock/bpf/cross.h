@@ -4,6 +4,7 @@
 #include "icmp.h"
 
 #define MTU_SHIFT 20 /* an IPv6 header is that much longer */
+#define IP6_MIN_MTU 1280
 
 /* The other direction's key, turned round, is what this direction is rewritten to. */
 static __always_inline int cross_target(const u8 af, const struct flow *f, u32 slot,
@@ -47,6 +48,7 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 	struct hop *hop;
 	u64 diff, ports_diff;
 	struct udphdr *u;
+	u32 fragmentable, id;
 	u8 proto;
 
 	if (f && f->ctl & CTL_PARTED) {
@@ -121,15 +123,21 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		ip->ver_ihl = 0x45;
 		ip->tos = tos;
 		ip->tot_len = htons(len + 20);
-		ip->id = 0;
-		ip->frag_off = htons(IP_DF);
+		/*
+		 * An IPv6 sender will not go below 1280 bytes, whatever it is told; so what fits into
+		 * that may be cut on an IPv4 link that takes less (RFC 7915, section 5.1).
+		 */
+		fragmentable = len + 20 <= IP6_MIN_MTU - MTU_SHIFT;
+		id = fragmentable ? prandom_u32() & 0xffff : 0;
+		ip->id = id;
+		ip->frag_off = fragmentable ? 0 : htons(IP_DF);
 		ip->ttl = hops - 1;
 		ip->protocol = proto;
 		ip->check = 0;
 		ip->saddr = t.saddr[0];
 		ip->daddr = t.daddr[0];
 		ip->check = ~fold16((u64)htonl(0x45000000 | tos << 16 | ((len + 20) & 0xffff)) +
-				    htonl(IP_DF) +
+				    id + ((u64)ip->frag_off << 16) +
 				    htonl((hops - 1) << 24 | (u32)proto << 16) + ip->saddr +
 				    (u64)ip->daddr);
 	} else {

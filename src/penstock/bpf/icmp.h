@@ -218,7 +218,8 @@ static __always_inline u32 flow_of_error(struct __sk_buff *skb, const u8 af)
 	k->af = af;
 
 	if (af == 4) {
-		if (skb_load_bytes(skb, ETH_LEN, e4, sizeof(*e4)) || e4->ip.ver_ihl != 0x45 ||
+		if (s->layout.end < ETH_LEN + sizeof(*e4) ||
+		    skb_load_bytes(skb, ETH_LEN, e4, sizeof(*e4)) || e4->ip.ver_ihl != 0x45 ||
 		    e4->ip.frag_off & htons(IP_MF) ||
 		    !is_error(4, e4->icmp.type) || e4->inner.ver_ihl != 0x45 ||
 		    e4->inner.frag_off & htons(IP_OFFSET) || e4->inner.saddr != e4->ip.daddr)
@@ -229,7 +230,8 @@ static __always_inline u32 flow_of_error(struct __sk_buff *skb, const u8 af)
 		k->dport = e4->sport;
 		k->proto = e4->inner.protocol;
 	} else {
-		if (skb_load_bytes(skb, ETH_LEN, e6, sizeof(*e6)) ||
+		if (s->layout.end < ETH_LEN + sizeof(*e6) ||
+		    skb_load_bytes(skb, ETH_LEN, e6, sizeof(*e6)) ||
 		    e6->ip.nexthdr != IPPROTO_ICMPV6 || !is_error(6, e6->icmp.type) ||
 		    !same_words(e6->inner.saddr, e6->ip.daddr))
 			return NO_SLOT;

@@ -131,6 +131,7 @@ struct bpf_redir_neigh {
 };
 
 enum { F_INGRESS = 1 };
+enum { ROOM_MAC = 1 }; /* between the Ethernet and the IP header */
 enum { F_PSEUDO_HDR = 1 << 4, F_MARK_MANGLED_0 = 1 << 5, F_IPV6 = 1 << 7 };
 
 struct bpf_map;
@@ -153,6 +154,8 @@ static long (*skb_change_proto)(struct __sk_buff *skb, be16 proto, u64 flags) = 
 static long (*skb_change_tail)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)38;
 static long (*skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
 static long (*skb_change_head)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)43;
+static long (*skb_adjust_room)(struct __sk_buff *skb, s32 diff, u32 mode,
+			       u64 flags) = (void *)50;
 static long (*fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size,
 			  u32 flags) = (void *)69;
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size,

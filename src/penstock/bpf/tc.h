@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The TC path: everything, including what XDP leaves to it. */
 #pragma once
-#include "cross.h"
+#include "cross_icmp.h"
 
 static __always_inline int pass(enum reason why)
 {
@@ -319,6 +319,7 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 {
 	int why = af == 4 ? parse_unusual4(skb) : parse_unusual6(skb);
 	struct scratch *s = scratch();
+	struct flow *f;
 	u32 slot, proto;
 
 	if (why || !s)
@@ -334,6 +335,9 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 		slot = af == 4 ? flow_of_error4(skb) : flow_of_error6(skb);
 		if (slot == NO_SLOT)
 			return pass(PASS_ICMP_OTHER);
+		f = flow_at(af, slot);
+		if (f && f->ctl & CTL_CROSS)
+			return af == 4 ? cross_error4(skb, slot) : cross_error6(skb, slot);
 		return af == 4 ? forward_error4(skb, slot) : forward_error6(skb, slot);
 	}
 	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
