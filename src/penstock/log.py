@@ -16,7 +16,13 @@ def set_up() -> None:
     if not under_systemd:
         processors.append(structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S", utc=False))
     processors.append(
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            pad_level=False,
+            # Boxes and local variables, where rich is installed, are not for a journal.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     structlog.configure(
         processors=processors,
@@ -26,7 +32,7 @@ def set_up() -> None:
 
 
 def to_stdlib() -> None:
-    """Inside another program: log to its ``logging``, logger "penstock", unless it uses structlog."""
+    """Inside another program: speak through its ``logging``, unless it uses structlog itself."""
     if structlog.is_configured():
         return
     structlog.configure(
