@@ -46,7 +46,7 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 	u32 hops, tos, len, gso = skb->gso_size, why, size, headers;
 	struct target t = {};
 	struct hop *hop;
-	u64 diff, ports_diff;
+	u64 diff, ports_diff, whole = 0;
 	struct udphdr *u;
 	u32 fragmentable, id;
 	u8 proto;
@@ -80,6 +80,8 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		len = ntohs(ip->payload_len);
 		diff = (u64)t.saddr[0] + t.daddr[0] + 16ULL * 0xffffffff / 2 - sum128(ip->saddr) -
 		       sum128(ip->daddr);
+		/* The helper that shortens the packet takes the first half out itself. */
+		whole = minus_words((const u32 *)ip + 5, 5);
 	}
 	if (hops <= 1) {
 		count(DROP_TTL);
@@ -149,7 +151,9 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		ip->hop_limit = hops - 1;
 		__builtin_memcpy(ip->saddr, t.saddr, 16);
 		__builtin_memcpy(ip->daddr, t.daddr, 16);
+		whole = sum_words((const u32 *)ip, 10) + (u32)~fold32(diff);
 	}
+	whole_sum_changes(skb, whole);
 	u = data + L4_OFFSET(out);
 	u->sport = t.sport;
 	u->dport = t.dport;

@@ -76,25 +76,6 @@ static __always_inline u32 detail_in4(u32 kind, u32 mtu)
 	return mtu < IP6_MIN_MTU ? IP6_MIN_MTU - MTU_SHIFT : mtu - MTU_SHIFT;
 }
 
-static __always_inline u64 sum_words(const u32 *w, const u32 count)
-{
-	u64 sum = 0;
-
-	for (u32 i = 0; i < count; i++)
-		sum += w[i];
-	return sum;
-}
-
-/* What taking words out adds to a sum. */
-static __always_inline u64 minus_words(const u32 *w, const u32 count)
-{
-	u64 sum = 0;
-
-	for (u32 i = 0; i < count; i++)
-		sum += (u32)~w[i];
-	return sum;
-}
-
 /* What of an IP header goes into the other family's. */
 struct carried {
 	u32 tos;
@@ -169,7 +150,7 @@ static __always_inline int cross_error(struct __sk_buff *skb, const u8 af, u32 s
 	struct target *t;
 	struct hop *hop;
 	void *data, *end;
-	u64 sum;
+	u64 sum, whole = 0;
 	u32 *w;
 
 	if (!s || !f || !cross_target(af, f, slot, &s->target))
@@ -197,6 +178,8 @@ static __always_inline int cross_error(struct __sk_buff *skb, const u8 af, u32 s
 		e->icmp.check = 0;
 		sum += diff32(two_ports(e->sport, e->dport), two_ports(t->dport, t->sport));
 		sum += minus_words(w + 2, 8) + (u32)~htonl(outer.len) + (u32)~htonl(IPPROTO_ICMPV6);
+		/* The helpers that shorten the packet take the IPv6 header out themselves. */
+		whole = sum_words(w + 2, 8) + htonl(outer.len) + htonl(IPPROTO_ICMPV6);
 	}
 	sum += minus_words(w + words, 2 + words);
 	if (kind == NO_KIND)
@@ -244,7 +227,9 @@ static __always_inline int cross_error(struct __sk_buff *skb, const u8 af, u32 s
 		e->dport = t->sport;
 		e->icmp.check = ~fold16(sum + sum_words(w + 2, 20) + htonl(outer.len) +
 					htonl(IPPROTO_ICMPV6));
+		whole = sum_words(w, 2) + (u32)~htonl(outer.len) + (u32)~htonl(IPPROTO_ICMPV6);
 	}
+	whole_sum_changes(skb, whole);
 	count(EVENT_ICMP_TRANSLATED);
 	count(EVENT_FORWARDED_TC);
 	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(hop);

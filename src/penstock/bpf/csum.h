@@ -42,5 +42,36 @@ static __always_inline u16 csum_apply(u16 check, u64 diff)
 	return ~fold16((u64)(u16)~check + fold32(diff));
 }
 
+static __always_inline u64 sum_words(const u32 *w, const u32 count)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < count; i++)
+		sum += w[i];
+	return sum;
+}
+
+/* What taking words out adds to a sum. */
+static __always_inline u64 minus_words(const u32 *w, const u32 count)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < count; i++)
+		sum += (u32)~w[i];
+	return sum;
+}
+
+/*
+ * Where the network card has summed up the whole packet (CHECKSUM_COMPLETE), that sum has to follow
+ * what is not made up for by a checksum inside, or the receiving stack logs a hardware failure.
+ */
+static __always_inline void whole_sum_changes(struct __sk_buff *skb, u64 diff)
+{
+	csum_update(skb, fold32(diff));
+}
+
+/* One less in the hop limit, which no checksum covers. */
+#define HOP_LIMIT_DIFF ((u64)(u32)~htons(1))
+
 /* One less in the TTL: the difference of the 16-bit word that it is the upper half of. */
 #define TTL_DIFF ((u64)htons(0xfeff))

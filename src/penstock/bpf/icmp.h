@@ -290,6 +290,7 @@ static __always_inline int rewrite_error(struct __sk_buff *skb, const u8 af, con
 	e->sport = t->dport;
 	e->dport = t->sport;
 	rewrite_ip(&e->ip, 6, t, &outer);
+	whole_sum_changes(skb, HOP_LIMIT_DIFF);
 	return !l4_csum_replace(skb, check, 0, fold32(outer), F_PSEUDO_HDR | csum_ipv6_flag) &&
 	       !l4_csum_replace(skb, check, 0, fold32(inner), 0);
 }

@@ -154,6 +154,7 @@ static long (*skb_change_proto)(struct __sk_buff *skb, be16 proto, u64 flags) = 
 static long (*skb_change_tail)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)38;
 static long (*skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
 static long (*skb_change_head)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)43;
+static long (*csum_update)(struct __sk_buff *skb, u32 sum) = (void *)40;
 static long (*skb_adjust_room)(struct __sk_buff *skb, s32 diff, u32 mode,
 			       u64 flags) = (void *)50;
 static long (*fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size,

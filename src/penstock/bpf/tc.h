@@ -113,6 +113,9 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		if (data + L4_OFFSET(af) + (shape == SHAPE_PLAIN ? 8 : 0) > end)
 			return drop(DROP_REWRITE);
 		rewrite_ip(data + ETH_LEN, af, t, &diff);
+		if (af == 6)
+			whole_sum_changes(skb, HOP_LIMIT_DIFF +
+						       (shape == SHAPE_FRAGMENT ? diff : 0));
 		if (shape == SHAPE_PLAIN) {
 			struct udphdr *u = data + L4_OFFSET(af);
 
