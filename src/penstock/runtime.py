@@ -85,8 +85,12 @@ class InstanceLock:
                 f"penstock{f' (pid {owner})' if owner else ''} is already running with runtime "
                 f"directory {paths.directory}; set PENSTOCK_RUNTIME_DIR for a second instance"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._fd)
+            raise PenstockError(f"cannot write {paths.lock}: {error.strerror}") from error
 
     def close(self) -> None:
         os.close(self._fd)

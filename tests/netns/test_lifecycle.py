@@ -230,6 +230,27 @@ def test_another_versions_datapath_is_left_alone(build: Build) -> None:
     assert rig.balancer.status().adopted
 
 
+@pytest.mark.parametrize("room", ["none", "for the lock"])
+def test_a_full_disk_is_said_and_leaves_nothing(rig: Rig, room: str) -> None:
+    full = rig.balancer.paths.directory
+    full.mkdir(parents=True)
+    until("the links to be ready", lambda: _has_link_local_routes(rig.site.balancer.namespace))
+    before = _traces(rig.site.balancer.namespace)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(full)], check=True)
+    try:
+        if room == "none":
+            (full / "filler").write_bytes(bytes(4096))
+        rig.balancer.file.write_text(rig.configuration(rig.listen("web", 8080)))
+        done = rig.balancer.command("run", str(rig.balancer.file))
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert _traces(rig.site.balancer.namespace) == before
+    assert not rig.balancer.paths.pins.exists()
+
+
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_a_port_of_another_process_is_a_clear_error(rig: Rig, kind: str) -> None:
     serve = rig.servers.tcp if kind == "tcp" else rig.servers.udp

@@ -75,6 +75,10 @@ def _status(act: Callable[[], object]) -> int:
         # Whoever read our output has gone; Python must not complain about that at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # the machine's fault, whatever we were at: no traceback helps
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"penstock: {where}{error.strerror or error}", err=True)
+        return 1
     return result if isinstance(result, int) else 0
 
 

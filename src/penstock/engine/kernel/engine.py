@@ -92,6 +92,7 @@ class KernelEngine:
         Raises DatapathError or CapabilityError; nothing new is left behind then.
         """
         fresh = not (pins / "maps").exists()
+        network = None
         try:
             datapath = open_datapath(flows_for(settings.max_flows, _memory_kib()), pins)
             network = Network(datapath, settings, pins=pins, state=state)
@@ -99,6 +100,8 @@ class KernelEngine:
             engine._apply_settings(settings)
             network.start()
         except BaseException:
+            if fresh and network is not None:
+                network.close(keep=False)
             if fresh:
                 shutil.rmtree(pins, ignore_errors=True)
             raise

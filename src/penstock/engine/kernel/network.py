@@ -131,7 +131,10 @@ class Network:
 
     def _set(self, name: str, value: str) -> None:
         self._sysctls.set(name, value)
-        self._sysctl_file.write_text(json.dumps(self._sysctls.recorded))
+        try:
+            self._sysctl_file.write_text(json.dumps(self._sysctls.recorded))
+        except OSError as error:
+            raise DatapathError(f"cannot write {self._sysctl_file}: {error.strerror}") from error
 
     def _prepare_host(self) -> None:
         for name, value in _SYSCTLS.items():
