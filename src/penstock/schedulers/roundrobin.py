@@ -7,9 +7,7 @@ weights (nginx's smooth weighted round robin). Weights 5,1,1 give a a b a c a a,
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
-from fractions import Fraction
 
 from penstock.schedulers.candidate import capped
 
@@ -37,11 +35,9 @@ def sequence(weights: Sequence[int]) -> tuple[int, ...]:
 
 def _by_due_time(weights: Sequence[int]) -> tuple[int, ...]:
     """Nearly as smooth in n log n steps: weight w is due at the middles of w equal parts."""
-    due = [(Fraction(1, 2 * weight), index) for index, weight in enumerate(weights)]
-    heapq.heapify(due)
-    order = []
-    for _ in range(sum(weights)):
-        when, index = due[0]
-        order.append(index)
-        heapq.heapreplace(due, (when + Fraction(1, weights[index]), index))
-    return tuple(order)
+    due = [
+        ((2 * turn - 1) / (2 * weight), index)
+        for index, weight in enumerate(weights)
+        for turn in range(1, weight + 1)
+    ]
+    return tuple(index for _, index in sorted(due))

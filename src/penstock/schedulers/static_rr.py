@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 from penstock.schedulers.candidate import capped
@@ -23,15 +24,26 @@ def server_map(weights: Sequence[int]) -> tuple[int, ...]:
         return (0,)
     if len(set(small)) == 1:
         return tuple(range(len(small)))
-    scores = [0] * len(small)
+    # A server's number of totals grows by one at w of the places: those, instead of all scores.
+    grows: list[list[int]] = [[] for _ in range(total + 1)]
+    for index, weight in enumerate(small):
+        for turn in range(1, weight + 1):
+            grows[-(-turn * total // weight)].append(index)
+    level = [0] * len(small)
+    waiting: dict[int, list[int]] = {0: list(range(len(small)))}  # heaps; old entries stay behind
     places = []
-    for _ in range(total):
-        best, most = -1, 0
-        for index, weight in enumerate(small):
-            scores[index] += weight
-            turns = (scores[index] + total) // total
-            if best < 0 or turns > most:
-                best, most = index, turns
-        scores[best] -= total
+    for place in range(1, total + 1):
+        for index in grows[place]:
+            level[index] += 1
+            heapq.heappush(waiting.setdefault(level[index], []), index)
+        for most in sorted(waiting, reverse=True):
+            heap = waiting[most]
+            while heap and level[heap[0]] != most:
+                heapq.heappop(heap)
+            if heap:
+                break
+        best = heapq.heappop(heap)
+        level[best] -= 1
+        heapq.heappush(waiting.setdefault(level[best], []), best)
         places.append(best)
     return tuple(places)

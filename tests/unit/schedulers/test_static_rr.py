@@ -40,7 +40,7 @@ def test_a_map_has_exactly_the_weights_and_starts_with_the_first(given_weights: 
     assert places[0] == 0
 
 
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(2, 4))
+@given(weights, st.integers(1, 3))
 @settings(max_examples=80, deadline=None)
 def test_a_longer_map_of_the_same_proportions_sends_clients_to_the_same_servers(
     given_weights: list[int], factor: int
