@@ -140,6 +140,31 @@ def test_a_removed_servers_connections_live_on(build: Build) -> None:
         connection.close()
 
 
+def test_a_removed_services_number_is_its_flows_until_they_end(build: Build) -> None:
+    """Or the next service would start with their live counts, and end below zero."""
+    rig = build()
+    rig.serve(80)
+    rig.start(rig.listen("old", 8080))
+    held = [rig.client.connect(rig.vip(4), 8080) for _ in range(4)]
+    owners = [ask(connection)[0] for connection in held]
+    assert rig.balancer.reload(rig.configuration(rig.listen("new", 8081))).returncode == 0
+    rig.balancer.kill()
+    rig.balancer.file.write_text(
+        rig.configuration(rig.listen("new", 8081) + rig.listen("newer", 8082))
+    )
+    rig.balancer.launch()
+    rig.balancer.wait_ready()
+    assert [ask(connection)[0] for connection in held] == owners
+    assert (_live(rig, "new"), _live(rig, "newer")) == (0, 0)
+    again = [rig.client.connect(rig.vip(4), 8082) for _ in range(2)]
+    for connection in held:
+        connection.close()
+    until("the old flows to be over", lambda: rig.balancer.reason("flow_closed") == 4)
+    assert (_live(rig, "new"), _live(rig, "newer")) == (0, 2)
+    for connection in again:
+        connection.close()
+
+
 def test_a_bad_file_at_reload_changes_nothing(rig: Rig) -> None:
     good = rig.configuration(rig.listen("web", 8080))
     rig.start(rig.listen("web", 8080))

@@ -79,7 +79,12 @@ class KernelEngine:
             (real.id for real in self._reals.values()),
         )
         self._pool_ids = Ids("pools", 65535, (pool.id for pool in self._pools.values()))
-        self._service_ids = Ids("services", len(self._maps.service_lives), self._services.values())
+        self._leaving = self._removed_with_flows()
+        self._service_ids = Ids(
+            "services",
+            len(self._maps.service_lives),
+            (*self._services.values(), *self._leaving),
+        )
         self._regions = Regions(
             len(self._maps.tables), ((pool.base, pool.length) for pool in self._pools.values())
         )
@@ -191,6 +196,9 @@ class KernelEngine:
         self._regions.settle()
         for key in [key for key, real in self._reals.items() if real.retired]:
             self._forget_if_idle(key)
+        for number in [number for number in self._leaving if self._live_conns(number) == 0]:
+            self._leaving.discard(number)
+            self._service_ids.free(number)
 
     def close(self, *, keep: bool) -> None:
         self._held.close()
@@ -336,6 +344,16 @@ class KernelEngine:
         # Flows of the service keep its live counters until they end; the number stays theirs.
         if self._live_conns(number) == 0:
             self._service_ids.free(number)
+        else:
+            self._leaving.add(number)
+
+    def _removed_with_flows(self) -> set[int]:
+        """Numbers of services that an earlier daemon removed and whose flows go on."""
+        lives = self._maps.service_lives
+        known = set(self._services.values())
+        at = self._codec.service_live.offset("conns") // 4
+        live = lives.words[at :: lives.stride // 4]
+        return {number for number, conns in enumerate(live) if conns} - known
 
     def _live_conns(self, service: int) -> int:
         at = self._codec.service_live.offset("conns")

@@ -9,7 +9,7 @@ from penstock.errors import DatapathError
 
 
 class Ids:
-    """Hands out the smallest free id in 1..limit-1; 0 means "none" to the datapath."""
+    """Hands out free ids in 1..limit-1, one that was freed as late as can be; 0 is "none"."""
 
     def __init__(self, what: str, limit: int, taken: Iterable[int] = ()) -> None:
         self._what = what
