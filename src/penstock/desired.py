@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from penstock.engine.api import (
     DatapathState,
@@ -48,8 +47,9 @@ _UNCHECKED = RealHealth()
 Overrides = Mapping[tuple[str, str], Override]  # by pool and server name
 Health = Mapping[RealKey, RealHealth]
 
-# Tables are costly (maglev: tens of ms) and most pools have not changed since the last time.
-_prepare = lru_cache(maxsize=4096)(prepare)
+# What each pool's table was made of last, and the table: they are costly (maglev: tens of ms) and
+# most have not changed. One a pool, for they are large too (maglev: half a MiB).
+_last: dict[str, tuple[object, PoolState]] = {}
 
 
 def real_key(pool: Pool, real: RealServer) -> RealKey | None:
@@ -130,7 +130,10 @@ def desired_state(
     configuration: Configuration, overrides: Overrides, health: Health
 ) -> DatapathState:
     """Everything the engine is to hold."""
-    part = pool_states(served_pools(configuration), overrides, health)
+    pools = served_pools(configuration)
+    for name in _last.keys() - {pool.name for pool in pools}:
+        _last.pop(name, None)
+    part = pool_states(pools, overrides, health)
     services = {
         service.name: _service_state(service, configuration)
         for service in kernel_services(configuration)
@@ -164,7 +167,12 @@ def pool_states(pools: Iterable[Pool], overrides: Overrides, health: Health) -> 
 def _pool_state(pool: Pool, candidates: tuple[Candidate, ...]) -> PoolState:
     chosen = () if pool.disabled else eligible(candidates, allbackups=pool.allbackups)
     configured = tuple(real.weight for real in pool.reals)
-    return _prepare(pool.name, pool.scheduler, tuple(chosen), configured=configured)
+    made_of = (pool.scheduler, chosen, configured)
+    before, state = _last.get(pool.name, (None, None))
+    if state is None or before != made_of:
+        state = prepare(pool.name, pool.scheduler, chosen, configured=configured)
+        _last[pool.name] = made_of, state
+    return state
 
 
 def _service_state(service: Service, configuration: Configuration) -> ServiceState:

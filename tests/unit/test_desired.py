@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from unit_building import configuration, pool, real, reals, service
 
 from penstock.desired import Override, RealHealth, desired_state, pool_states, real_key
-from penstock.engine.api import DatapathState, RealState
+from penstock.engine.api import DatapathState, PoolState, RealState
 from penstock.model import (
     AdminState,
     Algorithm,
@@ -201,6 +202,36 @@ def test_maxconn_grows_with_a_slow_start() -> None:
     state = desire(web, s1=ramping, s2=ramping, s3=ramping)
     limits = [state_of(state, name).maxconn for name in ("s1", "s2", "s3")]
     assert limits == [20, 1, 0]  # 0 is "no limit", which a small limit must not become
+
+
+# -- tables that are remembered ---------------------------------------------------------
+
+
+def test_an_unchanged_pool_keeps_its_table_and_a_changed_one_makes_it_anew() -> None:
+    web = pool(reals(3))
+    first = desire(web).pools["web"]
+    assert desire(web).pools["web"] is first
+    for changed in (
+        desire(web, s1=DOWN),
+        desire(web, {"s1": Override(weight=2)}),
+        desire(replace(web, scheduler=SchedulerSpec(Algorithm.LEASTCONN))),
+        desire(replace(web, disabled=True)),
+    ):
+        assert changed.pools["web"] != first
+    assert desire(web).pools["web"] == first
+
+
+def test_a_flapping_server_does_not_fill_the_memory() -> None:
+    web = pool(reals(3, weight=100), scheduler=SchedulerSpec(Algorithm.MAGLEV))
+
+    def tables() -> int:
+        gc.collect()
+        return sum(isinstance(one, PoolState) for one in gc.get_objects())
+
+    before = tables()
+    for ramp in range(1, 100):
+        desire(web, s1=RealHealth(ramp=ramp))
+    assert tables() <= before + 2
 
 
 # -- parts -----------------------------------------------------------------------------
