@@ -164,7 +164,7 @@ def test_garbage_is_refused_and_the_connection_goes_on(daemon: Daemon) -> None:
 
 
 @given(st.lists(st.binary(max_size=200), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_each_line_gets_one_answer(daemon: Daemon, pieces: list[bytes]) -> None:
     data = b"\n".join(pieces)
     assert len(daemon.say(data)) == data.count(b"\n")

@@ -48,7 +48,7 @@ def straightforward(chosen: Sequence[Candidate], size: int) -> list[str]:
 
 
 @given(weights)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_table_is_the_papers(given_weights: list[int]) -> None:
     chosen = candidates(given_weights)
     assert owners(chosen, 251) == straightforward(chosen, 251)
@@ -66,7 +66,7 @@ def test_least_and_most_slots_differ_by_the_papers_one_or_two_percent(
 
 
 @given(weights)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_shares_follow_weights(given_weights: list[int]) -> None:
     """The light ones wait for up to a whole slot each; what they wait for, the heavy ones have."""
     chosen = candidates(given_weights)
@@ -87,7 +87,7 @@ def test_one_of_a_hundred_that_leaves_moves_about_a_percent_of_the_others() -> N
 
 
 @given(weights, st.randoms(use_true_random=False))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_order_of_the_file_does_not_matter(
     given_weights: list[int], shuffler: random.Random
 ) -> None:

@@ -71,7 +71,7 @@ def test_one_real_gets_everything(spec: SchedulerSpec) -> None:
 
 @pytest.mark.parametrize("spec", SPECS, ids=said)
 @given(given_weights=st.lists(st.integers(1, 256), min_size=1, max_size=30))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_everybody_is_in_the_table_and_nobody_else(
     spec: SchedulerSpec, given_weights: list[int]
 ) -> None:

@@ -41,7 +41,7 @@ def test_shares_follow_weights() -> None:
 
 
 @given(weights, st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_only_the_flows_of_one_that_leaves_move(
     given_weights: list[int], data: st.DataObject
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_weight_that_rises_only_attracts() -> None:
 
 
 @given(weights, st.randoms(use_true_random=False))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_order_of_the_file_does_not_matter(
     given_weights: list[int], shuffler: random.Random
 ) -> None:

@@ -28,14 +28,14 @@ def test_equal_weights_take_turns_in_order(weight: int) -> None:
 
 
 @given(weights)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_period_has_exactly_the_weights(given_weights: list[int]) -> None:
     counted = Counter(roundrobin.sequence(given_weights))
     assert [counted[i] for i in range(len(given_weights))] == reduced(given_weights)
 
 
 @given(weights)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_after_every_pick_each_has_its_share(given_weights: list[int]) -> None:
     """Never a whole turn ahead; behind by at most two, however uneven the weights."""
     order = roundrobin.sequence(given_weights)
@@ -48,7 +48,7 @@ def test_after_every_pick_each_has_its_share(given_weights: list[int]) -> None:
 
 
 @given(weights, st.integers(1, 200), st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_window_of_the_rotation_has_the_right_share(
     given_weights: list[int], length: int, start: int
 ) -> None:
@@ -59,7 +59,7 @@ def test_every_window_of_the_rotation_has_the_right_share(
 
 
 @given(weights)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nobody_waits_longer_than_twice_its_interval(given_weights: list[int]) -> None:
     order = roundrobin.sequence(given_weights)
     for index, weight in enumerate(reduced(given_weights)):

@@ -32,7 +32,7 @@ def test_known_maps(given_weights: list[int], places: tuple[int, ...]) -> None:
 
 
 @given(weights)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_map_has_exactly_the_weights_and_starts_with_the_first(given_weights: list[int]) -> None:
     places = static_rr.server_map(given_weights)
     counted = Counter(places)
@@ -41,7 +41,7 @@ def test_a_map_has_exactly_the_weights_and_starts_with_the_first(given_weights: 
 
 
 @given(weights, st.integers(1, 3))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_longer_map_of_the_same_proportions_sends_clients_to_the_same_servers(
     given_weights: list[int], factor: int
 ) -> None:
