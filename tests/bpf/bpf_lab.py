@@ -203,8 +203,17 @@ class Lab:
         self.local_address("::1")
         self.local_address("10.9.9.9")
 
-    def port(self, number: int, name: str, mac: str, *, mtu: int = MTU, xdp: bool = True) -> None:
-        """Make an interface one that packets may leave by."""
+    def port(
+        self,
+        number: int,
+        name: str,
+        mac: str,
+        *,
+        mtu: int = MTU,
+        xdp: bool = True,
+        transmit: bool = False,
+    ) -> None:
+        """Make an interface one that packets may leave by; *transmit*: by XDP_TX too."""
         lo = name == "lo"
         index = self.ifindex[name]
         self.maps.ports.write(
@@ -215,6 +224,7 @@ class Lab:
                 mac=bytes.fromhex(mac.replace(":", "")),
                 loopback=int(lo),
                 xdp_redirect=int(xdp and not lo),
+                xdp_tx=int(transmit),
             ),
         )
         self.maps.port_of_ifindex.put(index.to_bytes(4, "little"), number.to_bytes(4, "little"))

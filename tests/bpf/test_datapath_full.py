@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import bpf_invariants
 import pytest
 from bpf_cases import FAMILIES, FORWARDED, NEW, PROTOCOLS, assert_dropped, talk_to
@@ -13,6 +15,9 @@ pytestmark = pytest.mark.root
 
 EVICTED = "EVENT_FLOW_EVICTED"
 FULL = "DROP_TABLE_FULL"
+
+tcp = functools.cache(tcp)  # the same thousands of packets in every test
+udp = functools.cache(udp)
 
 
 def syn(lab: Lab, family: int, port: int, client: int = 0, flags: str = "S") -> Result:

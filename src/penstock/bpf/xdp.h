@@ -49,8 +49,8 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 	struct udphdr *u;
 	u64 diff;
 
-	if (unlikely(!c || !port || ctl & (CTL_CROSS | CTL_PARTED) || !port->xdp_redirect || bytes > port->mtu ||
-		     !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
+	if (unlikely(!c || !port || ctl & (CTL_CROSS | CTL_PARTED) || !port->xdp_redirect ||
+		     bytes > port->mtu || !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
 		return XDP_PASS;
 	if (data + L4_OFFSET(af) + (q->key.proto == IPPROTO_TCP ? 20 : 8) > end)
 		return XDP_PASS;
