@@ -28,6 +28,7 @@ from penstock.desired import (
     RealHealth,
     admin_state,
     desired_state,
+    effective_weight,
     pool_states,
     real_key,
     served_pools,
@@ -132,9 +133,10 @@ class Controller:
         for pool, real, key in _checked(configuration):
             if real.check is None:
                 continue
-            admin = admin_state(pool, real, self._overrides.current)
-            # A real in drain or maint is unavailable for that reason, which says nothing of it.
-            default = known.get(key, True) if admin is AdminState.READY else True
+            weight = effective_weight(pool, real, self._overrides.current, RealHealth())
+            # One that nobody wants to be used is unavailable for that reason, which says nothing
+            # of it.
+            default = known.get(key, True) if weight and not pool.disabled else True
             up[key] = self._up.get(key, default)
         self._up = up
         self._since = {key: self._since.get(key, now) for _, _, key in _checked(configuration)}

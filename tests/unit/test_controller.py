@@ -379,6 +379,25 @@ def test_a_new_daemon_takes_over_health_and_what_was_set(run: Run) -> None:
     assert new.in_table() == {"s2": 1, "s3": 3, "s4": 1}
 
 
+@pytest.mark.parametrize("how", ["by the file", "by the operator", "with its pool"])
+def test_a_weight_of_zero_is_not_taken_for_down(run: Run, how: str) -> None:
+    """The datapath only says "not available", whatever the reason was."""
+    first, second = checked(2)
+    web = pool([first, replace(second, weight=0) if how == "by the file" else second])
+    if how == "with its pool":
+        web = replace(web, disabled=True)
+    old = run(web)
+    if how == "by the operator":
+        old.controller.handle(SetWeight("web", "s2", 0))
+    new = run(web, engine=old.engine, adopted=True)
+    if how == "with its pool":
+        new.configuration = configuration(replace(web, disabled=False))
+        new.controller.reload()
+    else:
+        new.controller.handle(SetWeight("web", "s2", 1))
+    assert new.in_table() == {"s1": 1, "s2": 1}
+
+
 def test_a_new_datapath_forgets_what_was_set_for_the_old_one(run: Run) -> None:
     run(pool(reals(2))).controller.handle(SetWeight("web", "s1", 0))
     assert run(pool(reals(2))).in_table() == {"s1": 1, "s2": 1}
