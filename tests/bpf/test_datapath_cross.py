@@ -225,3 +225,11 @@ def test_nobody_available_is_said_in_the_clients_family(
     got = talk.client_sends()
     assert got.reasons == {"DROP_UDP_REFUSED": 1, ANSWERED: 1}
     assert decode(got.frame).target[0] == talk.client[0]
+
+
+@CROSSINGS
+def test_what_the_kernel_will_not_rewrite(lab: Lab, family: int, real_family: int) -> None:
+    """It translates GSO packets of TCP only, and those of a test run have no type."""
+    talk = opened(lab, family, "udp", real_family)
+    sent, _ = sent_by(talk, "client", b"x" * 3000)
+    assert_dropped(lab.send(sent, gso_size=1000), "DROP_REWRITE")
