@@ -38,8 +38,15 @@ from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.health.runner import Change, Runner, Target
 from penstock.health.state import ramp
 from penstock.metrics import exposition
-from penstock.model import Address, AdminState, Configuration, Pool, RealServer
-from penstock.names import Changes, Failed, Follower, Outcome, asker, sections
+from penstock.model import (
+    AdminState,
+    Configuration,
+    Pool,
+    PortMode,
+    RealPort,
+    RealServer,
+)
+from penstock.names import Changes, Failed, Follower, Outcome, Place, asker, sections
 from penstock.overrides import OverrideStore
 from penstock.reconcile import Reconciler
 
@@ -174,8 +181,8 @@ class Controller:
             self._adopt(configuration, known)
         except DatapathError as error:
             _log_refused(error)
-        for name, address in changes.items():
-            _log_address(name, before[name][1], address, outcome)
+        for name, place in changes.items():
+            _log_place(name, before[name][1], place, outcome)
 
     def _targets(self) -> list[Target]:
         return [
@@ -425,7 +432,7 @@ def _with_addresses(configuration: Configuration, changes: Changes) -> Configura
         replace(
             pool,
             reals=tuple(
-                replace(real, address=changes[pool.name, real.name])
+                _placed(real, changes[pool.name, real.name])
                 if (pool.name, real.name) in changes
                 else real
                 for real in pool.reals
@@ -436,20 +443,32 @@ def _with_addresses(configuration: Configuration, changes: Changes) -> Configura
     return replace(configuration, pools=pools)
 
 
-def _log_address(
-    name: tuple[str, str], before: RealServer, address: Address | None, outcome: Outcome
+def _placed(real: RealServer, place: Place | None) -> RealServer:
+    if place is None:
+        return replace(real, address=None)
+    return replace(
+        real,
+        address=place.address,
+        port=real.port if place.port is None else RealPort(PortMode.FIXED, place.port),
+        weight=real.weight if place.weight is None else place.weight,
+    )
+
+
+def _log_place(
+    name: tuple[str, str], before: RealServer, place: Place | None, outcome: Outcome
 ) -> None:
     """HAProxy's words for what DNS does to a server (its src/server.c)."""
     server = "/".join(name)
-    if address is None:
+    if place is None:
         why = f"DNS {outcome.kind} status" if isinstance(outcome, Failed) else "no address for it"
         _log.warning(f"Server {server} is going DOWN for maintenance ({why}).")
     elif before.address is None:
         _log.info(f"Server {server} ('{before.hostname}') is UP/READY (resolves again).")
-    else:
-        _log.info(
-            f"{server} changed its IP from {before.address} to {address} by {before.resolvers}."
-        )
+    elif before.address != place.address:
+        by = before.lookup.resolvers if before.lookup else "DNS"
+        _log.info(f"{server} changed its IP from {before.address} to {place.address} by {by}.")
+    if place is not None and place.port not in (None, before.port.value):
+        _log.info(f"{server} changed its port to {place.port}.")
 
 
 def _log_refused(error: DatapathError) -> None:

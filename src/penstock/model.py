@@ -208,6 +208,17 @@ class SourceAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class NameLookup:
+    """How a real server follows its name in DNS while running (HAProxy manual 5.2, "resolvers")."""
+
+    resolvers: str  # the section whose name servers are asked
+    ipv4_first: bool = False  # of a name with addresses of both families
+    may_share: bool = False  # an address with another server of the same pool and name
+    ignore_weight: bool = False  # of SRV records
+    networks: tuple[Network, ...] = ()  # whose addresses are preferred
+
+
+@dataclass(frozen=True, slots=True)
 class RealServer:
     """One target of a pool. Identity is (pool name, name, address, port)."""
 
@@ -223,10 +234,7 @@ class RealServer:
     forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
     source: SourceAddress | None = None
     hostname: str | None = None  # what the file said, when it said a name
-    resolvers: str | None = None  # the section that tells the name's address while running
-    ipv4_first: bool = False  # of a name with addresses of both families
-    may_share_address: bool = False  # with another server of the same pool and name
-    prefer_networks: tuple[Network, ...] = ()  # of the addresses of its name
+    lookup: NameLookup | None = None  # None: the name is resolved at start only
     id: int | None = None  # HAProxy's numeric ``id``
     origin: Origin = Origin()
 

@@ -29,7 +29,7 @@ resolvers here
 class NameServer:
     """A dnsmasq on a real server's address; ``tell`` changes what it knows of one name."""
 
-    def __init__(self, namespace: Namespace, address: str, directory: Path) -> None:
+    def __init__(self, namespace: Namespace, address: str, directory: Path, *records: str) -> None:
         self._hosts = directory / "hosts"
         self._hosts.write_text("")
         self._process: subprocess.Popen[bytes] = namespace.start(
@@ -42,6 +42,7 @@ class NameServer:
             ),
             *("--bind-interfaces", f"--listen-address={address}", "--user=root", "--pid-file="),
             *(f"--addn-hosts={self._hosts}", "--local=/#/", "--local-ttl=0", "--log-facility=-"),
+            *records,
         )
         until("dnsmasq to listen", lambda: namespace.listens(53))
 
@@ -103,3 +104,21 @@ def test_a_template_gets_an_address_each(rig: Rig, dns: NameServer) -> None:
     before = served(rig)
     assert rig.balancer.command("reload").returncode == 0
     assert served(rig) == before, "a reload forgets nothing that DNS told"
+
+
+def test_srv_records_tell_ports_and_weights(rig: Rig) -> None:
+    one = rig.site.reals[0]
+    rig.servers.tcp(one.namespace, "heavy", one.v4, 9001)
+    rig.servers.tcp(one.namespace, "light", one.v4, 9002)
+    NameServer(
+        one.namespace,
+        one.v4,
+        rig.directory,
+        f"--host-record=a.example,{one.v4}",
+        "--srv-host=_web._tcp.example,a.example,9001,1,600",
+        "--srv-host=_web._tcp.example,a.example,9002,1,0",
+    )
+    rig.start(body(rig, "server-template s 2 _web._tcp.example resolvers here init-addr none"))
+    until("both servers to have a place", lambda: len(set(served(rig).values())) == 2)
+    assert set(served(rig).values()) == {f"{one.v4}:9001", f"{one.v4}:9002"}
+    assert rig.tcp(8080, 8) == {"heavy": 6, "light": 2}

@@ -8,6 +8,7 @@ The only part of configuration that opens sockets. ``system_resolve`` is what ``
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -95,6 +96,33 @@ def query(
             continue
         return tuple(ip_address(str(record)) for record in answer)
     raise failure or ResolutionError(name, FailureKind.OTHER, "no name server")
+
+
+@dataclass(frozen=True, slots=True)
+class SrvRecord:
+    """A host that serves a name; the weight on HAProxy's scale, 1-256."""
+
+    target: str
+    port: int
+    weight: int
+
+
+def query_srv(section: Resolvers, name: str) -> tuple[SrvRecord, ...]:
+    """The hosts that SRV records of *name* tell, in order of priority. Raises ResolutionError.
+
+    Weights of 0-65535 become 1-256 as HAProxy has it (its src/resolvers.c): none is without work.
+    """
+    try:
+        answer = _resolver(section).resolve(name, dns.rdatatype.SRV, search=False)
+    except dns.exception.DNSException as error:
+        detail = str(error) or type(error).__name__
+        raise ResolutionError(name, _kind(error), detail) from error
+    records = sorted(answer, key=lambda record: (record.priority, record.target, record.port))
+    return tuple(
+        SrvRecord(record.target.to_text(omit_final_dot=True), record.port, record.weight // 256 + 1)
+        for record in records
+        if record.port
+    )
 
 
 def _record_types(preference: AddressFamilyPreference) -> list[dns.rdatatype.RdataType]:

@@ -3,7 +3,7 @@
 
 from penstock.names.dns import asker, sections
 from penstock.names.follower import Changes, Follower, Question
-from penstock.names.group import Failed, Found, Group, Member, Outcome, Section
+from penstock.names.group import Failed, Found, Group, Member, Outcome, Place, Section
 
 __all__ = [
     "Changes",
@@ -13,6 +13,7 @@ __all__ = [
     "Group",
     "Member",
     "Outcome",
+    "Place",
     "Question",
     "Section",
     "asker",

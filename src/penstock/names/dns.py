@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from penstock.config.haproxy import Resolvers
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.resolve import ResolutionError, query
+from penstock.config.resolve import ResolutionError, query, query_srv
+from penstock.model import Address
 from penstock.names.follower import Ask, Question
-from penstock.names.group import Failed, Found, Outcome, Section
+from penstock.names.group import Failed, Found, Outcome, Place, Section
 
 
 def sections(resolvers: Sequence[Resolvers]) -> tuple[Section, ...]:
@@ -35,9 +36,28 @@ def asker(resolvers: Sequence[Resolvers]) -> Ask:
             if question.ipv4_first
             else AddressFamilyPreference.PREFER_IPV6
         )
+        section = by_name[question.section]
         try:
-            return Found(query(by_name[question.section], question.hostname, preference))
+            if not question.is_srv:
+                return Found(tuple(map(Place, query(section, question.hostname, preference))))
+            return Found(
+                tuple(
+                    Place(address, record.port, record.weight)
+                    for record in query_srv(section, question.hostname)
+                    for address in _first(section, record.target, preference)
+                )
+            )
         except ResolutionError as error:
             return Failed(error.kind, str(error))
 
     return ask
+
+
+def _first(
+    section: Resolvers, host: str, preference: AddressFamilyPreference
+) -> tuple[Address, ...]:
+    """The address of an SRV record's host; none when it has none, which is that server's affair."""
+    try:
+        return query(section, host, preference)[:1]
+    except ResolutionError:
+        return ()

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from penstock.model import Address, Configuration, RealServer
-from penstock.names.group import Group, Member, Outcome, Section
+from penstock.model import Configuration, RealServer
+from penstock.names.group import Group, Member, Outcome, Place, Section
 
 _THREADS = 4  # a name server that does not answer must not hold up the questions to another
 
@@ -24,9 +24,14 @@ class Question:
     hostname: str
     ipv4_first: bool
 
+    @property
+    def is_srv(self) -> bool:
+        """Whether it asks for SRV records: ``_service._proto.name`` (RFC 2782)."""
+        return self.hostname.startswith("_")
+
 
 Ask = Callable[[Question], Outcome]
-Changes = Mapping[tuple[str, str], Address | None]  # by pool and server
+Changes = Mapping[tuple[str, str], Place | None]  # by pool and server
 
 
 class Follower:
@@ -44,14 +49,14 @@ class Follower:
         self._reader.setblocking(False)
 
     def known(self, configuration: Configuration) -> Changes:
-        """Addresses of *configuration*'s servers that answers so far tell better than it does."""
+        """Places of *configuration*'s servers that answers so far tell better than it does."""
         return {
-            (pool, real.name): address
+            (pool, real.name): place
             for (pool, question), reals in _by_name(configuration).items()
             if (pool, question) in self._groups
             for real in reals
-            for address in (self._groups[pool, question].current.get(real.name),)
-            if address is not None and address != real.address
+            for place in (self._groups[pool, question].current.get(real.name),)
+            if place is not None and place != _place(real, question)
         }
 
     def follow(
@@ -63,8 +68,8 @@ class Follower:
         self._groups = {
             (pool, question): Group(
                 by_name[question.section],
-                [Member(real.name, real.may_share_address, real.prefer_networks) for real in reals],
-                {real.name: real.address for real in reals},
+                [_member(real) for real in reals],
+                {real.name: _place(real, question) for real in reals},
                 now,
             )
             for (pool, question), reals in _by_name(configuration).items()
@@ -103,11 +108,11 @@ class Follower:
             self._writer.close()
 
     def _take(self, question: Question, outcome: Outcome, now: float) -> None:
-        changes: dict[tuple[str, str], Address | None] = {}
+        changes: dict[tuple[str, str], Place | None] = {}
         for (pool, asked), group in self._groups.items():
             if asked == question:
                 changes |= {
-                    (pool, server): address for server, address in group.take(outcome, now).items()
+                    (pool, server): place for server, place in group.take(outcome, now).items()
                 }
         if changes:
             self._on_change(changes, outcome)
@@ -131,7 +136,25 @@ def _by_name(configuration: Configuration) -> dict[tuple[str, Question], list[Re
     found: dict[tuple[str, Question], list[RealServer]] = {}
     for pool in configuration.pools:
         for real in pool.reals:
-            if real.hostname is not None and real.resolvers is not None:
-                question = Question(real.resolvers, real.hostname, real.ipv4_first)
+            if real.hostname is not None and real.lookup is not None:
+                question = Question(real.lookup.resolvers, real.hostname, real.lookup.ipv4_first)
                 found.setdefault((pool.name, question), []).append(real)
     return found
+
+
+def _member(real: RealServer) -> Member:
+    lookup = real.lookup
+    if lookup is None:
+        return Member(real.name)
+    return Member(real.name, lookup.may_share, lookup.networks, lookup.ignore_weight)
+
+
+def _place(real: RealServer, question: Question) -> Place | None:
+    """Where the configuration says that it is."""
+    if real.address is None:
+        return None
+    return Place(
+        real.address,
+        real.port.value if question.is_srv else None,
+        real.weight if question.is_srv and real.lookup and not real.lookup.ignore_weight else None,
+    )

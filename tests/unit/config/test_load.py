@@ -21,6 +21,7 @@ from penstock.model import (
     HashFunction,
     HashType,
     Hook,
+    NameLookup,
     PortMode,
     Protocol,
     RealServer,
@@ -492,7 +493,7 @@ backend b
     assert (section.timeout_retry, section.timeout_resolve) == (2000, 1000)
     assert (section.hold["valid"], section.hold["nx"], section.resolve_retries) == (5000, 30_000, 4)
     (real,) = result.configuration.pools[0].reals
-    assert (real.resolvers, real.address) == ("dns", None)
+    assert (real.lookup, real.address) == (NameLookup("dns", ipv4_first=True), None)
 
 
 def test_the_default_resolvers_need_no_section() -> None:
@@ -713,14 +714,19 @@ def test_reading_is_injected() -> None:
 
 
 def test_what_is_asked_of_names_at_run_time() -> None:
-    real = only_real(
-        "server s 1.1.1.1:80 resolve-prefer ipv4 resolve-opts allow-dup-ip"
+    named = "resolvers d\n    nameserver n 192.0.2.1:53\nbackend b\n    server s 1.1.1.1:80 {}\n"
+    asked = named.format(
+        "resolvers d resolve-prefer ipv4 resolve-opts allow-dup-ip,ignore-weight"
         " resolve-net 10.0.0.0/8,fd00::/8"
     )
-    assert (real.ipv4_first, real.may_share_address) == (True, True)
-    assert real.prefer_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
-    plain = only_real("server s 1.1.1.1:80 resolve-opts allow-dup-ip,prevent-dup-ip")
-    assert (plain.ipv4_first, plain.may_share_address, plain.prefer_networks) == (False, False, ())
+    networks = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    (real,) = configure(asked).pools[0].reals
+    assert real.lookup == NameLookup(
+        "d", ipv4_first=True, may_share=True, ignore_weight=True, networks=networks
+    )
+    plain = named.format("resolvers d resolve-opts allow-dup-ip,prevent-dup-ip")
+    assert configure(plain).pools[0].reals[0].lookup == NameLookup("d")
+    assert only_real("server s 1.1.1.1:80 resolve-prefer ipv4").lookup is None
 
 
 @pytest.mark.parametrize(

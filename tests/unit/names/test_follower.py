@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 from unit_building import configuration, pool, real
 from unit_rig import Rig
 
-from penstock.model import Address, HealthCheck
-from penstock.names import Changes, Failed, Follower, Found, Outcome, Question, Section
+from penstock.model import HealthCheck, NameLookup
+from penstock.names import Changes, Failed, Follower, Found, Outcome, Place, Question, Section
 
 SECTION = Section("dns", retry_after=1000, hold_valid=10_000, hold={"nx": 0})
-A, B = ip_address("10.0.0.1"), ip_address("10.0.0.2")
+A, B = Place(ip_address("10.0.0.1")), Place(ip_address("10.0.0.2"))
 
 
 class Server:
@@ -37,7 +37,7 @@ class Heard(list[tuple[Changes, Outcome]]):
 
 
 def named(name: str, hostname: str, address: str | None = None, **more: object):  # type: ignore[no-untyped-def]
-    return real(name, address, hostname=hostname, resolvers="dns", **more)
+    return real(name, address, hostname=hostname, lookup=NameLookup("dns"), **more)
 
 
 def ask_and_hear(follower: Follower, now: float) -> None:
@@ -101,10 +101,10 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(configuration(pool(servers)), tmp_path)
 
 
-def tell(rig: Rig, address: Address | None, outcome: Outcome) -> list[str]:
-    """What is logged when DNS gives s1 this address."""
+def tell(rig: Rig, place: Place | None, outcome: Outcome) -> list[str]:
+    """What is logged when DNS gives s1 this place."""
     with capture_logs() as logs:
-        rig.controller.on_names({("web", "s1"): address}, outcome)
+        rig.controller.on_names({("web", "s1"): place}, outcome)
     return [str(line["event"]) for line in logs]
 
 
@@ -135,3 +135,9 @@ def test_a_server_without_an_address_is_out_until_it_has_one(rig: Rig) -> None:
     logged = tell(rig, A, Found((A,)))
     assert addresses(rig) == {"s1": "10.0.0.1", "s2": "10.0.0.9"}
     assert logged == ["Server web/s1 ('web') is UP/READY (resolves again)."]
+
+
+def test_srv_records_change_port_and_weight(rig: Rig) -> None:
+    place = Place(ip_address("10.0.0.1"), 8081, 3)
+    assert tell(rig, place, Found((place,))) == ["web/s1 changed its port to 8081."]
+    assert (rig.key("s1").port.value, rig.in_table()) == (8081, {"s1": 3, "s2": 1})

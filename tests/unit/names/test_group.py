@@ -8,14 +8,13 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.model import Address
-from penstock.names import Failed, Found, Group, Member, Section
+from penstock.names import Failed, Found, Group, Member, Place, Section
 
 SECTION = Section("dns", retry_after=1000, hold_valid=10_000, hold={"nx": 30_000, "timeout": 5000})
-A, B, C = (ip_address(f"10.0.0.{n}") for n in (1, 2, 3))
+A, B, C = (Place(ip_address(f"10.0.0.{n}")) for n in (1, 2, 3))
 
 
-def group(servers: str, current: dict[str, Address | None] | None = None, **more: object) -> Group:
+def group(servers: str, current: dict[str, Place | None] | None = None, **more: object) -> Group:
     members = [Member(name, **more) for name in servers.split()]  # type: ignore[arg-type]
     return Group(SECTION, members, current or {}, now=0)
 
@@ -53,6 +52,17 @@ def test_networks_come_first() -> None:
     assert one.take(Found((A, B, C)), 0) == {"s1": B, "s2": C}
 
 
+def test_srv_records_tell_ports_and_weights_too() -> None:
+    one = group("s1 s2 s3")
+    first, second = Place(A.address, 81, 10), Place(A.address, 82, 20)
+    assert one.take(Found((first, second)), 0) == {"s1": first, "s2": second}
+    heavier = Place(A.address, 81, 30)
+    assert one.take(Found((second, heavier)), 1) == {"s1": heavier}
+    ignoring = group("s1", ignore_weight=True)
+    assert ignoring.take(Found((first,)), 0) == {"s1": Place(A.address, 81)}
+    assert ignoring.take(Found((heavier,)), 1) == {}
+
+
 def test_a_failure_is_outlived_for_its_hold_time() -> None:
     one = group("s1", {"s1": A})
     one.take(Found((A,)), 100)
@@ -85,9 +95,9 @@ def test_when_it_is_asked_next() -> None:
     assert one.due == 62
 
 
-ADDRESSES = st.integers(1, 6).map(lambda n: IPv4Address(f"10.0.0.{n}"))
+PLACES = st.integers(1, 6).map(lambda n: Place(IPv4Address(f"10.0.0.{n}")))
 ANSWERS = st.one_of(
-    st.lists(ADDRESSES, unique=True).map(lambda found: Found(tuple(found))),
+    st.lists(PLACES, unique=True).map(lambda found: Found(tuple(found))),
     st.sampled_from(("nx", "timeout", "other")).map(Failed),
 )
 
@@ -103,10 +113,10 @@ def test_no_address_twice_and_none_without_need(servers: int, story: list) -> No
         changes = one.take(outcome, now)
         after = one.current
         assert {**before, **changes} == after
-        given_out = [address for address in after.values() if address is not None]
+        given_out = [place for place in after.values() if place is not None]
         assert len(given_out) == len(set(given_out))
         if isinstance(outcome, Found):
-            assert len(given_out) == min(servers, len(outcome.addresses))
+            assert len(given_out) == min(servers, len(outcome.places))
             for name in names:
-                if before[name] in outcome.addresses:
+                if before[name] in outcome.places:
                     assert after[name] == before[name], "an address was taken without need"

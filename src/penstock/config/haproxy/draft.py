@@ -110,8 +110,8 @@ class ServerOptions:
     init_addr: tuple[InitMethod | Address, ...] = ()
     resolvers: str | None = None
     resolve_prefer: AddressFamilyPreference = AddressFamilyPreference.ANY
-    may_share_address: bool = False  # resolve-opts allow-dup-ip
-    prefer_networks: tuple[Network, ...] = ()  # resolve-net
+    resolve_opts: frozenset[str] = frozenset()
+    resolve_net: tuple[Network, ...] = ()
     ssl: bool = False
     track: str | None = None
     cookie: bool = False

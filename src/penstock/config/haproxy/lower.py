@@ -16,6 +16,7 @@ from penstock.config.haproxy.draft import (
     ProxyDraft,
     Said,
     ServerLine,
+    ServerOptions,
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Status
 from penstock.config.haproxy.parser import Resolve
@@ -31,6 +32,7 @@ from penstock.model import (
     EngineKind,
     ForwardingMethod,
     HealthCheck,
+    NameLookup,
     Origin,
     Pool,
     PortMode,
@@ -314,10 +316,7 @@ class Lowering:
                 forwarding=_forwarding(proxy, nat=options.nat),
                 source=_source(options.source or proxy.source),
                 hostname=server.target.hostname,
-                resolvers=options.resolvers,
-                ipv4_first=options.resolve_prefer is AddressFamilyPreference.PREFER_IPV4,
-                may_share_address=options.may_share_address,
-                prefer_networks=options.prefer_networks,
+                lookup=_lookup(options),
                 id=server.id,
                 origin=server.origin,
             )
@@ -499,3 +498,15 @@ def _source(target: Target | None) -> SourceAddress | None:
     if target.port_kind is PortKind.FIXED and target.low >= 1:
         return SourceAddress(target.address, PortRange(target.low, target.high))
     return SourceAddress(target.address)
+
+
+def _lookup(options: ServerOptions) -> NameLookup | None:
+    if options.resolvers is None:
+        return None
+    return NameLookup(
+        resolvers=options.resolvers,
+        ipv4_first=options.resolve_prefer is AddressFamilyPreference.PREFER_IPV4,
+        may_share="allow-dup-ip" in options.resolve_opts,
+        ignore_weight="ignore-weight" in options.resolve_opts,
+        networks=options.resolve_net,
+    )

@@ -271,11 +271,9 @@ class _Options:
                     else AddressFamilyPreference.PREFER_IPV6
                 )
             case "resolve-net":
-                options.prefer_networks = _networks(value)
+                options.resolve_net = _networks(value)
             case "resolve-opts":
-                options.may_share_address = _may_share_address(
-                    value, before=options.may_share_address
-                )
+                options.resolve_opts = _resolve_opts(value, options.resolve_opts)
             case "usesrc":
                 raise LineError("'usesrc' only allowed after a 'source' statement.")
             case "observe" | "on-error" | "on-marked-down" | "on-marked-up":
@@ -432,19 +430,17 @@ def _networks(value: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
-def _may_share_address(value: str, *, before: bool) -> bool:
+def _resolve_opts(value: str, before: frozenset[str]) -> frozenset[str]:
+    chosen = set(before)
     for word in filter(None, value.split(",")):
-        match word:
-            case "allow-dup-ip" | "prevent-dup-ip":
-                before = word == "allow-dup-ip"
-            case "ignore-weight":
-                pass  # of SRV records, which have no say in weights here
-            case _:
-                raise LineError(
-                    f"'resolve-opts' : unknown resolve-opts option '{word}', supported methods are"
-                    " 'allow-dup-ip', 'ignore-weight', and 'prevent-dup-ip'."
-                )
-    return before
+        if word not in ("allow-dup-ip", "prevent-dup-ip", "ignore-weight"):
+            raise LineError(
+                f"'resolve-opts' : unknown resolve-opts option '{word}', supported methods are"
+                " 'allow-dup-ip', 'ignore-weight', and 'prevent-dup-ip'."
+            )
+        chosen -= {"allow-dup-ip", "prevent-dup-ip"} if word.endswith("dup-ip") else set()
+        chosen.add(word)
+    return frozenset(chosen)
 
 
 def _init_addr(value: str) -> tuple[InitMethod | Address, ...]:
