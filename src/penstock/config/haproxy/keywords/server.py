@@ -106,7 +106,7 @@ SERVER = index(
     rows("non-stick stick", Need.C, Status.IGNORED, "it qualifies stick rules, which decide"),
     rows("log-proto", Need.C, Status.IGNORED, "it is for servers of a ring"),
     rows("resolve-net", Need.C, Status.WORKS, "which of several resolved addresses is preferred"),
-    rows("resolve-opts", Need.C, Status.WORKS, "who may share an address, and whether SRV weights count"),
+    rows("resolve-opts", Need.C, Status.WORKS, "sharing of addresses; whether SRV weights count"),
 )
 
 # How many arguments each option takes; one that is not listed takes none.
