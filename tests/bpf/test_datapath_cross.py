@@ -228,8 +228,11 @@ def test_nobody_available_is_said_in_the_clients_family(
 
 
 @CROSSINGS
-def test_what_the_kernel_will_not_rewrite(lab: Lab, family: int, real_family: int) -> None:
-    """It translates GSO packets of TCP only, and those of a test run have no type."""
-    talk = opened(lab, family, "udp", real_family)
-    sent, _ = sent_by(talk, "client", b"x" * 3000)
-    assert_dropped(lab.send(sent, gso_size=1000), "DROP_REWRITE")
+@SIDES
+def test_gso_packets_are_cut_later(lab: Lab, family: int, real_family: int, side: str) -> None:
+    talk = opened(lab, family, "tcp", real_family)
+    payload = bytes(n % 249 for n in range(3000))
+    sent, at = sent_by(talk, side, payload)
+    got = lab.send(sent, at=at, gso_size=1400)
+    assert got.reasons == {"EVENT_FORWARDED_TC": 1}
+    assert decode(got.frame).payload == payload
