@@ -60,7 +60,17 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "daemon": ROOTS,
     "library": (*ROOTS, "daemon"),
     # The command line checks files and starts the daemon; the rest goes through the socket.
-    "cli": ("model", "config", "runtime", "api", "engine.api", "daemon", "log", "status"),
+    "cli": (
+        "model",
+        "config",
+        "runtime",
+        "api",
+        "engine.api",
+        "daemon",
+        "log",
+        "status",
+        "metrics",
+    ),
     "lab": (*VOCABULARY, "config", "runtime", "api", "kernel", "cli"),
     "__main__": ("cli",),
     # ``import penstock``: what the library offers.

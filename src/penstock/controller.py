@@ -12,7 +12,6 @@ import structlog
 from penstock import __version__, status
 from penstock.api.wire import (
     Done,
-    GetMetrics,
     GetStatus,
     Reload,
     Reply,
@@ -20,7 +19,6 @@ from penstock.api.wire import (
     SetState,
     SetWeight,
     Status,
-    Text,
 )
 from penstock.config.haproxy import LoadResult
 from penstock.desired import (
@@ -37,7 +35,6 @@ from penstock.engine.api import Engine, RealKey
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.health.runner import Change, Runner, Target
 from penstock.health.state import ramp
-from penstock.metrics import exposition
 from penstock.model import (
     AdminState,
     Configuration,
@@ -45,6 +42,7 @@ from penstock.model import (
     PortMode,
     RealPort,
     RealServer,
+    Settings,
 )
 from penstock.names import Changes, Failed, Follower, Outcome, Place, asker, sections
 from penstock.overrides import OverrideStore
@@ -77,6 +75,7 @@ class Controller:
         self._adopted = adopted
         self._started = clock()
         self._configuration = Configuration()
+        self._started_with = Settings()
         self._served: dict[str, Pool] = {}  # its pools that somebody sends to
         self._up: dict[RealKey, bool] = {}
         self._since: dict[RealKey, float] = {}
@@ -89,6 +88,7 @@ class Controller:
 
     def start(self, loaded: LoadResult) -> None:
         """Run *loaded*. Raises PenstockError when the engine refuses it."""
+        self._started_with = loaded.configuration.settings
         known = {key: state.available for key, state in self._engine.observe().reals.items()}
         self._adopt(loaded.configuration, known)
         self._follow_names(loaded)
@@ -112,13 +112,28 @@ class Controller:
                 self._converge()
             except DatapathError as again:
                 _log_refused(again)
-            self._runner.configure(self._targets())
+            self._runner.configure(
+                self._targets(), spread=self._configuration.settings.spread_checks
+            )
             raise self._refuse_reload(error) from error
         self._follow_names(loaded)
         self._reloads += 1
         self._last_error = ""
         _log.info("configuration reloaded", services=len(self._configuration.services))
-        return Done("configuration reloaded", tuple(str(w) for w in loaded.warnings))
+        warnings = [str(warning) for warning in loaded.warnings]
+        for name in self._waits_for_restart():
+            warnings.append(f"{name} has changed; that takes effect when penstock is started again")
+            _log.warning(warnings[-1])
+        return Done("configuration reloaded", tuple(warnings))
+
+    def _waits_for_restart(self) -> list[str]:
+        now, then = self._configuration.settings, self._started_with
+        changed = {
+            "penstock.hook": now.hook is not then.hook,
+            "penstock.max-flows": now.max_flows != then.max_flows,
+            "penstock.interfaces": now.interfaces != then.interfaces,
+        }
+        return [name for name, differs in changed.items() if differs]
 
     def _refuse_reload(self, error: Exception) -> CommandRefused:
         """Whatever went wrong: a bug must not end a daemon whose old configuration works."""
@@ -151,7 +166,7 @@ class Controller:
         self._configuration = configuration
         self._served = {pool.name: pool for pool in served_pools(configuration)}
         self._converge()
-        self._runner.configure(self._targets())
+        self._runner.configure(self._targets(), spread=self._configuration.settings.spread_checks)
         self._update_or_log(
             [
                 pool
@@ -305,8 +320,6 @@ class Controller:
         match request:
             case GetStatus():
                 return self.snapshot()
-            case GetMetrics():
-                return Text(exposition(self.snapshot()))
             case Reload():
                 return self.reload()
             case SetWeight():

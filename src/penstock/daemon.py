@@ -95,7 +95,6 @@ def _serve(
     runner = Runner(
         lambda change: controllers[0].on_change(change),
         rng=random.Random(),  # noqa: S311  # jitter, not secrets
-        spread=loaded.configuration.settings.spread_checks,
     )
     names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
     controller = Controller(

@@ -138,7 +138,7 @@ def desired_state(
         service.name: _service_state(service, configuration)
         for service in kernel_services(configuration)
     }
-    return replace(part, services=services)
+    return replace(part, services=services, maxconn=configuration.settings.maxconn)
 
 
 def pool_states(pools: Iterable[Pool], overrides: Overrides, health: Health) -> DatapathState:

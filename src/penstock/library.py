@@ -56,7 +56,6 @@ class LoadBalancer:
         self._runner = Runner(
             lambda change: self._controller.on_change(change),
             rng=random.Random(),  # noqa: S311  # jitter, not secrets
-            spread=configuration.settings.spread_checks,
         )
         self._names = Follower(lambda changes, outcome: self._controller.on_names(changes, outcome))
         self._controller = Controller(

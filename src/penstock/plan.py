@@ -19,6 +19,7 @@ from penstock.engine.api import (
     RemovePool,
     RemoveService,
     RetireReal,
+    SetMaxconn,
     Step,
     fingerprint,
 )
@@ -27,6 +28,8 @@ from penstock.engine.api import (
 def diff(observed: ObservedState, desired: DatapathState) -> tuple[Step, ...]:
     """The steps from *observed* to *desired*, in the order to apply them; none when equal."""
     steps: list[Step] = []
+    if observed.maxconn != desired.maxconn:
+        steps.append(SetMaxconn(desired.maxconn))
     steps += [
         PutReal(state) for key, state in desired.reals.items() if observed.reals.get(key) != state
     ]

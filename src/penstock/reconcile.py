@@ -35,6 +35,7 @@ class Reconciler:
             {**asked.reals, **part.reals},
             {**asked.pools, **part.pools},
             {**asked.services, **part.services},
+            asked.maxconn,
         )
         if self._unfinished:
             return self.converge(desired)
@@ -46,6 +47,7 @@ class Reconciler:
                 for name in part.services
                 if name in asked.services
             },
+            part.maxconn,
         )
         self._asked, self._unfinished = desired, True
         return self._carry_out(diff(held, part))

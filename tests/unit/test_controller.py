@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 from unit_building import configuration, pool, real, reals, service
 from unit_rig import Rig
 
-from penstock.api.wire import Done, GetMetrics, GetStatus, Reload, SetState, SetWeight, Status, Text
+from penstock.api.wire import Done, GetStatus, Reload, SetState, SetWeight, Status
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
 from penstock.health.runner import Change
-from penstock.model import AdminState, Configuration, HealthCheck, Pool, RealServer
+from penstock.model import AdminState, Configuration, HealthCheck, Pool, RealServer, Settings
 
 CHECK = HealthCheck(inter=1000)
 Run = Callable[..., Rig]
@@ -288,7 +288,7 @@ def test_a_bug_met_by_a_reload_is_logged_and_the_old_configuration_goes_on(
     before = rig.engine.state
     rig.configuration = configuration(pool(checked(3)))
 
-    def stumble(*_: object) -> None:
+    def stumble(*_: object, **more: object) -> None:
         monkeypatch.undo()
         raise ZeroDivisionError("oops")
 
@@ -403,7 +403,13 @@ def test_a_new_datapath_forgets_what_was_set_for_the_old_one(run: Run) -> None:
     assert run(pool(reals(2))).in_table() == {"s1": 1, "s2": 1}
 
 
-def test_metrics_are_text(run: Run) -> None:
-    reply = run(pool(reals(2))).controller.handle(GetMetrics())
-    assert isinstance(reply, Text)
-    assert 'penstock_server_up{backend="web",server="s1"} 1.0' in reply.text
+def test_settings_follow_a_reload_or_are_said_to_wait(run: Run) -> None:
+    rig = run(pool(checked(2)))
+    rig.configuration = replace(
+        rig.configuration, settings=Settings(maxconn=7, spread_checks=20, max_flows=2048)
+    )
+    done = rig.controller.handle(Reload())
+    assert rig.engine.maxconn == 7
+    assert isinstance(done, Done)
+    (warning,) = done.warnings
+    assert warning.startswith("penstock.max-flows has changed")

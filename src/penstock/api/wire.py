@@ -16,10 +16,6 @@ class GetStatus(msgspec.Struct, frozen=True, tag_field="do", tag="status"):
     """Answered with Status."""
 
 
-class GetMetrics(msgspec.Struct, frozen=True, tag_field="do", tag="metrics"):
-    """Answered with Text: Prometheus' exposition format."""
-
-
 class Reload(msgspec.Struct, frozen=True, tag_field="do", tag="reload"):
     """Answered with Done or Refused."""
 
@@ -41,7 +37,7 @@ class SetState(msgspec.Struct, frozen=True, tag_field="do", tag="state"):
     state: str
 
 
-Request = GetStatus | GetMetrics | Reload | SetWeight | SetState
+Request = GetStatus | Reload | SetWeight | SetState
 
 
 class TrafficStatus(msgspec.Struct, frozen=True):
@@ -107,10 +103,6 @@ class Status(msgspec.Struct, frozen=True, tag_field="is", tag="status"):
     reasons: tuple[ReasonStatus, ...]
 
 
-class Text(msgspec.Struct, frozen=True, tag_field="is", tag="text"):
-    text: str
-
-
 class Done(msgspec.Struct, frozen=True, tag_field="is", tag="done"):
     message: str = ""
     warnings: tuple[str, ...] = ()
@@ -122,4 +114,4 @@ class Refused(msgspec.Struct, frozen=True, tag_field="is", tag="refused"):
     message: str
 
 
-Reply = Status | Text | Done | Refused
+Reply = Status | Done | Refused

@@ -11,8 +11,7 @@ import click
 import msgspec
 
 from penstock.api.client import ask
-from penstock.api.wire import GetMetrics, GetStatus, Status
-from penstock.api.wire import Text as Answer
+from penstock.api.wire import GetStatus, Status
 from penstock.runtime import RuntimePaths
 
 if TYPE_CHECKING:
@@ -33,15 +32,14 @@ def command(as_json: bool, metrics: bool, reasons: bool) -> None:
       penstock status --metrics > /var/lib/node_exporter/penstock.prom
     """
     socket = RuntimePaths.of(os.environ).socket
-    if metrics:
-        reply = ask(socket, GetMetrics())
-        if isinstance(reply, Answer):
-            click.echo(reply.text, nl=False)
-        return
     status = ask(socket, GetStatus())
     if not isinstance(status, Status):
         return
-    if as_json:
+    if metrics:
+        from penstock.metrics import exposition  # noqa: PLC0415  # takes its time to import
+
+        click.echo(exposition(status), nl=False)
+    elif as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
     else:
         _print(status, reasons=reasons)

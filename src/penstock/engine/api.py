@@ -103,6 +103,7 @@ class DatapathState:
     reals: Mapping[RealKey, RealState] = field(default_factory=dict)
     pools: Mapping[str, PoolState] = field(default_factory=dict)
     services: Mapping[str, ServiceState] = field(default_factory=dict)
+    maxconn: int = 0  # of all services together; 0: no limit
 
 
 def fingerprint(state: PoolState | ServiceState) -> bytes:
@@ -121,6 +122,7 @@ class ObservedState:
     reals: Mapping[RealKey, RealState] = field(default_factory=dict)
     pools: Mapping[str, bytes] = field(default_factory=dict)
     services: Mapping[str, bytes] = field(default_factory=dict)
+    maxconn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +157,20 @@ class RemovePool:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMaxconn:
+    """Limit the connections of all services together; 0 lifts the limit."""
+
+    maxconn: int
+
+
+@dataclass(frozen=True, slots=True)
 class RetireReal:
     """Give it no new flows and forget it when its last flow has ended."""
 
     key: RealKey
 
 
-Step = PutReal | PutPool | PutService | RemoveService | RemovePool | RetireReal
+Step = PutReal | PutPool | PutService | RemoveService | RemovePool | RetireReal | SetMaxconn
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from penstock.engine.api import (
     RemoveService,
     RetireReal,
     ServiceState,
+    SetMaxconn,
     Step,
     Traffic,
     fingerprint,
@@ -31,6 +32,7 @@ class FakeEngine:
         self.reals: dict[RealKey, RealState] = {}
         self.pools: dict[str, PoolState] = {}
         self.services: dict[str, ServiceState] = {}
+        self.maxconn = 0
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
         self.refuse: str | None = None  # refuse to put the service of this name
@@ -38,7 +40,7 @@ class FakeEngine:
 
     @property
     def state(self) -> DatapathState:
-        return DatapathState(dict(self.reals), dict(self.pools), dict(self.services))
+        return DatapathState(dict(self.reals), dict(self.pools), dict(self.services), self.maxconn)
 
     def fileno(self) -> None:
         return None
@@ -48,9 +50,10 @@ class FakeEngine:
             reals=dict(self.reals),
             pools={name: fingerprint(pool) for name, pool in self.pools.items()},
             services={name: fingerprint(one) for name, one in self.services.items()},
+            maxconn=self.maxconn,
         )
 
-    def apply(self, step: Step) -> None:
+    def apply(self, step: Step) -> None:  # noqa: PLR0912  one case a step
         match step:
             case PutReal(state):
                 self.reals[state.key] = state
@@ -72,6 +75,8 @@ class FakeEngine:
                 if any(service.pool == name for service in self.services.values()):
                     raise DatapathError(f"pool {name} is still in use")
                 del self.pools[name]
+            case SetMaxconn(maxconn):
+                self.maxconn = maxconn
             case RetireReal(key):
                 if any(key in pool.members for pool in self.pools.values()):
                     raise DatapathError(f"real server {key} is still in use")

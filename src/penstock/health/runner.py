@@ -106,12 +106,11 @@ class Runner:
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random,
-        spread: int = 0,
     ) -> None:
         self._on_change = on_change
         self._clock = clock
         self._random = rng
-        self._spread = spread
+        self._spread = 0
         self._checks: dict[RealKey, _Check] = {}
         self._by_fd: dict[int, _Check] = {}
         self._timers: list[tuple[float, int, int, _Check]] = []  # when, tie, serial, whose
@@ -128,8 +127,12 @@ class Runner:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
-    def configure(self, targets: Iterable[Target]) -> None:
-        """Check exactly *targets*; those that have not changed keep their state and rhythm."""
+    def configure(self, targets: Iterable[Target], *, spread: int = 0) -> None:
+        """Check exactly *targets*; those that have not changed keep their state and rhythm.
+
+        *spread*: by how many percent intervals vary at random, 0-50.
+        """
+        self._spread = spread
         wanted = {target.key: target for target in targets}
         for key in [key for key in self._checks if key not in wanted]:
             self._end(self._checks.pop(key))

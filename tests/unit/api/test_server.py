@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from unit_rig import Clock
 
 from penstock.api.server import ControlServer
-from penstock.api.wire import Done, Reload, Reply, Request, SetWeight, Text
+from penstock.api.wire import Done, Reload, Reply, Request, SetWeight
 from penstock.errors import CommandRefused, PenstockError
 
 STATUS = b'{"do":"status"}\n'
@@ -121,9 +121,9 @@ def test_a_request_is_answered(daemon: Daemon) -> None:
 
 
 def test_several_requests_are_answered_in_order(daemon: Daemon) -> None:
-    daemon.answer = lambda request: Text(str(request.value))  # type: ignore[union-attr]
+    daemon.answer = lambda request: Done(str(request.value))  # type: ignore[union-attr]
     lines = b"".join(b'{"do":"weight","pool":"p","server":"s","value":%d}\n' % i for i in range(50))
-    assert [reply["text"] for reply in daemon.say(lines)] == [str(i) for i in range(50)]
+    assert [reply["message"] for reply in daemon.say(lines)] == [str(i) for i in range(50)]
 
 
 def test_a_request_may_come_in_pieces(daemon: Daemon) -> None:
@@ -190,7 +190,7 @@ def test_an_endless_line_is_cut_off(daemon: Daemon) -> None:
 
 def test_a_client_that_does_not_read_does_not_fill_the_memory(daemon: Daemon) -> None:
     """Its next request waits until its last answer is gone; others are served meanwhile."""
-    daemon.answer = lambda _: Text("x" * 1_000_000)
+    daemon.answer = lambda _: Done("x" * 1_000_000)
     with daemon.connect() as client:
         client.sendall(STATUS * 1000)
         daemon.run()
@@ -206,7 +206,7 @@ def test_a_client_that_does_not_read_does_not_fill_the_memory(daemon: Daemon) ->
 
 
 def test_a_client_that_hangs_up_before_its_answer_hurts_nobody(daemon: Daemon) -> None:
-    daemon.answer = lambda _: Text("x" * 1_000_000)
+    daemon.answer = lambda _: Done("x" * 1_000_000)
     for when in ("at once", "midway"):
         with daemon.connect() as client:
             client.sendall(STATUS)
@@ -219,7 +219,7 @@ def test_a_client_that_hangs_up_before_its_answer_hurts_nobody(daemon: Daemon) -
 
 def test_a_client_that_says_no_more_gets_its_answer(daemon: Daemon) -> None:
     """As ``echo | socat`` does: the sending side is shut before the answer is read."""
-    daemon.answer = lambda _: Text("x" * 1_000_000)
+    daemon.answer = lambda _: Done("x" * 1_000_000)
     with daemon.connect() as client:
         client.sendall(STATUS)
         client.shutdown(socket.SHUT_WR)

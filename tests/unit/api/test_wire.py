@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from penstock.api.wire import (
     Done,
-    GetMetrics,
     GetStatus,
     PoolStatus,
     RealStatus,
@@ -26,7 +25,6 @@ from penstock.api.wire import (
     SetState,
     SetWeight,
     Status,
-    Text,
     TrafficStatus,
 )
 
@@ -48,14 +46,11 @@ STATUS = st.builds(
 )
 REQUESTS = st.one_of(
     st.just(GetStatus()),
-    st.just(GetMetrics()),
     st.just(Reload()),
     st.builds(SetWeight, TEXT, TEXT, st.integers(-(2**63), 2**63 - 1), st.booleans()),
     st.builds(SetState, TEXT, TEXT, TEXT),
 )
-REPLIES = st.one_of(
-    STATUS, st.builds(Text, TEXT), st.builds(Done, TEXT, TEXTS), st.builds(Refused, TEXT)
-)
+REPLIES = st.one_of(STATUS, st.builds(Done, TEXT, TEXTS), st.builds(Refused, TEXT))
 
 
 @given(REQUESTS)

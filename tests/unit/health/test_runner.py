@@ -248,9 +248,9 @@ def test_first_checks_are_spread_over_an_interval(bench: Bench) -> None:
 
 def test_spread_checks_moves_intervals_both_ways() -> None:
     clock = Clock()
-    runner = Runner(lambda _: None, clock=clock, rng=random.Random(3), spread=20)  # noqa: S311
+    runner = Runner(lambda _: None, clock=clock, rng=random.Random(3))  # noqa: S311
     one = replace(target("s1", 80, TCP), key=key("s1", "fe80::1"))  # fails at once
-    runner.configure([one])
+    runner.configure([one], spread=20)
     gaps = []
     for _ in range(60):
         clock.now = runner.next_deadline() or 0.0

@@ -27,6 +27,7 @@ from penstock.engine.api import (
     RemoveService,
     RetireReal,
     ServiceState,
+    SetMaxconn,
     Step,
     Traffic,
     Verdict,
@@ -102,7 +103,6 @@ class KernelEngine:
             datapath = open_datapath(flows_for(settings.max_flows, _memory_kib()), pins)
             network = Network(datapath, settings, pins=pins, state=state)
             engine = cls(datapath, network, pins)
-            engine._apply_settings(settings)
             network.start()
         except BaseException:
             if fresh and network is not None:
@@ -139,7 +139,8 @@ class KernelEngine:
             # A service whose port we do not hold has to be put again.
             if raw.text("name") in self._binds
         }
-        return ObservedState(reals=reals, pools=pools, services=services)
+        maxconn = self._maps.controls.load32(0, self._codec.control.offset("maxconn"))
+        return ObservedState(reals=reals, pools=pools, services=services, maxconn=maxconn)
 
     def apply(self, step: Step) -> None:
         match step:
@@ -155,6 +156,8 @@ class KernelEngine:
                 self._remove_pool(name)
             case RetireReal(key):
                 self._retire_real(key)
+            case SetMaxconn(maxconn):
+                self._maps.controls.store32(0, self._codec.control.offset("maxconn"), maxconn)
 
     def counters(self) -> Counters:
         services = self._traffic(
@@ -241,9 +244,6 @@ class KernelEngine:
         )
 
     # -- steps -------------------------------------------------------------------------
-
-    def _apply_settings(self, settings: Settings) -> None:
-        self._maps.controls.store32(0, self._codec.control.offset("maxconn"), settings.maxconn)
 
     def _put_real(self, state: RealState) -> None:
         live, at = self._maps.real_lives, self._codec.real_live.offset
