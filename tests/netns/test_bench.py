@@ -181,6 +181,8 @@ def test_an_interrupt_leaves_nothing(number: signal.Signals, short: Path) -> Non
         env={**os.environ, "TMPDIR": str(short)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # Whoever started the tests in the background may have had SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     tag = f"psb{process.pid}-"
 
