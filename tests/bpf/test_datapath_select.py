@@ -203,3 +203,13 @@ def test_reals_that_take_none_are_passed_over(
     assert turns[1] + turns[2] == 12
     assert turns[2] <= 1
     assert lab.real_conns(reals[0]) == 0
+
+
+@FAMILIES
+@pytest.mark.parametrize("algorithm", [Algorithm.ROUNDROBIN, Algorithm.STATIC_RR, Algorithm.RANDOM])
+def test_a_full_real_of_great_weight_leaves_its_turns_to_others(
+    lab: Lab, family: int, algorithm: Algorithm
+) -> None:
+    it = balanced(lab, family, SchedulerSpec(algorithm), (200, 1))
+    lab.set_real(it.reals[0], "maxconn", 1)
+    assert Counter(it.run(20)) == {0: 1, 1: 19}

@@ -3,8 +3,8 @@
 #pragma once
 #include "flow.h"
 
-#define MAX_SCAN 1024 /* leastconn and first look at this many reals; windows of a larger pool */
-#define MAX_TRIES 16 /* rotate and hash: next table entries tried when a real is full */
+#define MAX_SCAN 1024 /* entries looked at; windows of a larger table */
+#define MAX_TRIES 16 /* hash: next table entries tried when a real is full */
 #define MAX_DRAWS 16
 
 /* new_flow() and select answer with a slot or real id, or with one of these. */
@@ -150,7 +150,7 @@ __noinline u32 select_random(u32 pool_id)
 	return IS_REFUSAL(best) ? best : reserve(best);
 }
 
-/* The first of *tries* table entries from *start* on that may take a flow. */
+/* The first of at most *tries* table entries from *start* on that may take a flow. */
 __noinline u32 select_from(u32 pool_id, u32 start, u32 tries)
 {
 	struct pool *p = map_lookup(&pools, &pool_id);
@@ -161,7 +161,7 @@ __noinline u32 select_from(u32 pool_id, u32 start, u32 tries)
 	base = p->base;
 	len = p->len;
 	start %= len;
-	for (u32 n = 0; n < MAX_SCAN && n < tries; n++) {
+	for (u32 n = 0; n < MAX_SCAN && n < tries && n < len; n++) {
 		u32 got = reserve_entry(base + (start + n) % len);
 
 		if (!IS_REFUSAL(got))
@@ -186,7 +186,7 @@ static __always_inline u32 select_real(struct pool *p, u32 pool_id, const struct
 	case SELECT_RANDOM:
 		h = select_random(pool_id);
 		/* Draws may all hit full reals while others are free. */
-		return IS_REFUSAL(h) ? select_from(pool_id, prandom_u32(), MAX_TRIES) : h;
+		return IS_REFUSAL(h) ? select_from(pool_id, prandom_u32(), MAX_SCAN) : h;
 	case SELECT_SOURCE_MOD:
 		return select_from(pool_id, source_hash(p, k), MAX_TRIES);
 	case SELECT_SOURCE_TOP:
@@ -196,7 +196,7 @@ static __always_inline u32 select_real(struct pool *p, u32 pool_id, const struct
 		return select_from(pool_id, (u64)tuple_hash(k) * p->len >> 32,
 				   MAX_TRIES);
 	default:
-		return select_from(pool_id, __sync_fetch_and_add(&p->rotation, 1),
-				   MAX_TRIES);
+		/* One real may have many turns in a row, and others be free. */
+		return select_from(pool_id, __sync_fetch_and_add(&p->rotation, 1), MAX_SCAN);
 	}
 }
