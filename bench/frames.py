@@ -13,7 +13,8 @@ from penstock.model import Address, Protocol
 SYN: Final = 0x02
 ACK: Final = 0x10
 _LENGTH: Final = 96  # bytes, of every frame
-_MACS: Final = bytes(6) + bytes.fromhex("020000000001")  # to lo: a test run receives there
+MAC: Final = "02:00:00:00:01:01"  # of the interface that they arrive at
+_MACS: Final = bytes.fromhex(MAC.replace(":", "")) + bytes.fromhex("020000000001")
 _ANY_CHECKSUM: Final = 0x1234  # updated and never checked; zero would mean there is none (UDP)
 _CLIENT: Final[dict[int, Address]] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:db8::1")}
 _CLIENT_PORT: Final = 40000

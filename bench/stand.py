@@ -21,7 +21,7 @@ from typing import Final
 
 import hatch_build
 
-from bench.frames import Frame
+from bench.frames import MAC, Frame
 from penstock.engine.api import (
     PoolState,
     PutPool,
@@ -192,6 +192,7 @@ def stand(network: Network, directory: Path, max_flows: int) -> Iterator[Stand]:
 
 def _prepare(namespace: Namespace, network: Network) -> None:
     network.link(namespace, _FRONT, namespace, "outside")
+    namespace.ip("link", "set", _FRONT, "address", MAC)
     namespace.up(_FRONT, f"{VIP[4]}/24", f"{VIP[6]}/64")
     namespace.up("outside")
     namespace.up(
