@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import structlog
 
@@ -39,12 +38,10 @@ from penstock.model import (
     AdminState,
     Configuration,
     Pool,
-    PortMode,
-    RealPort,
     RealServer,
     Settings,
 )
-from penstock.names import Changes, Failed, Follower, Outcome, Place, asker, sections
+from penstock.names import Changes, Follower, Outcome, asker, sections, told, with_places
 from penstock.overrides import OverrideStore
 from penstock.reconcile import Reconciler
 
@@ -105,7 +102,7 @@ class Controller:
             raise self._refuse_reload(error) from error
         try:
             known = self._names.known(loaded.configuration)
-            self._adopt(_with_addresses(loaded.configuration, known), {})
+            self._adopt(with_places(loaded.configuration, known), {})
         except Exception as error:
             self._configuration, self._served, self._up, self._since, self._ramping = before
             try:
@@ -185,7 +182,7 @@ class Controller:
         """DNS gave servers other addresses, or took theirs away."""
         before = {name: self._find(*name) for name in changes}
         up = {(key.pool, key.name): state for key, state in self._up.items()}
-        configuration = _with_addresses(self._configuration, changes)
+        configuration = with_places(self._configuration, changes)
         # A server's state goes with it to its next address, until the checks know better.
         known = {
             key: up.get((pool.name, real.name), True)
@@ -197,7 +194,8 @@ class Controller:
         except DatapathError as error:
             _log_refused(error)
         for name, place in changes.items():
-            _log_place(name, before[name][1], place, outcome)
+            for sentence in told(name, before[name][1], place, outcome):
+                _log.warning(sentence) if place is None else _log.info(sentence)
 
     def _targets(self) -> list[Target]:
         return [
@@ -436,52 +434,6 @@ class Controller:
             pools=pools,
             reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
         )
-
-
-def _with_addresses(configuration: Configuration, changes: Changes) -> Configuration:
-    if not changes:
-        return configuration
-    pools = tuple(
-        replace(
-            pool,
-            reals=tuple(
-                _placed(real, changes[pool.name, real.name])
-                if (pool.name, real.name) in changes
-                else real
-                for real in pool.reals
-            ),
-        )
-        for pool in configuration.pools
-    )
-    return replace(configuration, pools=pools)
-
-
-def _placed(real: RealServer, place: Place | None) -> RealServer:
-    if place is None:
-        return replace(real, address=None)
-    return replace(
-        real,
-        address=place.address,
-        port=real.port if place.port is None else RealPort(PortMode.FIXED, place.port),
-        weight=real.weight if place.weight is None else place.weight,
-    )
-
-
-def _log_place(
-    name: tuple[str, str], before: RealServer, place: Place | None, outcome: Outcome
-) -> None:
-    """HAProxy's words for what DNS does to a server (its src/server.c)."""
-    server = "/".join(name)
-    if place is None:
-        why = f"DNS {outcome.kind} status" if isinstance(outcome, Failed) else "no address for it"
-        _log.warning(f"Server {server} is going DOWN for maintenance ({why}).")
-    elif before.address is None:
-        _log.info(f"Server {server} ('{before.hostname}') is UP/READY (resolves again).")
-    elif before.address != place.address:
-        by = before.lookup.resolvers if before.lookup else "DNS"
-        _log.info(f"{server} changed its IP from {before.address} to {place.address} by {by}.")
-    if place is not None and place.port not in (None, before.port.value):
-        _log.info(f"{server} changed its port to {place.port}.")
 
 
 def _log_refused(error: DatapathError) -> None:

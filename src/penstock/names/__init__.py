@@ -4,6 +4,7 @@
 from penstock.names.dns import asker, sections
 from penstock.names.follower import Changes, Follower, Question
 from penstock.names.group import Failed, Found, Group, Member, Outcome, Place, Section
+from penstock.names.placed import told, with_places
 
 __all__ = [
     "Changes",
@@ -18,4 +19,6 @@ __all__ = [
     "Section",
     "asker",
     "sections",
+    "told",
+    "with_places",
 ]
