@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from bpf_cases import FAMILIES, FORWARDED, HOOKS, PROTOCOLS, assert_answered, assert_passed, opened
 from bpf_errors import TOO_BIG, assert_error
-from bpf_lab import LOCAL, MAC_BACK, MAC_FRONT, VIP, Hook, Lab
-from bpf_packets import IP, TCP, UDP, IPv6, decode, frame, tcp, udp
+from bpf_lab import LOCAL, MAC_BACK, MAC_FRONT, MAC_LO, TC_REDIRECT, VIP, Hook, Lab
+from bpf_packets import IP, TCP, UDP, Ether, IPv6, decode, frame, tcp, udp
 from bpf_talk import Talk
 from scapy.layers.inet import IPOption_NOP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt
@@ -25,6 +25,15 @@ def narrow(lab: Lab, side: str, mtu: int = SMALL) -> None:
     lab.port(number, name, mac, mtu=mtu)
 
 
+def whole(sent: bytes) -> bytes:
+    """The same frame, not to be cut: with DF in IPv4."""
+    packet = Ether(sent)
+    if IP in packet:
+        packet[IP].flags = "DF"
+        del packet[IP].chksum
+    return bytes(packet)
+
+
 def sized(talk: Talk, side: str, size: int, proto: str) -> tuple[bytes, str]:
     """A frame of *side* whose IP packet has *size* bytes, and the interface it comes in by."""
     ends, at = (
@@ -32,7 +41,7 @@ def sized(talk: Talk, side: str, size: int, proto: str) -> tuple[bytes, str]:
     )
     make = tcp if proto == "tcp" else udp
     empty = len(make(*ends, at=at)) - 14
-    return make(*ends, payload=bytes(n % 253 for n in range(size - empty)), at=at), at
+    return whole(make(*ends, payload=bytes(n % 253 for n in range(size - empty)), at=at)), at
 
 
 @FAMILIES
@@ -54,6 +63,31 @@ def test_too_large_is_answered_with_the_mtu(
     assert_error(got, sent, TOO_BIG, SMALL)
 
 
+@PROTOCOLS
+@SIDES
+@pytest.mark.parametrize("known", [True, False], ids=["hop known", "hop unknown"])
+def test_what_may_be_cut_goes_on_by_the_host(
+    lab: Lab, proto: str, side: str, *, known: bool
+) -> None:
+    """Rewritten, and handed to the loopback device, whose forwarding fragments it."""
+    talk = opened(lab, 4, proto)
+    narrow(lab, side)
+    if not known:
+        lab.forget_hops()
+    sent, at = sized(talk, side, 1500, proto)
+    packet = Ether(sent)
+    packet[IP].flags = 0
+    del packet[IP].chksum
+    got = lab.send(bytes(packet), at=at)
+    assert got.reasons == {FORWARDED: 1, "EVENT_FRAGMENTED": 1}
+    assert got.verdict == TC_REDIRECT
+    seen = decode(got.frame)
+    assert (seen.source, seen.target) == (
+        (talk.snat, talk.real) if side == "client" else (talk.vip, talk.client)
+    )
+    assert seen.macs == (MAC_LO, MAC_LO)
+
+
 @FAMILIES
 @PROTOCOLS
 @HOOKS
@@ -71,7 +105,7 @@ def test_first_packet_may_be_too_large(lab: Lab, family: int) -> None:
     talk = opened(lab, family, "udp")
     narrow(lab, "client")
     other = Talk(lab, (talk.client[0], 40001), talk.vip, "udp")
-    sent = udp(other.client, other.vip, b"x" * 1450)
+    sent = whole(udp(other.client, other.vip, b"x" * 1450))
     got = lab.send(sent)
     assert got.reasons == {"EVENT_FLOW_NEW": 1, "DROP_TOO_BIG": 1, "EVENT_ANSWERED_ICMP": 1}
     assert_error(got, sent, TOO_BIG, SMALL)
@@ -85,7 +119,7 @@ def test_too_large_is_no_traffic(lab: Lab, family: int) -> None:
     narrow(lab, "client")
     flow = lab.only_flow().common
     before = lab.maps.service_traffic.sum(flow.integer("service"))
-    lab.send(tcp(talk.client, talk.vip, "FA", b"x" * 1450))
+    lab.send(whole(tcp(talk.client, talk.vip, "FA", b"x" * 1450)))
     assert lab.maps.service_traffic.sum(flow.integer("service")) == before
     assert not lab.only_flow().ctl & 0xC0, "nor has the real seen that FIN"
 
@@ -101,7 +135,7 @@ def test_too_large_with_options_is_answered_too(lab: Lab, family: int, proto: st
         else IPv6(src=talk.client[0], dst=talk.vip[0]) / IPv6ExtHdrDestOpt()
     )
     kind = TCP if proto == "tcp" else UDP
-    sent = frame(head / kind(sport=40000, dport=talk.vip[1]) / Raw(b"x" * 1400))
+    sent = whole(frame(head / kind(sport=40000, dport=talk.vip[1]) / Raw(b"x" * 1400)))
     got = lab.send(sent)
     assert_answered(got, "DROP_TOO_BIG")
     assert_error(got, sent, TOO_BIG, SMALL)

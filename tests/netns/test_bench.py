@@ -182,7 +182,7 @@ def test_an_interrupt_leaves_nothing(number: signal.Signals, short: Path) -> Non
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         # Whoever started the tests in the background may have had SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     tag = f"psb{process.pid}-"
 

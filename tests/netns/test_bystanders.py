@@ -179,6 +179,28 @@ def test_a_packet_larger_than_the_next_link_is_answered(build: Build, family: in
         assert server.recv(65536) == bytes(1200)
 
 
+@pytest.mark.parametrize("size", [1400, 4000])
+def test_a_datagram_that_may_be_cut_is_cut_for_the_next_link(build: Build, size: int) -> None:
+    """IPv4 without DF, whole or already in fragments, with a host that filters strictly."""
+    rig = build()
+    real = rig.site.reals[0]
+    with real.namespace.entered():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((real.v4, 80))
+    server.settimeout(5)
+    rig.site.balancer.namespace.ip("link", "set", "back1", "mtu", "1300")
+    rig.site.balancer.namespace.sysctl("net/ipv4/conf/all/rp_filter", "1")
+    body = rig.listen("echo", 8080, 4, ["mode udp"])
+    rig.start("\n".join(body.splitlines()[:-1]) + "\n")
+    with server, rig.client.datagrams(rig.vip(4), 8080) as sender:
+        sender.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER: never set DF
+        for _ in range(3):
+            sender.send(bytes(range(200)) * (size // 200))
+            assert server.recv(65536) == bytes(range(200)) * (size // 200)
+    assert rig.balancer.reason("fragmented") >= 3
+    assert rig.balancer.reason("too_big") == 0
+
+
 def _sends(sender: socket.socket, size: int) -> bool:
     try:
         return sender.send(bytes(size)) == size

@@ -33,11 +33,20 @@ static __always_inline int too_big(struct __sk_buff *skb, u32 l4, u8 proto, u32 
 	return !skb->gso_size || skb->gso_size + headers > mtu;
 }
 
+/* A packet that may be cut is cut by the host, for it goes on by the host's own forwarding. */
+static __always_inline int may_be_cut(struct __sk_buff *skb, const u8 af)
+{
+	be16 frag_off;
+
+	return af == 4 && !skb_load_bytes(skb, ETH_LEN + 6, &frag_off, sizeof(frag_off)) &&
+	       !(frag_off & htons(IP_DF));
+}
+
 static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct flow *f, u32 slot,
 				   u32 l4, u8 proto, u8 tcp_flags, const enum shape shape,
 				   struct target *t)
 {
-	u32 ctl = f->ctl, now = now_tick(), mtu, why;
+	u32 ctl = f->ctl, now = now_tick(), mtu, why, cut = 0;
 	struct control *c = control();
 	struct hop *hop = NULL;
 	struct port *port;
@@ -83,10 +92,14 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 	mtu = port->mtu;
 	if (unlikely(skb->len - ETH_LEN > mtu) && !port->loopback &&
 	    too_big(skb, l4, proto, mtu)) {
-		count(DROP_TOO_BIG);
-		if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
-			return TC_SHOT;
-		return af == 4 ? answer_too_big4(skb, mtu) : answer_too_big6(skb, mtu);
+		cut = shape != SHAPE_ERROR && may_be_cut(skb, af);
+		if (!cut) {
+			count(DROP_TOO_BIG);
+			if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
+				return TC_SHOT;
+			return af == 4 ? answer_too_big4(skb, mtu) : answer_too_big6(skb, mtu);
+		}
+		count(EVENT_FRAGMENTED);
 	}
 
 	if (shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) {
@@ -139,7 +152,7 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		}
 	}
 	count(EVENT_FORWARDED_TC);
-	if (port->loopback)
+	if (port->loopback || unlikely(cut))
 		return send_to_host(skb);
 	if (unlikely(hop != NULL))
 		return send_to_neighbour(hop);

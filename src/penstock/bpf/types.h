@@ -46,6 +46,7 @@ enum reason {
 	EVENT_PORT_REUSED_EARLY,
 	EVENT_ICMP_TRANSLATED,
 	EVENT_FRAGMENT_FORWARDED,
+	EVENT_FRAGMENTED, /* too big for the next link, and may be cut: the host's stack does it */
 	EVENT_NEIGHBOUR_RESOLVED,
 	EVENT_ANSWERED_ICMP,
 	REASON_MAX,
