@@ -7,7 +7,6 @@ import errno
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -119,8 +118,10 @@ def test_large_datagrams_both_ways(build: Build, family: int) -> None:
 @pytest.mark.needs("nginx", "wrk")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("where", ["client", "real"])
-def test_path_mtu_discovery(build: Build, tmp_path: Path, family: int, where: str) -> None:
+@pytest.mark.parametrize("across", [False, True], ids=["same family", "other family"])
+def test_path_mtu_discovery(build: Build, family: int, where: str, *, across: bool) -> None:
     """A router beyond the first hop takes less; its ICMP error must reach the right end."""
+    beyond = 10 - family if across else family
     rig = build(topology.routed)
     _route_through(rig.site)
     real, client = rig.site.reals[0], rig.site.client
@@ -129,11 +130,11 @@ def test_path_mtu_discovery(build: Build, tmp_path: Path, family: int, where: st
         topology.narrow(outer.namespace, "left", client, 1300)
     else:
         topology.narrow(inner.namespace, "right", real, 1300)
-    rig.start(rig.listen("web", 8080, family, to=8000))
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    rig.start(rig.listen("web", 8080, family, to=8000, server_family=beyond))
+    kind = socket.AF_INET if beyond == 4 else socket.AF_INET6
     with real.namespace.entered():
         listener = socket.socket(kind, socket.SOCK_STREAM)
-    listener.bind((real.address(family), 8000))
+    listener.bind((real.address(beyond), 8000))
     listener.listen()
     listener.settimeout(5)
     with listener, rig.client.connect(rig.vip(family), 8080) as near:
