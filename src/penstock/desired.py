@@ -158,6 +158,8 @@ def pool_states(pools: Iterable[Pool], overrides: Overrides, health: Health) -> 
                 weight=weight,
                 available=weight > 0 and not pool.disabled,
                 maxconn=max(1, real.maxconn * seen.ramp // 100) if real.maxconn else 0,
+                minconn=real.minconn,
+                fullconn=pool.fullconn if real.minconn else 0,
             )
             candidates.append(Candidate(key=key, weight=weight, backup=real.backup))
         states[pool.name] = _pool_state(pool, tuple(candidates))

@@ -229,6 +229,7 @@ class RealServer:
     backup: bool = False
     admin: AdminState = AdminState.READY
     maxconn: int = 0  # 0: no limit
+    minconn: int = 0  # the limit while its service has few connections; 0: always maxconn
     slowstart: int = 0  # ms; 0: off
     check: HealthCheck | None = None
     forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
@@ -244,6 +245,8 @@ class RealServer:
             raise InvalidModel(f"weight {self.weight} is not within 0-{MAX_WEIGHT}")
         if self.maxconn < 0:
             raise InvalidModel("maxconn must not be negative")
+        if self.minconn < 0:
+            raise InvalidModel("minconn must not be negative")
         if self.slowstart < 0:
             raise InvalidModel("slowstart must not be negative")
         if self.address is not None and self.address.is_multicast:
@@ -259,8 +262,11 @@ class SchedulerSpec:
     hash_function: HashFunction = HashFunction.SDBM
     avalanche: bool = False
     draws: int = 2  # random(n)
+    balance_factor: int = 0  # percent of its share a server may have; 0: any load
 
     def __post_init__(self) -> None:
+        if self.balance_factor != 0 and not 100 < self.balance_factor <= 1_000_000:
+            raise InvalidModel(f"a balance factor of {self.balance_factor} is not above 100")
         if not 1 <= self.draws <= 16:
             raise InvalidModel(f"random({self.draws}): 1 to 16 draws")
 
@@ -300,11 +306,14 @@ class Pool:
     scheduler: SchedulerSpec = SchedulerSpec()
     timeouts: ServerTimeouts = ServerTimeouts()
     allbackups: bool = False
+    fullconn: int = 0  # connections at which servers with minconn reach maxconn; 0: at once
     disabled: bool = False
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
         _require_name(self.name, "pool")
+        if self.fullconn < 0:
+            raise InvalidModel("fullconn must not be negative")
         seen: set[str] = set()
         for real in self.reals:
             if real.name in seen:

@@ -250,6 +250,8 @@ class Lab:
         source_ports: tuple[int, int] | None = None,
         weight: int = 1,
         maxconn: int = 0,
+        minconn: int = 0,
+        fullconn: int = 0,
     ) -> int:
         """Add an available real server; its id."""
         number = self._next_id()
@@ -273,7 +275,10 @@ class Lab:
             self.codec.pack_real(state, ip_address(snat), retired=False),
         )
         self.maps.real_lives.write(
-            number, self.codec.real_live.pack(weight=weight, available=1, maxconn=maxconn)
+            number,
+            self.codec.real_live.pack(
+                weight=weight, available=1, maxconn=maxconn, minconn=minconn, fullconn=fullconn
+            ),
         )
         return number
 
@@ -287,13 +292,24 @@ class Lab:
         *,
         avalanche: bool = False,
         draws: int = 2,
+        balance_factor: int = 0,
+        total_weight: int = 0,
     ) -> int:
         """Add a pool whose table is *reals*, ids in order; its id."""
         number = self._next_id()
         base = self._tables
         self._tables += len(reals) + 1
         self.maps.tables.write_words(base, reals)
-        state = PoolState(f"p{number}", selection, (), tuple(range(len(reals))), avalanche, draws)
+        state = PoolState(
+            name=f"p{number}",
+            selection=selection,
+            members=(),
+            table=tuple(range(len(reals))),
+            avalanche=avalanche,
+            draws=draws,
+            balance_factor=balance_factor,
+            total_weight=total_weight,
+        )
         self.maps.pools.put(number.to_bytes(4, "little"), self.codec.pack_pool(state, b"", base, 0))
         return number
 

@@ -74,6 +74,8 @@ def balanced(
         state.selection,
         avalanche=state.avalanche,
         draws=state.draws,
+        balance_factor=state.balance_factor,
+        total_weight=state.total_weight,
     )
     service = lab.service(VIP[family], PORT, pool, protocol=protocol)
     return Balanced(lab, family, proto, reals, pool, service, list(state.table))

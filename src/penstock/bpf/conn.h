@@ -217,7 +217,7 @@ __noinline u32 new_flow(const struct request *q)
 	struct real_live *rl;
 	struct pool *p;
 	struct vip *v;
-	u32 id, slot, service, pool;
+	u32 id, slot, service, pool, load;
 
 	if (!q || !c)
 		return REFUSAL(PASS_NO_SERVICE);
@@ -242,9 +242,10 @@ __noinline u32 new_flow(const struct request *q)
 	if (__sync_fetch_and_add(&c->conns, 1) >= c->maxconn && c->maxconn)
 		goto undo_global;
 	slot = REFUSAL(DROP_SERVICE_MAXCONN);
-	if (__sync_fetch_and_add(&live->conns, 1) >= live->maxconn && live->maxconn)
+	load = __sync_fetch_and_add(&live->conns, 1) + 1;
+	if (live->maxconn && load > live->maxconn)
 		goto undo_service;
-	id = select_real(p, pool, &q->key);
+	id = select_real(p, pool, &q->key, load);
 	slot = id;
 	if (IS_REFUSAL(id)) {
 		if (id == REFUSAL(PASS_REFUSED) && q->key.proto == IPPROTO_UDP)

@@ -42,18 +42,45 @@ static __always_inline struct vip *find_vip(const struct key *k, u32 ifindex)
 }
 
 /*
- * Takes one of the real's maxconn slots: its id, to be given back or made a flow of, or a refusal.
+ * How many connections the real may have while its service has *load* of them, 0 for any number:
+ * maxconn, or with minconn a share of it up to fullconn (HAProxy: srv_dynamic_maxconn()).
+ */
+static __always_inline u32 conn_limit(const struct real_live *r, u32 load)
+{
+	u32 limit = r->maxconn;
+
+	if (limit && r->minconn && load < r->fullconn) {
+		limit = (u64)limit * load / r->fullconn;
+		if (limit < r->minconn)
+			limit = r->minconn;
+	}
+	return limit;
+}
+
+/*
+ * Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016): of *slots* that all
+ * reals share by weight, this one's, rounded up so that together they never fall short.
+ */
+static __always_inline u32 bounded(const struct real_live *r, u32 slots, u32 total_weight)
+{
+	return total_weight ? ((u64)slots * r->weight + total_weight - 1) / total_weight : slots;
+}
+
+/*
+ * Takes one of the real's slots: its id, to be given back or made a flow of, or a refusal. *load*
+ * is the service's connections with this one; *slots*, if any, bound the real's share of them.
  * Without `static` the verifier sees it once and callers' loops meet one unknown number.
  */
-__noinline u32 reserve(u32 id)
+__noinline u32 reserve(u32 id, u32 load, u32 slots, u32 total_weight)
 {
 	struct real_live *r = map_lookup(&real_lives, &id);
-	u32 before;
+	u32 before, limit;
 
 	if (!r || !r->available)
 		return REFUSAL(PASS_REFUSED);
+	limit = conn_limit(r, load);
 	before = __sync_fetch_and_add(&r->conns, 1);
-	if (r->maxconn && before >= r->maxconn) {
+	if ((limit && before >= limit) || (slots && before >= bounded(r, slots, total_weight))) {
 		__sync_fetch_and_add(&r->conns, -1);
 		return REFUSAL(DROP_REAL_MAXCONN);
 	}
@@ -67,9 +94,15 @@ static __always_inline u32 table_entry(u32 at)
 	return e ? *e : 0;
 }
 
-__noinline u32 reserve_entry(u32 at)
+__noinline u32 reserve_entry(u32 at, u32 load, u32 slots, u32 total_weight)
 {
-	return reserve(table_entry(at));
+	return reserve(table_entry(at), load, slots, total_weight);
+}
+
+/* The slots that hash-balance-factor leaves all reals of the pool together; 0: no bound. */
+static __always_inline u32 bounded_slots(const struct pool *p, u32 load)
+{
+	return ((u64)load * p->balance_factor + 99) / 100;
 }
 
 /* HAProxy's full_hash() for `hash-type … avalanche`: Thomas Wang's 32-bit integer hash. */
@@ -106,21 +139,22 @@ static __always_inline u32 tuple_hash(const struct key *k)
  * Of *best* and the table's entry the one with the fewest (live + 1) / weight, compared without
  * dividing; *best* wins a tie.
  */
-__noinline u32 less_loaded(u32 best, u32 at)
+__noinline u32 less_loaded(u32 best, u32 at, u32 load)
 {
-	u32 id = table_entry(at);
+	u32 id = table_entry(at), limit;
 	struct real_live *r = map_lookup(&real_lives, &id), *b = map_lookup(&real_lives, &best);
 
 	if (!r || !r->available || !r->weight)
 		return best;
-	if (r->maxconn && r->conns >= r->maxconn)
+	limit = conn_limit(r, load);
+	if (limit && r->conns >= limit)
 		return IS_REFUSAL(best) ? REFUSAL(DROP_REAL_MAXCONN) : best;
 	if (IS_REFUSAL(best) || !b)
 		return id;
 	return (u64)(r->conns + 1) * b->weight < (u64)(b->conns + 1) * r->weight ? id : best;
 }
 
-__noinline u32 select_least_loaded(u32 pool_id, u32 start)
+__noinline u32 select_least_loaded(u32 pool_id, u32 start, u32 load)
 {
 	struct pool *p = map_lookup(&pools, &pool_id);
 	u32 best = REFUSAL(PASS_REFUSED), base, len;
@@ -133,12 +167,12 @@ __noinline u32 select_least_loaded(u32 pool_id, u32 start)
 	for (u32 n = 0; n < MAX_SCAN && n < len; n++) {
 		u32 i = start + n;
 
-		best = less_loaded(best, base + (i < len ? i : i - len));
+		best = less_loaded(best, base + (i < len ? i : i - len), load);
 	}
-	return IS_REFUSAL(best) ? best : reserve(best);
+	return IS_REFUSAL(best) ? best : reserve(best, load, 0, 0);
 }
 
-__noinline u32 select_random(u32 pool_id)
+__noinline u32 select_random(u32 pool_id, u32 load)
 {
 	struct pool *p = map_lookup(&pools, &pool_id);
 	u32 best = REFUSAL(PASS_REFUSED);
@@ -146,23 +180,25 @@ __noinline u32 select_random(u32 pool_id)
 	if (!p || !p->len)
 		return best;
 	for (u32 n = 0; n < MAX_DRAWS && n < p->draws; n++)
-		best = less_loaded(best, p->base + ((u64)prandom_u32() * p->len >> 32));
-	return IS_REFUSAL(best) ? best : reserve(best);
+		best = less_loaded(best, p->base + ((u64)prandom_u32() * p->len >> 32), load);
+	return IS_REFUSAL(best) ? best :
+				  reserve(best, load, bounded_slots(p, load), p->total_weight);
 }
 
 /* The first of at most *tries* table entries from *start* on that may take a flow. */
-__noinline u32 select_from(u32 pool_id, u32 start, u32 tries)
+__noinline u32 select_from(u32 pool_id, u32 start, u32 tries, u32 load, u32 slots)
 {
 	struct pool *p = map_lookup(&pools, &pool_id);
-	u32 base, len, full = 0;
+	u32 base, len, weight, full = 0;
 
 	if (!p || !p->len)
 		return REFUSAL(PASS_REFUSED);
 	base = p->base;
 	len = p->len;
+	weight = p->total_weight;
 	start %= len;
 	for (u32 n = 0; n < MAX_SCAN && n < tries && n < len; n++) {
-		u32 got = reserve_entry(base + (start + n) % len);
+		u32 got = reserve_entry(base + (start + n) % len, load, slots, weight);
 
 		if (!IS_REFUSAL(got))
 			return got;
@@ -171,32 +207,52 @@ __noinline u32 select_from(u32 pool_id, u32 start, u32 tries)
 	return full ? REFUSAL(DROP_REAL_MAXCONN) : REFUSAL(PASS_REFUSED);
 }
 
-/* The real for a new flow, with one of its maxconn slots taken, or a refusal. */
-static __always_inline u32 select_real(struct pool *p, u32 pool_id, const struct key *k)
+/*
+ * The real for a new flow, with one of its slots taken, or a refusal. *load*: the connections that
+ * its service has with this one.
+ */
+static __always_inline u32 select_real(struct pool *p, u32 pool_id, const struct key *k, u32 load)
 {
-	u32 h;
+	u32 slots = bounded_slots(p, load), start, tries = MAX_TRIES, got;
 
 	if (!p->len)
 		return REFUSAL(PASS_REFUSED);
 	switch (p->selection) {
 	case SELECT_LEASTCONN:
-		return select_least_loaded(pool_id, __sync_fetch_and_add(&p->rotation, 1));
+		return select_least_loaded(pool_id, __sync_fetch_and_add(&p->rotation, 1), load);
 	case SELECT_FIRST:
-		return select_from(pool_id, 0, p->len);
+		start = 0;
+		tries = MAX_SCAN;
+		slots = 0;
+		break;
 	case SELECT_RANDOM:
-		h = select_random(pool_id);
+		got = select_random(pool_id, load);
+		if (!IS_REFUSAL(got))
+			return got;
 		/* Draws may all hit full reals while others are free. */
-		return IS_REFUSAL(h) ? select_from(pool_id, prandom_u32(), MAX_SCAN) : h;
+		start = prandom_u32();
+		tries = MAX_SCAN;
+		break;
 	case SELECT_SOURCE_MOD:
-		return select_from(pool_id, source_hash(p, k), MAX_TRIES);
+		start = source_hash(p, k);
+		slots = 0;
+		break;
 	case SELECT_SOURCE_TOP:
-		return select_from(pool_id, (u64)source_hash(p, k) * p->len >> 32,
-				   MAX_TRIES);
+		/* A real owns arcs of many entries. */
+		start = (u64)source_hash(p, k) * p->len >> 32;
+		tries = MAX_SCAN;
+		break;
 	case SELECT_TUPLE:
-		return select_from(pool_id, (u64)tuple_hash(k) * p->len >> 32,
-				   MAX_TRIES);
+		start = (u64)tuple_hash(k) * p->len >> 32;
+		slots = 0;
+		break;
 	default:
 		/* One real may have many turns in a row, and others be free. */
-		return select_from(pool_id, __sync_fetch_and_add(&p->rotation, 1), MAX_SCAN);
+		start = __sync_fetch_and_add(&p->rotation, 1);
+		tries = MAX_SCAN;
+		slots = 0;
 	}
+	got = select_from(pool_id, start, tries, load, slots);
+	return slots && got == REFUSAL(DROP_REAL_MAXCONN) ?
+		       select_from(pool_id, start, tries, load, 0) : got;
 }

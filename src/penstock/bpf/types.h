@@ -102,7 +102,8 @@ struct pool {
 	u16 avalanche;
 	u16 draws;
 	u32 rotation; /* SELECT_ROTATE's counter */
-	u32 spare;
+	u32 balance_factor; /* percent of its share a real may have; 0: any load */
+	u32 total_weight; /* of the reals in the table */
 	char name[NAME_LEN];
 };
 
@@ -139,8 +140,10 @@ struct real_live {
 	u32 weight;
 	u32 available;
 	u32 maxconn; /* 0: none */
+	u32 minconn; /* below fullconn the limit follows the load; 0: it does not */
+	u32 fullconn;
 	u64 total;
-	u64 pad[5];
+	u64 pad[4];
 };
 
 struct traffic {

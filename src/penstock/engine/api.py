@@ -60,6 +60,8 @@ class RealState:
     weight: int  # effective: 0-256 after drain, slowstart and overrides
     available: bool  # may be given new flows (up or unchecked, ready, weight > 0)
     maxconn: int = 0  # 0: no limit
+    minconn: int = 0  # with fullconn: the limit follows the service's connections up to maxconn
+    fullconn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class PoolState:
     table: tuple[int, ...]
     avalanche: bool = False
     draws: int = 2
+    balance_factor: int = 0  # percent; 0: none
+    total_weight: int = 0  # of the members, where there is a balance factor
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ def prepare(
         table=table,
         avalanche=spec.avalanche and selection in (Selection.SOURCE_MOD, Selection.SOURCE_TOP),
         draws=spec.draws,
+        balance_factor=spec.balance_factor,
+        total_weight=sum(one.weight for one in candidates) if spec.balance_factor else 0,
     )
 
 

@@ -359,22 +359,46 @@ def test_maxconn_of_the_only_listener(binds: str, maxconn: int) -> None:
     assert result.warnings == ()
 
 
-@pytest.mark.parametrize("binds", ["bind :80-81 maxconn 7", "bind :80\n bind :81 maxconn 7"])
-def test_maxconn_of_one_of_several_listeners_is_warned_of(binds: str) -> None:
-    result = read(f"listen x\n {binds}\n maxconn 9\n")
-    assert result.configuration.services[0].maxconn == 9
-    (warning,) = result.warnings
-    assert "maxconn' is not carried out" in warning.message
+def test_each_socket_with_a_limit_is_a_service() -> None:
+    text = "listen x\n bind 10.0.0.1:80\n bind 10.0.0.2:81-82 maxconn 7\n maxconn 5\n"
+    services = configure(text).services
+    assert [(one.name, one.maxconn, len(one.binds)) for one in services] == [
+        ("x", 5, 1),
+        ("x:10.0.0.2:81", 5, 1),
+        ("x:10.0.0.2:82", 5, 1),
+    ]
+    assert {one.pool for one in services} == {"x"}
+    without = configure(text.replace(" maxconn 5\n", "")).services
+    assert [one.maxconn for one in without] == [0, 7, 7]
 
 
 @pytest.mark.parametrize(
-    ("words", "maxconn", "warnings"),
-    [("minconn 5", 5, 0), ("minconn 5 maxconn 5", 5, 0), ("minconn 5 maxconn 9", 9, 1)],
+    ("words", "maxconn", "minconn"),
+    [("minconn 5", 5, 0), ("minconn 5 maxconn 5", 5, 0), ("minconn 5 maxconn 9", 9, 5)],
 )
-def test_minconn(words: str, maxconn: int, warnings: int) -> None:
-    result = read(f"listen x\n bind :80\n server s 1.1.1.1:1 {words}\n")
-    assert result.configuration.pools[0].reals[0].maxconn == maxconn
-    assert len(result.warnings) == warnings
+def test_minconn(words: str, maxconn: int, minconn: int) -> None:
+    real = only_real(f"server s 1.1.1.1:80 {words}")
+    assert (real.maxconn, real.minconn) == (maxconn, minconn)
+
+
+@pytest.mark.parametrize(
+    ("head", "said", "fullconn"),
+    [
+        ("", "fullconn 30", 30),
+        ("", "", 0),
+        ("maxconn 95", "", 10),
+        ("maxconn 95", "fullconn 30", 30),
+    ],
+)
+def test_fullconn_is_a_tenth_unless_said(head: str, said: str, fullconn: int) -> None:
+    front = f"frontend f\n bind :80\n {head}\n default_backend b\n"
+    text = f"{front}backend b\n {said}\n server s 1.1.1.1:80\n"
+    assert configure(text).pools[0].fullconn == fullconn
+
+
+def test_hash_balance_factor() -> None:
+    pool = configure("backend b\n hash-balance-factor 150\n server s 1.1.1.1:80\n").pools[0]
+    assert pool.scheduler.balance_factor == 150
 
 
 def test_a_global_keyword_given_twice_keeps_its_first_value() -> None:

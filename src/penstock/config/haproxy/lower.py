@@ -77,7 +77,7 @@ class Lowering:
             if proxy.capability & FRONT and proxy.binds:
                 service = self._service(proxy, names)
                 if service is not None:
-                    services.append(service)
+                    services += _listeners(service, proxy)
         if len(self.report.errors) > before:
             return Configuration()
         return Configuration(tuple(services), tuple(pools), self._settings())
@@ -102,17 +102,9 @@ class Lowering:
             return
         said = list(proxy.said)
         for server in proxy.servers:
-            followed = server.options.minconn >= server.options.maxconn
-            said += [
-                one
-                for one in server.options.said
-                if not (followed and one.keyword.name == "minconn")
-            ]
-        single = _single_listener(proxy)
+            said += server.options.said
         for bind in proxy.binds:
-            said += [
-                one for one in bind.said if not (bind is single and one.keyword.name == "maxconn")
-            ]
+            said += bind.said
         groups: set[str] = set()
         for one in said:
             if one.keyword.status is not Status.LATER or one.keyword.group in groups:
@@ -166,7 +158,7 @@ class Lowering:
             timeouts=ClientTimeouts(
                 client=_timeout(proxy, "client"), client_fin=_timeout(proxy, "client-fin")
             ),
-            maxconn=_maxconn(proxy),
+            maxconn=proxy.maxconn or 0,
             disabled=proxy.disabled,
             origin=proxy.origin,
         )
@@ -251,6 +243,17 @@ class Lowering:
             for other in bind.targets
         )
 
+    def _fullconn(self, proxy: ProxyDraft) -> int:
+        """As said, or a tenth of what its frontends let in (HAProxy manual 4.2, "fullconn")."""
+        if proxy.fullconn:
+            return proxy.fullconn
+        limits = [
+            front.maxconn or self.draft.global_.maxconn
+            for front in self.draft.proxies
+            if front.capability & FRONT and proxy.name in self._reachable(front)
+        ]
+        return -(-sum(limits) // 10) if all(limits) else 0
+
     # -- pools -------------------------------------------------------------------------------
 
     def _pool(self, proxy: ProxyDraft) -> Pool | None:
@@ -285,6 +288,7 @@ class Lowering:
                     check=_timeout(proxy, "check"),
                 ),
                 allbackups="allbackups" in proxy.options,
+                fullconn=self._fullconn(proxy),
                 disabled=proxy.disabled,
                 origin=proxy.origin,
             )
@@ -311,6 +315,7 @@ class Lowering:
                 backup=options.backup,
                 admin=admin,
                 maxconn=max(options.maxconn, options.minconn),  # as HAProxy
+                minconn=options.minconn if options.maxconn > options.minconn else 0,
                 slowstart=options.slowstart,
                 check=self._check(proxy, server),
                 forwarding=_forwarding(proxy, nat=options.nat),
@@ -456,20 +461,25 @@ def _on_proxy(service: Service, said: Said) -> Service:
     )
 
 
-def _single_listener(proxy: ProxyDraft) -> BindLine | None:
-    """The bind line of a section that listens on one port of one address alone."""
-    if len(proxy.binds) == 1 and len(proxy.binds[0].targets) == 1:
-        (target,) = proxy.binds[0].targets
-        if target.low == target.high:
-            return proxy.binds[0]
-    return None
+def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
+    """*service*, with each socket whose bind line has a maxconn as one of its own.
 
-
-def _maxconn(proxy: ProxyDraft) -> int:
-    """The lower of the section's limit and its only listener's; 0: none."""
-    single = _single_listener(proxy)
-    limits = [limit for limit in (proxy.maxconn, single and single.maxconn) if limit]
-    return min(limits, default=0)
+    HAProxy counts connections by socket for that limit (manual 5.1, "maxconn").
+    """
+    limits = {line.origin: line.maxconn for line in proxy.binds if line.maxconn}
+    rest = tuple(bind for bind in service.binds if bind.origin not in limits)
+    parts = [replace(service, binds=rest)] if rest or not limits else []
+    for bind in service.binds:
+        if bind.origin not in limits:
+            continue
+        for port in range(bind.ports.first, bind.ports.last + 1):
+            socket = replace(bind, ports=PortRange.single(port))
+            limit = min(filter(None, (limits[bind.origin], service.maxconn)))
+            name = f"{service.name}:{bind.vip}:{port}"
+            parts.append(replace(service, name=name, binds=(socket,), maxconn=limit))
+    if len(parts) == 1:
+        return [replace(parts[0], name=service.name)]
+    return parts
 
 
 def _timeout(proxy: ProxyDraft, name: str) -> int | None:

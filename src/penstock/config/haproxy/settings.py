@@ -144,6 +144,7 @@ def parse_hash_balance_factor(context: Context, proxy: ProxyDraft, line: Line) -
     value = atol(line[1])
     if value != 0 and value <= 100:
         raise LineError("'hash-balance-factor' must be 0 or greater than 100.")
+    proxy.scheduler = replace(proxy.scheduler, balance_factor=min(value, 1_000_000))
 
 
 def parse_timeout(context: Context, proxy: ProxyDraft, line: Line) -> None:

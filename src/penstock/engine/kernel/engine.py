@@ -241,6 +241,8 @@ class KernelEngine:
             weight=live.load32(real.id, at("weight")),
             available=bool(live.load32(real.id, at("available"))),
             maxconn=live.load32(real.id, at("maxconn")),
+            minconn=live.load32(real.id, at("minconn")),
+            fullconn=live.load32(real.id, at("fullconn")),
         )
 
     # -- steps -------------------------------------------------------------------------
@@ -256,6 +258,8 @@ class KernelEngine:
             real.retired = False
             self._reals[state.key] = real
             self._write_real(state.key, real)
+        live.store32(real.id, at("minconn"), state.minconn)
+        live.store32(real.id, at("fullconn"), state.fullconn)
         live.store32(real.id, at("maxconn"), state.maxconn)
         live.store32(real.id, at("weight"), state.weight)
         live.store32(real.id, at("available"), int(state.available))

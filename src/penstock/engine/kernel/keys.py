@@ -154,6 +154,8 @@ class Codec:
             selection=self._selection[state.selection.value],
             avalanche=int(state.avalanche),
             draws=state.draws,
+            balance_factor=state.balance_factor,
+            total_weight=state.total_weight,
             rotation=rotation,
             name=_name(state.name),
         )

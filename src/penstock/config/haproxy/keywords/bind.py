@@ -10,8 +10,8 @@ BIND = index(
     rows(
         "maxconn",
         Need.K_DIFFERS,
-        Status.LATER,
-        "a limit for one of several addresses is not kept yet; the section's maxconn is",
+        Status.WORKS,
+        "each socket with a limit of its own is told apart in penstock status",
     ),
     rows("accept-proxy", Need.P, Status.PROXY, "the PROXY protocol is read"),
     rows("accept-netscaler-cip", Need.P, Status.PROXY, "the NetScaler protocol is read"),

@@ -67,8 +67,8 @@ PROXY = index(
     rows(
         "hash-balance-factor",
         Need.K,
-        Status.LATER,
-        "the load of a server is not bounded by a factor yet",
+        Status.WORKS,
+        "a server's bound is rounded up; the load is the frontend's",
         where="DLB",
     ),
     rows("retries", Need.P, Status.LATER, "a connect that fails is not tried again", where="DLB"),
@@ -97,8 +97,8 @@ PROXY = index(
     rows(
         "fullconn",
         Need.K_DIFFERS,
-        Status.IGNORED,
-        "it scales minconn, which is not carried out",
+        Status.WORKS,
+        "compared with the frontend's connections; unset, a tenth of the frontends' maxconn",
         where="DLB",
     ),
     rows("backlog", Need.P, Status.IGNORED, "no connection waits in a listen queue", where="DFL"),

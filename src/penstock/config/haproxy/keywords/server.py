@@ -24,12 +24,7 @@ SERVER = index(
         Status.WORKS,
         "client and clientip mean nat; another address needs the proxy",
     ),
-    rows(
-        "minconn",
-        Need.K_DIFFERS,
-        Status.LATER,
-        "the limit does not follow the load: maxconn alone holds (a minconn above it is one)",
-    ),
+    rows("minconn", Need.K_DIFFERS, Status.WORKS, "the limit follows the frontend's connections"),
     rows("maxqueue", Need.P, Status.IGNORED, "nothing queues"),
     rows(
         "observe error-limit on-error",
