@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,6 +218,28 @@ def _traces(namespace: Namespace) -> dict[str, str]:
     traces["rules"] = namespace.run("ip", "rule", "show").stdout
     traces["routes"] = namespace.run("ip", "route", "show", "table", "all").stdout
     return traces
+
+
+@pytest.mark.needs("bpftool")
+def test_programs_are_pinned_and_are_those_attached(build: Build) -> None:
+    rig = build()
+    rig.start(rig.listen("web", 8080))
+    for _ in range(2):  # of a daemon, and of the one that takes over
+        pinned = rig.balancer.paths.pins / "programs" / f"penstock_{rig.hook}"
+        shown = _bpftool(rig, "prog", "show", "pinned", str(pinned))
+        assert shown["id"] in _attached(rig)
+        rig.balancer.kill()
+        rig.balancer.launch()
+        rig.balancer.wait_ready()
+
+
+def _bpftool(rig: Rig, *arguments: str) -> Any:
+    return json.loads(rig.site.balancer.namespace.run("bpftool", "-j", *arguments).stdout)
+
+
+def _attached(rig: Rig) -> set[int]:
+    links = (rig.balancer.paths.pins / "links").iterdir()
+    return {_bpftool(rig, "link", "show", "pinned", str(link))["prog_id"] for link in links}
 
 
 def test_keep_datapath_leaves_traffic_running(build: Build) -> None:

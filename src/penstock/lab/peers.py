@@ -9,6 +9,7 @@ their sockets live in the namespaces.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import selectors
 import socket
@@ -20,6 +21,7 @@ from typing import Final
 from penstock.lab.network import Namespace
 
 _BUFFER: Final = 65536
+_source_ports: Final = itertools.cycle(range(10000, 30000))  # outside of the ephemeral ones
 
 
 class Servers:
@@ -143,7 +145,8 @@ class Client:
             sender = socket.socket(_family(address), socket.SOCK_DGRAM)
         sender.settimeout(self._timeout)
         try:
-            sender.bind((self._source, 0))
+            # A port that came back soon would continue the flow it had before.
+            sender.bind((self._source, next(_source_ports)))
             sender.connect((address, port))
         except BaseException:
             sender.close()

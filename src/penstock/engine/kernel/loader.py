@@ -127,6 +127,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             maps.controls.store64(0, codec.control.offset("format"), codec.format)
             for name in obj.map_names:
                 obj.map(name, Map).pin(pins / "maps" / name)
+        _pin_programs(obj, pins / "programs")
         return Datapath(
             maps=maps,
             codec=codec,
@@ -136,6 +137,19 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             max_flows=int(slots4 / _SLOTS_PER_FLOW),
             adopted=adopted,
         )
+
+
+def _pin_programs(obj: ObjectFile, directory: Path) -> None:
+    """Put the programs where tools find them, in the place of an earlier daemon's.
+
+    What keeps traffic going without us are the links; these pins are for bpftool and benchmarks.
+    """
+    directory.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        fresh = directory / f"new_{name}"  # bpffs takes no dots
+        fresh.unlink(missing_ok=True)
+        obj.program(name).pin(fresh)
+        fresh.rename(directory / name)
 
 
 def _open_maps(obj: ObjectFile) -> Maps:
