@@ -343,9 +343,11 @@ def test_connections_closed_at_full_speed(build: Build, family: int) -> None:
     assert load.errors == 0, load
     assert load.requests > 1000
     # A SYN that the real's TIME_WAIT refuses costs its client a second, not an error.
-    assert _kernel_count(rig.site.client.namespace, "TcpExtTCPSynRetrans") == 0
+    # One in eight did before ports were chosen with care; a busy machine may lose one by itself.
+    again = _kernel_count(rig.site.client.namespace, "TcpExtTCPSynRetrans")
+    assert again * 1000 <= load.requests
     opened = _kernel_count(rig.site.client.namespace, "TcpActiveOpens")
-    assert rig.balancer.service("web").traffic.total == opened
+    assert opened <= rig.balancer.service("web").traffic.total <= opened + again
     until("live counts to return to nothing", lambda: _live(rig, "web") == 0, 20)
     for real in rig.balancer.pool("web").reals:
         assert real.traffic.live == 0
