@@ -35,7 +35,12 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "runtime": (),
     "log": (),
     "notify": (),
-    "engine.api": ("model",),
+    "engine.api": ("model", "ipvs.model"),
+    # IPVS: the rules, and what the kernel would make of them.
+    "ipvs": (),
+    "ipvs.model": (),
+    # The command that everybody knows, talking to the daemon; imports little, for it is started often.
+    "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
     "config": ("model",),
     "schedulers": VOCABULARY,
     "health.state": VOCABULARY,
@@ -49,7 +54,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
     "overrides": ("model", "desired"),
-    "api.wire": VOCABULARY,
+    "api.wire": (*VOCABULARY, "ipvs.model"),
     "status": (*DECISIONS, "api.wire"),
     "metrics": (*VOCABULARY, "api.wire", "status"),
     "controller": RUNNING,

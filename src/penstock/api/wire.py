@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.ipvs.model import Command, Connection, ServiceKey, ServiceRow, SyncDaemon
+
 PROTOCOL_VERSION = 1
 
 
@@ -37,7 +39,29 @@ class SetState(msgspec.Struct, frozen=True, tag_field="do", tag="state"):
     state: str
 
 
-Request = GetStatus | Reload | SetWeight | SetState
+class Rules(msgspec.Struct, frozen=True, tag_field="do", tag="ipvs"):
+    """IPVS commands, carried out one after the other. Answered with RulesDone."""
+
+    commands: tuple[Command, ...]
+
+
+class GetRules(msgspec.Struct, frozen=True, tag_field="do", tag="ipvs-list"):
+    """All virtual services, or one. Answered with RuleTable, empty when that one is not there."""
+
+    key: ServiceKey | None = None
+
+
+class GetConnections(msgspec.Struct, frozen=True, tag_field="do", tag="ipvs-connections"):
+    """Answered with Connections."""
+
+
+class GetDirector(msgspec.Struct, frozen=True, tag_field="do", tag="ipvs-info"):
+    """Timeouts, sync daemons and sysctls. Answered with DirectorInfo."""
+
+
+Request = (
+    GetStatus | Reload | SetWeight | SetState | Rules | GetRules | GetConnections | GetDirector
+)
 
 
 class TrafficStatus(msgspec.Struct, frozen=True):
@@ -114,4 +138,29 @@ class Refused(msgspec.Struct, frozen=True, tag_field="is", tag="refused"):
     message: str
 
 
-Reply = Status | Done | Refused
+class RulesDone(msgspec.Struct, frozen=True, tag_field="is", tag="ipvs-done"):
+    """An errno for each command, 0 where it was carried out."""
+
+    results: tuple[int, ...]
+
+
+class RuleTable(msgspec.Struct, frozen=True, tag_field="is", tag="ipvs-table"):
+    """Services in the kernel's order, which is none that anybody should rely on."""
+
+    services: tuple[ServiceRow, ...]
+
+
+class Connections(msgspec.Struct, frozen=True, tag_field="is", tag="ipvs-connections"):
+    entries: tuple[Connection, ...]
+
+
+class DirectorInfo(msgspec.Struct, frozen=True, tag_field="is", tag="ipvs-info"):
+    tcp_timeout: int  # seconds
+    tcp_fin_timeout: int
+    udp_timeout: int
+    sync: tuple[SyncDaemon, ...]
+    sysctls: dict[str, int]  # net.ipv4.vs.*, by last name
+    table_size: int = 4096  # what the kernel shows as the size of its connection table
+
+
+Reply = Status | Done | Refused | RulesDone | RuleTable | Connections | DirectorInfo

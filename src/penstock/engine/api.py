@@ -9,11 +9,18 @@ Engines name objects by key and keep their own numeric ids; ids survive a restar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol as TypingProtocol
 
+from penstock.ipvs.model import (
+    Connection,
+    DestKey,
+    Destination,
+    ServiceKey,
+    VirtualService,
+)
 from penstock.model import (
     Address,
     Bind,
@@ -236,3 +243,68 @@ class Engine(TypingProtocol):
 
     def close(self, *, keep: bool) -> None:
         """Let go. keep: traffic goes on without us; else everything is taken down."""
+
+
+# -- IPVS rules ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceImage:
+    """One virtual service as the datapath is to have it.
+
+    ``dests`` are in the kernel's order (most recently added first), each with the weight it has
+    now (0 while its check fails). ``table`` holds indexes into ``dests`` for the hashing
+    schedulers (sh, dh: 256 entries; mh: 4093; empty: nobody), and is empty for all others.
+    ``fresh`` starts the scheduler anew: the service is new, or has another scheduler than before.
+    ``changed`` says that destinations came, went or were edited since the last image.
+    """
+
+    service: VirtualService
+    dests: tuple[Destination, ...]
+    table: tuple[int, ...] = ()
+    fresh: bool = False
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DestCounters:
+    """Raw counters since the datapath object was made; live numbers are exact."""
+
+    conns: int = 0
+    packets_in: int = 0
+    bytes_in: int = 0
+    packets_out: int = 0
+    bytes_out: int = 0
+    active: int = 0
+    inactive: int = 0
+    persistent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCounters:
+    """Of one virtual service and its destinations."""
+
+    service: DestCounters
+    dests: Mapping[DestKey, DestCounters]
+
+
+class RuleEngine(TypingProtocol):
+    """The part of an engine that runs IPVS rules. Methods raise DatapathError."""
+
+    def put_rules(self, images: Sequence[ServiceImage]) -> None:
+        """Add services or switch them over; flows of destinations that left are kept."""
+
+    def remove_rules(self, keys: Sequence[ServiceKey]) -> None:
+        """Take services down; their flows stay until they end."""
+
+    def set_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
+        """Seconds: TCP ESTABLISHED, TCP FIN_WAIT, UDP."""
+
+    def set_sysctl(self, name: str, value: int) -> None:
+        """One of net.ipv4.vs.*, by its last name, that the datapath looks at; others: nothing."""
+
+    def rule_counters(self, keys: Sequence[ServiceKey]) -> Sequence[RuleCounters]:
+        """The counters of *keys*, in order."""
+
+    def connections(self) -> Sequence[Connection]:
+        """Every flow and persistence template of IPVS services."""
