@@ -138,6 +138,7 @@ class Namespace:
         timeout: float = 60.0,
         check: bool = True,
         env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end. Raises LabError with what it said when it fails."""
         done = subprocess.run(  # noqa: S603  # the caller's own program
@@ -146,6 +147,7 @@ class Namespace:
             text=True,
             timeout=timeout,
             check=False,
+            input=stdin,
             env=None if env is None else {**os.environ, **env},
         )
         if check and done.returncode != 0:

@@ -2,8 +2,8 @@
 """Small servers that answer with their name, and the clients that ask them.
 
 A server answers every TCP line and every UDP datagram with ``name peer-address``, and closes a TCP
-connection when the client does. They run in one thread for all, in this process: only
-their sockets live in the namespaces.
+connection when the client does. One that greets says so at once, without being asked. They run in
+one thread for all, in this process: only their sockets live in the namespaces.
 """
 
 from __future__ import annotations
@@ -21,13 +21,20 @@ from typing import Final
 from penstock.lab.network import Namespace
 
 _BUFFER: Final = 65536
+_IP_PKTINFO: Final = 8  # linux/in.h
 _source_ports: Final = itertools.cycle(range(10000, 30000))  # outside of the ephemeral ones
 
 
 class Servers:
-    """Named TCP and UDP servers; ``close()`` ends them all."""
+    """Named TCP and UDP servers; ``close()`` ends them all.
 
-    def __init__(self) -> None:
+    *answer* is what they say, with {name} and {peer} in it. Those that greet do it as soon as a
+    TCP connection is there, and ask nothing of the client.
+    """
+
+    def __init__(self, answer: str = "{name} {peer}\n", *, greets: bool = False) -> None:
+        self._answer = answer
+        self._greets = greets
         self._selector = selectors.DefaultSelector()
         self._wake, wake = socket.socketpair()
         self._selector.register(wake, selectors.EVENT_READ, None)
@@ -39,7 +46,7 @@ class Servers:
     def tcp(self, namespace: Namespace, name: str, address: str, port: int) -> socket.socket:
         """A TCP server called *name*; closing the socket through ``stop`` ends it."""
         with namespace.entered():
-            listener = socket.socket(_family(address), socket.SOCK_STREAM)
+            listener = _alone(socket.socket(_family(address), socket.SOCK_STREAM))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(1024)
@@ -48,7 +55,12 @@ class Servers:
     def udp(self, namespace: Namespace, name: str, address: str, port: int) -> socket.socket:
         """A UDP server called *name*."""
         with namespace.entered():
-            bound = socket.socket(_family(address), socket.SOCK_DGRAM)
+            bound = _alone(socket.socket(_family(address), socket.SOCK_DGRAM))
+        # Bound to all addresses it would answer from another one than it was asked at.
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         bound.bind((address, port))
         return self._add(bound, (name, "datagram"))
 
@@ -94,11 +106,14 @@ class Servers:
                     connection, _ = one.accept()
                     connection.setblocking(False)
                     self._selector.register(connection, selectors.EVENT_READ, (name, "stream"))
+                    if self._greets:
+                        self._say(connection, name)
                 elif kind == "datagram":
-                    _, peer = one.recvfrom(_BUFFER)
-                    one.sendto(f"{name} {peer[0]}\n".encode(), peer)
+                    _, asked_at, _, peer = one.recvmsg(_BUFFER, socket.CMSG_SPACE(20))
+                    answer = self._answer.format(name=name, peer=peer[0]).encode()
+                    one.sendmsg([answer], [_any_interface(part) for part in asked_at], 0, peer)
                 elif one.recv(_BUFFER):
-                    one.send(f"{name} {one.getpeername()[0]}\n".encode())
+                    self._say(one, name)
                 else:
                     self._forget(one)
             except BlockingIOError:
@@ -106,6 +121,10 @@ class Servers:
             except OSError:  # the client has gone: its affair
                 if kind == "stream":
                     self._forget(one)
+
+    def _say(self, one: socket.socket, name: str) -> None:
+        with contextlib.suppress(ConnectionError):  # the client has gone: seen at the next read
+            one.send(self._answer.format(name=name, peer=one.getpeername()[0]).encode())
 
     def _forget(self, one: socket.socket) -> None:
         self._selector.unregister(one)
@@ -194,6 +213,21 @@ def ask(connection: socket.socket) -> tuple[str, str]:
         raise ConnectionResetError("closed without an answer")
     name, _, peer = answer.decode().strip().partition(" ")
     return name, peer
+
+
+def _alone(new: socket.socket) -> socket.socket:
+    """IPv6 sockets leave IPv4 to others."""
+    if new.family == socket.AF_INET6:
+        new.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return new
+
+
+def _any_interface(part: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
+    """Where a datagram came in becomes where its answer goes out: by the routing table."""
+    level, kind, data = part
+    if level == socket.IPPROTO_IP:  # struct in_pktinfo: interface, our address, destination
+        return level, kind, bytes(4) + data[4:8] + bytes(4)
+    return level, kind, data[:16] + bytes(4)  # struct in6_pktinfo: our address, interface
 
 
 def _checksum(data: bytes) -> int:

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network of an IPVS director: many client addresses, many VIPs, reals on one switch.
+
+::
+
+    client 10.50.0.0/16 ── 10.0.0.0/24 ── director 203.0.113.1-32 ── 10.0.1.0/24 ── rs1 rs2 …
+    client fd50::/64    ── fd00::/64   ── director 2001:db8::1-16 ── fd00:1::/64
+
+Reals answer through the director. ``answer_directly`` gives one the VIPs and a way of its own to
+the client, as direct routing and tunnels want it: the client is on the reals' switch too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.lab.network import Namespace, Network
+from penstock.lab.peers import Servers
+from penstock.lab.steps import Steps
+from penstock.lab.topology import Host
+
+VIP4: Final = "203.0.113.1"
+VIP6: Final = "2001:db8::1"
+CLIENTS4: Final = "10.50.0.0/16"
+CLIENTS6: Final = "fd50::/64"
+TCP_PORTS: Final = (80, 81, 443, 8080)
+UDP_PORTS: Final = (53, 5353)
+VIPS4: Final = "203.0.113.0/24"
+VIPS6: Final = "2001:db8::/64"
+_ADDRESSES: Final = 32
+_SHORT_CUT4: Final = "10.0.1.253"  # the client on the reals' switch
+_SHORT_CUT6: Final = "fd00:1::253"
+_TABLE: Final = "7"  # of routes; any number
+
+
+@dataclass(frozen=True, slots=True)
+class Directed:
+    """Who is who; the client's addresses are all of CLIENTS4 and CLIENTS6."""
+
+    network: Network
+    client: Host
+    director: Host
+    reals: tuple[Host, ...]
+    switch: Namespace
+
+    def steps(self, address: str, port: int, timeout: float = 3.0) -> Steps:
+        """A client of this network; closed with it."""
+        made = Steps(
+            address,
+            port,
+            entered=self.client.namespace.entered,
+            timeout=timeout,
+            run=lambda command: self.director.namespace.run("sh", "-c", command).stdout,
+        )
+        self.network.on_close(made.close)
+        return made
+
+    def answer_directly(self, real: Host) -> None:
+        """Put the VIPs on a real, which keeps quiet about them and answers clients itself.
+
+        Its answers must not pass the director, whose host takes nothing from its own addresses.
+        """
+        space = real.namespace
+        for name, value in (("arp_ignore", "1"), ("arp_announce", "2")):
+            space.sysctl(f"net/ipv4/conf/all/{name}", value)
+        space.ip("route", "add", "local", VIPS4, "dev", "lo")
+        space.ip("-6", "route", "add", "local", VIPS6, "dev", "lo")
+        for family, vips, gateway in (("-4", VIPS4, _SHORT_CUT4), ("-6", VIPS6, _SHORT_CUT6)):
+            space.ip(family, "route", "add", "default", "via", gateway, "table", _TABLE)
+            space.ip(family, "rule", "add", "from", vips, "lookup", _TABLE)
+
+
+def directed(network: Network, reals: int = 4) -> Directed:
+    """Build it; nothing runs in it yet."""
+    client, director = network.namespace("cl"), network.namespace("lb")
+    switch = network.namespace("sw")
+    network.bridge(switch)
+    network.link(client, "c0", director, "front")
+    network.link(director, "back", switch, "lb")
+    network.link(client, "c1", switch, "cl")
+    client.up("c0", "10.0.0.2/24", "fd00::2/64")
+    client.up("c1", f"{_SHORT_CUT4}/24", f"{_SHORT_CUT6}/64")
+    director.up("front", "10.0.0.1/24", "fd00::1/64")
+    director.up("back", "10.0.1.254/24", "fd00:1::254/64")
+    for number in range(1, _ADDRESSES + 1):
+        director.ip("address", "add", f"203.0.113.{number}/32", "dev", "lo")
+        director.ip("address", "add", f"2001:db8::{number:x}/128", "dev", "lo", "nodad")
+    director.forward()
+    for one in (client, director):
+        one.sysctl("net/ipv4/conf/all/rp_filter", "0")
+    client.ip("route", "add", "local", CLIENTS4, "dev", "lo")
+    client.ip("-6", "route", "add", "local", CLIENTS6, "dev", "lo")
+    client.route("default", "10.0.0.1")
+    client.route("default", "fd00::1")
+    # A test asks from one port again and again, which a client in TIME_WAIT would refuse.
+    client.sysctl("net/ipv4/tcp_tw_reuse", "1")
+    client.sysctl("net/ipv4/tcp_tw_reuse_delay", "1")
+    client.sysctl("net/ipv6/ip_nonlocal_bind", "1")
+    director.route(CLIENTS4, "10.0.0.2")
+    director.route(CLIENTS6, "fd00::2")
+    hosts = []
+    for number in range(1, reals + 1):
+        real = network.namespace(f"rs{number}")
+        network.link(real, "r0", switch, real.role)
+        real.up("r0", f"10.0.1.{number}/24", f"fd00:1::{number}/64")
+        real.route("default", "10.0.1.254")
+        real.route("default", "fd00:1::254")
+        hosts.append(Host(real, f"10.0.1.{number}", f"fd00:1::{number}"))
+    for port in ("lb", "cl", *(host.namespace.role for host in hosts)):
+        switch.ip("link", "set", port, "master", "br0", "up")
+    network.settle()
+    return Directed(
+        network,
+        Host(client, "10.0.0.2", "fd00::2"),
+        Host(director, "10.0.0.1", "fd00::1"),
+        tuple(hosts),
+        switch,
+    )
+
+
+def serve(site: Directed) -> Servers:
+    """Servers on every real, at any of its addresses, that greet with ``rsN:PORT seen=CLIENT``."""
+    servers = Servers("{name} seen={peer}\n", greets=True)
+    site.network.on_close(servers.close)
+    for real in site.reals:
+        for any_address in ("0.0.0.0", "::"):  # noqa: S104  # within a namespace of ours
+            for port in TCP_PORTS:
+                servers.tcp(real.namespace, f"{real.namespace.role}:{port}", any_address, port)
+            for port in UDP_PORTS:
+                servers.udp(real.namespace, f"{real.namespace.role}:{port}", any_address, port)
+    return servers
