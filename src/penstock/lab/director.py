@@ -64,6 +64,8 @@ class Directed:
         space = real.namespace
         for name, value in (("arp_ignore", "1"), ("arp_announce", "2")):
             space.sysctl(f"net/ipv4/conf/all/{name}", value)
+        # To IPv6 a local route makes no address that one may answer from.
+        space.sysctl("net/ipv6/ip_nonlocal_bind", "1")
         space.ip("route", "add", "local", VIPS4, "dev", "lo")
         space.ip("-6", "route", "add", "local", VIPS6, "dev", "lo")
         for family, vips, gateway in (("-4", VIPS4, _SHORT_CUT4), ("-6", VIPS6, _SHORT_CUT6)):
