@@ -62,7 +62,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
     "web": (*RUNNING, "controller"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
-    "daemon": ROOTS,
+    "lifetime": ("runtime",),
+    "daemon": (*ROOTS, "lifetime"),
     "library": (*ROOTS, "daemon"),
     # The command line checks files and starts the daemon; the rest goes through the socket.
     "cli": (
@@ -75,9 +76,11 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "log",
         "status",
         "metrics",
+        "ipvs.model",
+        "ipvsadm",
     ),
     "lab": (*VOCABULARY, "config", "runtime", "api", "kernel", "cli"),
-    "__main__": ("cli",),
+    "__main__": ("cli", "ipvsadm"),
     # ``import penstock``: what the library offers.
     "": ("model", "library"),
 }

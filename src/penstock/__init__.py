@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Penstock: an L4 (TCP/UDP) load balancer; haproxy.cfg on an eBPF datapath.
+"""Penstock: an L4 (TCP/UDP) load balancer; haproxy.cfg and IPVS rules on an eBPF datapath.
 
 The names below are the library's public face: build a configuration or ``load`` one, ``run`` it,
 read its counters.
@@ -7,32 +7,30 @@ read its counters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from penstock.errors import ConfigError, InvalidModel, PenstockError
-from penstock.model import (
-    AdminState,
-    Algorithm,
-    Bind,
-    ClientTimeouts,
-    Configuration,
-    ForwardingMethod,
-    HealthCheck,
-    Hook,
-    Pool,
-    PortMode,
-    PortRange,
-    Protocol,
-    RealPort,
-    RealServer,
-    SchedulerSpec,
-    ServerTimeouts,
-    Service,
-    Settings,
-)
-
+TYPE_CHECKING = False  # typing's own costs a short command more than all it does
 if TYPE_CHECKING:
+    from penstock.errors import ConfigError, InvalidModel, PenstockError
     from penstock.library import LoadBalancer, load, run
+    from penstock.model import (
+        AdminState,
+        Algorithm,
+        Bind,
+        ClientTimeouts,
+        Configuration,
+        ForwardingMethod,
+        HealthCheck,
+        Hook,
+        Pool,
+        PortMode,
+        PortRange,
+        Protocol,
+        RealPort,
+        RealServer,
+        SchedulerSpec,
+        ServerTimeouts,
+        Service,
+        Settings,
+    )
 
 __version__ = "0.1.0"
 
@@ -63,13 +61,23 @@ __all__ = [
     "InvalidModel",
 ]
 
-_LAZY = ("load", "run", "LoadBalancer")
+# Imported when they are used: ``ipvsadm`` is started a thousand times by scripts, and needs none.
+_ELSEWHERE = {
+    **dict.fromkeys(("load", "run", "LoadBalancer"), "library"),
+    **dict.fromkeys(("PenstockError", "ConfigError", "InvalidModel"), "errors"),
+}
 
 
 def __getattr__(name: str) -> object:
-    # The daemon's parts are imported when they are used, so that the command line starts fast.
-    if name in _LAZY:
-        from penstock import library  # noqa: PLC0415
+    if name not in __all__:
+        raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
 
-        return getattr(library, name)
-    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+    module = importlib.import_module(f"penstock.{_ELSEWHERE.get(name, 'model')}")
+    value: object = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

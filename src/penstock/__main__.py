@@ -1,6 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m penstock`` is ``penstock``."""
+"""The program's entry: ``penstock``, ``python -m penstock`` and, by symbolic links, ``ipvsadm``.
 
-from penstock.cli import main
+Scripts start ipvsadm for every rule, so its way from here passes by nothing of the command line,
+the model or the library.
+"""
 
-main()
+from __future__ import annotations
+
+import sys
+
+_LINKS = ("ipvsadm", "ipvsadm-save", "ipvsadm-restore")  # `penstock install-ipvsadm` makes them
+
+
+def main() -> None:
+    """Run the command that the program's name and first argument ask for, and exit."""
+    called = sys.argv[0].rpartition("/")[2]
+    if called in _LINKS:
+        sys.exit(_ipvsadm(called, sys.argv[1:]))
+    if sys.argv[1:2] == ["ipvsadm"]:
+        sys.exit(_ipvsadm("ipvsadm", sys.argv[2:]))
+    from penstock import cli  # noqa: PLC0415
+
+    cli.main()
+
+
+def _ipvsadm(name: str, arguments: list[str]) -> int:
+    from penstock import ipvsadm  # noqa: PLC0415
+
+    program = {"ipvsadm-save": ipvsadm.save_main, "ipvsadm-restore": ipvsadm.restore_main}
+    return program.get(name, ipvsadm.main)([name, *arguments])
+
+
+if __name__ == "__main__":
+    main()

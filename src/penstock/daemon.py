@@ -30,7 +30,8 @@ from penstock.engine.kernel import KernelEngine
 from penstock.errors import CommandRefused, PenstockError
 from penstock.health.runner import Runner
 from penstock.kernel import bpffs, probe
-from penstock.model import Hook
+from penstock.lifetime import Lifetime, of_this_namespace
+from penstock.model import Configuration, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
@@ -45,12 +46,22 @@ class Options:
 
     hook: Hook | None = None
     keep_datapath: bool = False
+    on_demand: bool = False  # ends by itself when its network namespace is no longer used
 
 
 def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
     """Load what the daemon is to run. Raises ConfigError, also for what no engine here can do."""
     loaded = load(paths, environ=os.environ, resolve=system_resolve)
     refuse_unsupported(loaded.configuration)
+    return _with_options(loaded, options)
+
+
+def no_files(options: Options) -> LoadResult:
+    """What a daemon runs that has IPVS rules alone, which come by its control socket."""
+    return _with_options(LoadResult(Configuration()), options)
+
+
+def _with_options(loaded: LoadResult, options: Options) -> LoadResult:
     if options.hook is None:
         return loaded
     settings = replace(loaded.configuration.settings, hook=options.hook)
@@ -70,8 +81,9 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         settings = loaded.configuration.settings
         engine = KernelEngine.open(settings, pins=paths.pins, state=paths.directory)
         keep = options.keep_datapath
+        lifetime = of_this_namespace(time.monotonic()) if options.on_demand else None
         try:
-            _serve(engine, loader, loaded, paths)
+            _serve(engine, loader, loaded, paths, lifetime)
         except PenstockError:
             keep = keep or engine.adopted  # another configuration was running before us
             raise
@@ -82,6 +94,8 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
             engine.close(keep=keep)
             if not keep:
                 paths.overrides.unlink(missing_ok=True)
+            if lifetime and lifetime.over:
+                paths.remove()
         _log.info("stopped", datapath="kept" if keep else "removed")
 
 
@@ -90,6 +104,7 @@ def _serve(
     loader: Callable[[], LoadResult],
     loaded: LoadResult,
     paths: RuntimePaths,
+    lifetime: Lifetime | None,
 ) -> None:
     controllers: list[Controller] = []
     runner = Runner(
@@ -121,7 +136,7 @@ def _serve(
                 pid=os.getpid(),
             )
             notify.ready()
-            _loop(selector, (runner, names), controller, server, pending)
+            _loop(selector, (runner, names), controller, server, pending, lifetime=lifetime)
             notify.stopping()
         finally:
             server.close()
@@ -139,8 +154,10 @@ def _loop(
     controller: Controller,
     server: ControlServer,
     pending: set[int],
+    *,
+    lifetime: Lifetime | None,
 ) -> None:
-    """Until SIGTERM or SIGINT: whatever is ready or due, and a tick a second."""
+    """Until SIGTERM, SIGINT or the end of its life: whatever is ready or due, a tick a second."""
     next_tick = time.monotonic() + _TICK
     while True:
         now = time.monotonic()
@@ -163,6 +180,9 @@ def _loop(
             controller.tick()
             server.drop_idle()
             next_tick = now + _TICK
+            if lifetime and lifetime.look(now):
+                _log.info("nobody uses this network namespace any more")
+                return
 
 
 def _reload(controller: Controller) -> None:

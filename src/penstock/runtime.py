@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an instance lives: its runtime directory, lock, control socket and pin directory."""
+"""Where an instance lives: its runtime directory, lock, control socket and pin directory.
+
+Rules belong to a network namespace, so each has an instance of its own unless told otherwise.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +18,34 @@ from penstock.errors import InstanceRunning, PenstockError
 
 _BPFFS = Path("/sys/fs/bpf")
 _DEFAULT = Path("/run/penstock")
+_DEFAULT_NAME = re.compile(r"penstock(-net-[0-9]+)?")
+_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, Linux 5.14
+_FIRST_COOKIE = 1
+_FIRST_INODE = 0xEFFFFFF9  # NET_NS_INIT_INO, include/uapi/linux/nsfs.h
+
+
+def foreign_namespace() -> int | None:
+    """This network namespace's cookie; None in the initial one, and where the kernel has none.
+
+    Cookies are never used twice while the machine runs; inode numbers are.
+    """
+    import socket  # noqa: PLC0415  # only where no directory is set
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
+            raw = any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+    except OSError:
+        return None
+    cookie = int.from_bytes(raw, sys.byteorder)
+    return None if cookie == _FIRST_COOKIE or _inode() == _FIRST_INODE else cookie
+
+
+def _inode() -> int:
+    """The first namespace is known by this since cookies are counted with all other namespaces."""
+    try:
+        return os.stat("/proc/thread-self/ns/net").st_ino
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +56,29 @@ class RuntimePaths:
     pins: Path
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], pin_path: Path | None = None) -> RuntimePaths:
-        """From PENSTOCK_RUNTIME_DIR and PENSTOCK_PIN_PATH, or the defaults.
+    def of(
+        cls,
+        environ: Mapping[str, str],
+        pin_path: Path | None = None,
+        foreign: Callable[[], int | None] = foreign_namespace,
+    ) -> RuntimePaths:
+        """From PENSTOCK_RUNTIME_DIR and PENSTOCK_PIN_PATH, or this network namespace's defaults.
 
         The default pin path follows from the runtime directory, so that setting one is enough.
         """
         if "PENSTOCK_RUNTIME_DIR" in environ:
             directory = Path(environ["PENSTOCK_RUNTIME_DIR"]).absolute()
-        elif os.geteuid() == 0 or "XDG_RUNTIME_DIR" not in environ:
-            directory = _DEFAULT
         else:
-            directory = Path(environ["XDG_RUNTIME_DIR"]) / "penstock"
+            directory = _DEFAULT
+            if os.geteuid() != 0 and "XDG_RUNTIME_DIR" in environ:
+                directory = Path(environ["XDG_RUNTIME_DIR"]) / "penstock"
+            cookie = foreign()
+            if cookie is not None:
+                directory = directory.with_name(f"penstock-net-{cookie}")
         pins = pin_path or (
             Path(environ["PENSTOCK_PIN_PATH"]) if "PENSTOCK_PIN_PATH" in environ else None
         )
-        if pins is None:
-            tail = ""
-            if directory != _DEFAULT:
-                tail = "-" + hashlib.blake2b(bytes(directory), digest_size=6).hexdigest()
-            pins = _BPFFS / f"penstock{tail}"
-        return cls(directory, pins)
+        return cls(directory, pins or _BPFFS / _pin_name(directory))
 
     @property
     def socket(self) -> Path:
@@ -57,6 +92,11 @@ class RuntimePaths:
     def overrides(self) -> Path:
         return self.directory / "overrides.json"
 
+    @property
+    def log(self) -> Path:
+        """What a daemon that was started on demand has to say."""
+        return self.directory / "log"
+
     def create(self) -> None:
         """Make the runtime directory. Raises PenstockError."""
         try:
@@ -66,6 +106,20 @@ class RuntimePaths:
                 f"cannot make the runtime directory {self.directory}: {error.strerror}; "
                 "set PENSTOCK_RUNTIME_DIR to one you may write to"
             ) from error
+
+    def remove(self) -> None:
+        """Remove the runtime directory and all in it, after the last daemon of a namespace."""
+        import shutil  # noqa: PLC0415
+
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _pin_name(directory: Path) -> str:
+    if directory.parent == _DEFAULT.parent and _DEFAULT_NAME.fullmatch(directory.name):
+        return directory.name
+    import hashlib  # noqa: PLC0415  # OpenSSL takes its time to load
+
+    return "penstock-" + hashlib.blake2b(bytes(directory), digest_size=6).hexdigest()
 
 
 class InstanceLock:

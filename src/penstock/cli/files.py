@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+NO_FILES = "ipvs"  # a command's eager flag of this name makes files optional
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
@@ -16,7 +17,7 @@ def _merged(
     context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]
 ) -> tuple[Path, ...]:
     files = (*context.params.pop("also", ()), *value)
-    if not files and not context.resilient_parsing:
+    if not files and not context.resilient_parsing and not context.params.get(NO_FILES):
         raise click.UsageError("name a configuration file")
     return files
 

@@ -10,12 +10,21 @@ import click
 
 from penstock import daemon, log
 from penstock.cli.files import files_argument
+from penstock.config.haproxy import LoadResult
+from penstock.errors import InstanceRunning
 from penstock.model import Hook
 from penstock.runtime import RuntimePaths
 
 
 @click.command("run", short_help="Run the load balancer in the foreground until SIGTERM.")
 @files_argument
+@click.option(
+    "--ipvs",
+    is_flag=True,
+    is_eager=True,
+    help="Run without files, for the rules of ipvsadm alone.",
+)
+@click.option("--on-demand", is_flag=True, hidden=True)
 @click.option(
     "--hook",
     type=click.Choice([hook.value for hook in Hook]),
@@ -32,22 +41,41 @@ from penstock.runtime import RuntimePaths
     help="Where under bpffs the datapath is pinned. Default: follows from the runtime directory.",
 )
 def command(
-    files: tuple[Path, ...], hook: str | None, keep_datapath: bool, pin_path: Path | None
+    files: tuple[Path, ...],
+    *,
+    ipvs: bool,
+    on_demand: bool,
+    hook: str | None,
+    keep_datapath: bool,
+    pin_path: Path | None,
 ) -> None:
     """Run FILE... (haproxy.cfg files, or directories of them) until SIGTERM.
 
     SIGHUP or `penstock reload` reads the files again. A daemon that is killed leaves the datapath
-    running; the next `penstock run` takes it over without losing a connection.
+    running; the next `penstock run` takes it over without losing a connection. Rules of ipvsadm
+    go into whichever daemon runs, with files or without.
 
     \b
     Examples:
       penstock run /etc/haproxy/haproxy.cfg
+      penstock run --ipvs
       PENSTOCK_RUNTIME_DIR=/run/penstock-blue penstock run blue.cfg --hook tc
     """
+    if ipvs and files:
+        raise click.UsageError("--ipvs is for running without files; rules work with files as well")
     log.set_up()
     options = daemon.Options(
         hook=Hook(hook) if hook else None,
         keep_datapath=keep_datapath,
+        on_demand=on_demand,
     )
     paths = RuntimePaths.of(os.environ, pin_path.absolute() if pin_path else None)
-    daemon.run(lambda: daemon.load_files(files, options), paths, options)
+
+    def load() -> LoadResult:
+        return daemon.no_files(options) if ipvs else daemon.load_files(files, options)
+
+    try:
+        daemon.run(load, paths, options)
+    except InstanceRunning:
+        if not on_demand:  # there is one now, which is all that was wanted
+            raise
