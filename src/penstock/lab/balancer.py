@@ -54,13 +54,28 @@ class Balancer:
                 env=self.environment,
             )
 
+    def start_rules(self, *options: str) -> None:
+        """Start a daemon without a haproxy.cfg, for IPVS rules; wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = self.namespace.start(
+                *(sys.executable, "-m", "penstock", "run", "--ipvs", *options),
+                output=log,
+                env=self.environment,
+            )
+        self.wait_ready()
+
     def wait_ready(self) -> None:
         until("penstock to answer", self._answers, _START_SECONDS)
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``penstock ARGUMENTS`` against this instance, whatever its exit status."""
         return self.namespace.run(
-            *(sys.executable, "-m", "penstock", *arguments), check=False, env=self.environment
+            *(sys.executable, "-m", "penstock", *arguments),
+            check=False,
+            env=self.environment,
+            stdin=stdin,
         )
 
     def status(self) -> Status:
