@@ -7,12 +7,21 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from penstock.errors import InstanceRunning, PenstockError
 from penstock.runtime import InstanceLock, RuntimePaths
+
+
+def initial(environ: Mapping[str, str]) -> RuntimePaths:
+    return RuntimePaths.of(environ, foreign=lambda: None)
+
+
+def foreign(environ: Mapping[str, str]) -> RuntimePaths:
+    return RuntimePaths.of(environ, foreign=lambda: 77)
 
 
 @pytest.fixture
@@ -95,11 +104,42 @@ def test_a_relative_directory_is_the_same_one_from_anywhere(
 def test_users_have_their_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"XDG_RUNTIME_DIR": "/run/user/1000"}
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert RuntimePaths.of(environ).directory == Path("/run/user/1000/penstock")
-    assert RuntimePaths.of({}).directory == Path("/run/penstock")
+    assert initial(environ).directory == Path("/run/user/1000/penstock")
+    assert foreign(environ).directory == Path("/run/user/1000/penstock-net-77")
+    assert initial({}).directory == Path("/run/penstock")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert RuntimePaths.of(environ).directory == Path("/run/penstock")
-    assert RuntimePaths.of(environ).pins == Path("/sys/fs/bpf/penstock")
+    assert initial(environ).directory == Path("/run/penstock")
+    assert initial(environ).pins == Path("/sys/fs/bpf/penstock")
+
+
+def test_each_network_namespace_has_an_instance_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert foreign({}) == RuntimePaths(
+        Path("/run/penstock-net-77"), Path("/sys/fs/bpf/penstock-net-77")
+    )
+    told = {"PENSTOCK_RUNTIME_DIR": "/run/blue"}
+    assert foreign(told) == initial(told)
+    # The name of the directory gives its pins theirs, wherever one is told to use it.
+    assert initial({"PENSTOCK_RUNTIME_DIR": "/run/penstock-net-77"}) == foreign({})
+    assert initial({"PENSTOCK_RUNTIME_DIR": "/tmp/penstock"}).pins != initial({}).pins  # noqa: S108
+
+
+def test_a_namespace_of_ones_own_is_foreign() -> None:
+    script = "from penstock.runtime import foreign_namespace; print(foreign_namespace())"
+    cookies = []
+    for _ in range(2):
+        shown = subprocess.run(
+            ["unshare", "--map-root-user", "--net", sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        if shown.returncode:
+            pytest.skip(f"no namespaces here: {shown.stderr.strip()}")
+        cookies.append(shown.stdout.strip())
+    assert all(cookie.isdecimal() for cookie in cookies), cookies
+    assert cookies[0] != cookies[1]
 
 
 def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

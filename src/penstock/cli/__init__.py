@@ -13,7 +13,10 @@ import click
 
 from penstock.errors import ConfigError, PenstockError
 
-_COMMANDS = ("run", "check", "status", "reload", "set", "version")
+_COMMANDS = (
+    *("run", "check", "status", "reload", "set"),
+    *("ipvsadm", "sysctl", "proc", "install-ipvsadm", "version"),
+)
 
 _EPILOG = """
 Exit status: 0 done; 1 refused, or the configuration is wrong; 2 wrong use of the command;
@@ -28,7 +31,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"penstock.cli.{cmd_name}")
+        module = importlib.import_module(f"penstock.cli.{cmd_name.replace('-', '_')}")
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101  # ours, by construction
         return command
@@ -45,7 +48,7 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def group() -> None:
-    """An L4 (TCP/UDP) load balancer: haproxy.cfg on an eBPF datapath."""
+    """An L4 (TCP/UDP) load balancer: haproxy.cfg and IPVS rules on an eBPF datapath."""
 
 
 def main(args: list[str] | None = None) -> None:

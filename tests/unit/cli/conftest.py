@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -17,6 +18,7 @@ from unit_rig import Rig
 
 from penstock import cli, log
 from penstock.api.server import ControlServer
+from penstock.api.wire import Reply, Request
 from penstock.model import HealthCheck
 
 
@@ -57,20 +59,13 @@ def penstock(
     return call
 
 
-@pytest.fixture
-def daemon(directory: Path) -> Iterator[Rig]:
-    """A control socket with a controller behind it, on a thread."""
-    servers = [
-        real("s1", "10.0.0.1", check=HealthCheck()),
-        real("s2", "fd02::2", weight=10),
-        real("b1", None, hostname="db.test", backup=True),
-    ]
-    rig = Rig(configuration(pool(servers)), directory)
+@contextlib.contextmanager
+def _serving(
+    directory: Path, handle: Callable[[Request], Reply], clock: Callable[[], float]
+) -> Iterator[None]:
     end, ended = socket.socketpair()
-    with capture_logs(), selectors.DefaultSelector() as selector, end, ended:
-        server = ControlServer(
-            directory / "control.sock", selector, rig.controller.handle, rig.clock
-        )
+    with selectors.DefaultSelector() as selector, end, ended:
+        server = ControlServer(directory / "control.sock", selector, handle, clock)
         selector.register(ended, selectors.EVENT_READ)
 
         def loop() -> None:
@@ -82,7 +77,27 @@ def daemon(directory: Path) -> Iterator[Rig]:
 
         thread = threading.Thread(target=loop, daemon=True)
         thread.start()
-        yield rig
+        yield
         end.send(b"\0")
         thread.join()
         server.close()
+
+
+@pytest.fixture
+def daemon(directory: Path) -> Iterator[Rig]:
+    """A control socket with a controller behind it, on a thread."""
+    servers = [
+        real("s1", "10.0.0.1", check=HealthCheck()),
+        real("s2", "fd02::2", weight=10),
+        real("b1", None, hostname="db.test", backup=True),
+    ]
+    rig = Rig(configuration(pool(servers)), directory)
+    with capture_logs(), _serving(directory, rig.controller.handle, rig.clock):
+        yield rig
+
+
+@pytest.fixture
+def answer(directory: Path) -> Iterator[Callable[[Callable[[Request], Reply]], None]]:
+    """Have a function of the test's answer on the control socket."""
+    with contextlib.ExitStack() as stack:
+        yield lambda handle: stack.enter_context(_serving(directory, handle, lambda: 0.0))

@@ -14,7 +14,8 @@ import pytest
 from penstock.errors import CapabilityError
 from penstock.kernel import probe
 
-COMMANDS = ("run", "check", "status", "reload", "set", "version")
+OURS = ("run", "check", "status", "reload", "set", "sysctl", "proc", "install-ipvsadm", "version")
+COMMANDS = (*OURS[:5], "ipvsadm", *OURS[5:])  # ipvsadm's help is its own
 GOOD = "listen l\n bind :80\n mode tcp\n server s 10.0.0.1:80\n"
 
 
@@ -25,7 +26,7 @@ def good(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", OURS)
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_every_command_has_help_with_an_example(
     penstock: Callable, command: str, option: str
@@ -56,6 +57,10 @@ def test_the_list_of_commands_says_what_each_does(penstock: Callable) -> None:
         (["run"], "name a configuration file"),
         (["check"], "name a configuration file"),
         (["check", "-f"], "'-f' requires an argument"),
+        (["run", "--ipvs", "x.cfg"], "--ipvs is for running without files"),
+        (["sysctl"], "name a setting, or use -a for all of them"),
+        (["sysctl", "-w", "conntrack"], "'conntrack' is not NAME=VALUE"),
+        (["proc", "meminfo"], "'meminfo' is not one of"),
         (["run", "x.cfg", "--hook", "foo"], "'foo' is not one of"),
         (["set"], "say what to set"),
         (["set", "a", "b", "c"], "say what to set"),

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``penstock sysctl``: sysctl(8) for net.ipv4.vs.*, which only the kernel's module would make."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from penstock.api.wire import DirectorInfo, GetDirector, Rules, RulesDone
+from penstock.errors import PenstockError
+from penstock.ipvs.model import SetSysctl
+from penstock.ipvsadm.start import ask_started
+from penstock.runtime import RuntimePaths
+
+_PREFIX: Final = "net.ipv4.vs."
+
+
+@click.command("sysctl", short_help="Show or set net.ipv4.vs.* of this network namespace.")
+@click.argument("words", nargs=-1, metavar="NAME|NAME=VALUE...")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show all.")
+@click.option("-w", "--write", is_flag=True, help="All of NAME=VALUE is to be set.")
+@click.option("-n", "--values", is_flag=True, help="Print values without their names.")
+@click.option(
+    "-p",
+    "--load",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="Set what FILE says of net.ipv4.vs.*, in the form of sysctl.conf; - is standard input.",
+)
+def command(
+    words: tuple[str, ...],
+    *,
+    everything: bool,
+    write: bool,
+    values: bool,
+    files: tuple[str, ...],
+) -> None:
+    """Show or set settings of IPVS. NAME may be short, or net.ipv4.vs.NAME, or its path in /proc.
+
+    \b
+    Examples:
+      penstock sysctl -a
+      penstock sysctl expire_nodest_conn
+      penstock sysctl -w net.ipv4.vs.expire_nodest_conn=1
+      penstock sysctl -p /etc/sysctl.d/ipvs.conf
+    """
+    assignments = [one for file in files for one in in_file(_read(file), file)]
+    if not (words or everything or files):
+        raise click.UsageError("name a setting, or use -a for all of them")
+    for word in words:
+        if write and "=" not in word:
+            raise click.UsageError(f"{word!r} is not NAME=VALUE")
+    paths = RuntimePaths.of(os.environ)
+    info = ask_started(paths, GetDirector())
+    assert isinstance(info, DirectorInfo)  # noqa: S101  # the daemon's answer to this request
+    known = info.sysctls
+    for name, text in assignments:
+        known[name] = _set(paths, known, name, text)
+        _show(known, name, values=values)
+    for word in (*(sorted(known) if everything else ()), *words):
+        name, assigned, text = word.partition("=")
+        name = short_name(name)
+        if assigned:
+            known[name] = _set(paths, known, name, text.strip())
+        _show(known, name, values=values)
+
+
+def short_name(name: str) -> str:
+    """The last part of ``net.ipv4.vs.NAME``, ``net/ipv4/vs/NAME`` or ``/proc/sys/net/...``."""
+    return name.strip().replace("/", ".").removeprefix(".proc.sys.").removeprefix(_PREFIX)
+
+
+def in_file(text: str, file: str) -> list[tuple[str, str]]:
+    """Names and values that sysctl.conf's *text* sets of net.ipv4.vs.*; the rest is not ours.
+
+    Raises PenstockError for a line of ours that sets nothing.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip().removeprefix("-")  # "-": an error in this line is no error
+        name, assigned, value = stripped.partition("=")
+        full = name.strip().replace("/", ".").removeprefix(".proc.sys.")
+        if full.startswith(_PREFIX) and line.strip()[:1] not in ("#", ";"):
+            if not assigned:
+                raise PenstockError(f"{file}:{number}: {stripped!r} is not NAME = VALUE")
+            found.append((short_name(full), value.strip()))
+    return found
+
+
+def _read(file: str) -> str:
+    return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+
+
+def _set(paths: RuntimePaths, known: dict[str, int], name: str, text: str) -> int:
+    _check(known, name)
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise PenstockError(f"{_PREFIX}{name} is a number, and {text!r} is none") from None
+    reply = ask_started(paths, Rules((SetSysctl(name, value),)))
+    error = reply.results[0] if isinstance(reply, RulesDone) else 0
+    if error:
+        raise PenstockError(f"cannot set {_PREFIX}{name} to {value}: {os.strerror(error)}")
+    return value
+
+
+def _show(known: dict[str, int], name: str, *, values: bool) -> None:
+    _check(known, name)
+    click.echo(str(known[name]) if values else f"{_PREFIX}{name} = {known[name]}")
+
+
+def _check(known: dict[str, int], name: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{near[0]}' maybe ?" if near else ""
+        raise PenstockError(f"there is no {_PREFIX}{name}{hint}")
