@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How a flow begins, what its TCP flags do to it, and how it ends. */
 #pragma once
-#include "scratch.h"
-#include "select.h"
+#include "ipvs_flow.h"
 
 #define PORT_TRIES 24
 #define TIMESTAMP_MARGIN 1024 /* later segments than the FIN: a second of a clock of 1 ms */
@@ -208,20 +207,26 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	return slot;
 }
 
-/* The flow for a packet that has none: schedules it, or says why not. */
+#define IPVS_DECIDES REFUSAL(REASON_MAX)
+
+/*
+ * The flow for a packet that has none: schedules it, or says why not. IPVS_DECIDES when it is for
+ * scratch->service, one of IPVS's.
+ */
 __noinline u32 new_flow(const struct request *q)
 {
 	struct service_live *live;
 	struct service *s;
 	struct control *c = control();
+	struct scratch *m = scratch();
 	struct real_live *rl;
 	struct pool *p;
 	struct vip *v;
 	u32 id, slot, service, pool, load;
 
-	if (!q || !c)
+	if (!q || !c || !m)
 		return REFUSAL(PASS_NO_SERVICE);
-	v = find_vip(&q->key, q->ifindex);
+	v = find_vip(q);
 	if (!v)
 		return REFUSAL(PASS_NO_SERVICE);
 	service = v->service;
@@ -229,6 +234,10 @@ __noinline u32 new_flow(const struct request *q)
 	live = map_lookup(&service_lives, &service);
 	if (!s || !live)
 		return REFUSAL(PASS_NO_SERVICE);
+	if (s->flags & SERVICE_IPVS) {
+		m->service = service;
+		return IPVS_DECIDES;
+	}
 	if (q->key.proto == IPPROTO_TCP &&
 	    (q->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
 		return REFUSAL(PASS_NO_FLOW);

@@ -32,12 +32,6 @@ static __always_inline int cross_target(const u8 af, const struct flow *f, u32 s
 	return 1;
 }
 
-static __always_inline int cross_drop(enum reason why)
-{
-	count(why);
-	return TC_SHOT;
-}
-
 static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u32 tcp_flags)
 {
 	const u8 out = 10 - af;
@@ -56,9 +50,9 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		return TCX_NEXT;
 	}
 	if (!f || !cross_target(af, f, slot, &t))
-		return cross_drop(DROP_CROSS_FAMILY);
+		return drop(DROP_CROSS_FAMILY);
 	if (data + L4_OFFSET(af) + 8 > end)
-		return cross_drop(DROP_REWRITE);
+		return drop(DROP_REWRITE);
 	u = data + L4_OFFSET(af);
 	if (af == 4) {
 		struct iphdr *ip = data + ETH_LEN;
@@ -70,7 +64,7 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		diff = sum128(t.saddr) + sum128(t.daddr) + (u32)~ip->saddr + (u64)(u32)~ip->daddr;
 		/* IPv6 requires a UDP checksum and it cannot be made without reading it all. */
 		if (proto == IPPROTO_UDP && !u->check)
-			return cross_drop(DROP_CROSS_FAMILY);
+			return drop(DROP_CROSS_FAMILY);
 	} else {
 		struct ip6hdr *ip = data + ETH_LEN;
 
@@ -91,10 +85,10 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 
 	hop = hop_for(&t, out, proto);
 	if (!hop)
-		return cross_drop(DROP_NO_ROUTE);
+		return drop(DROP_NO_ROUTE);
 	why = resolve_hop(skb, hop);
 	if (why)
-		return cross_drop(why);
+		return drop(why);
 	size = skb->len - ETH_LEN - IP_HLEN(af) + IP_HLEN(out);
 	headers = IP_HLEN(out) + (proto == IPPROTO_TCP ? 32 : 8);
 	if (size > hop->mtu && hop->kind != HOP_LOCAL &&
@@ -113,11 +107,11 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 	account(f, skb->gso_segs ?: 1, skb->len - ETH_LEN);
 
 	if (skb_change_proto(skb, htons(out == 4 ? ETH_P_IP : ETH_P_IPV6), 0))
-		return cross_drop(DROP_REWRITE);
+		return drop(DROP_REWRITE);
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
 	if (data + L4_OFFSET(out) + 8 > end)
-		return cross_drop(DROP_REWRITE);
+		return drop(DROP_REWRITE);
 	((struct ethhdr *)data)->proto = htons(out == 4 ? ETH_P_IP : ETH_P_IPV6);
 	if (out == 4) {
 		struct iphdr *ip = data + ETH_LEN;
@@ -158,7 +152,7 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 	u->sport = t.sport;
 	u->dport = t.dport;
 	if (!fix_transport_tc(skb, out, L4_OFFSET(out), proto, diff, ports_diff))
-		return cross_drop(DROP_REWRITE);
+		return drop(DROP_REWRITE);
 	count(EVENT_FORWARDED_TC);
 	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(hop);
 }

@@ -154,7 +154,7 @@ static __always_inline int cross_error(struct __sk_buff *skb, const u8 af, u32 s
 	u32 *w;
 
 	if (!s || !f || !cross_target(af, f, slot, &s->target))
-		return cross_drop(DROP_CROSS_FAMILY);
+		return drop(DROP_CROSS_FAMILY);
 	t = &s->target;
 	w = (void *)s->packet;
 	if (af == 4) {
@@ -183,23 +183,23 @@ static __always_inline int cross_error(struct __sk_buff *skb, const u8 af, u32 s
 	}
 	sum += minus_words(w + words, 2 + words);
 	if (kind == NO_KIND)
-		return cross_drop(DROP_CROSS_FAMILY);
+		return drop(DROP_CROSS_FAMILY);
 	if (outer.hops <= 1)
-		return cross_drop(DROP_TTL);
+		return drop(DROP_TTL);
 	outer.hops -= 1;
 	hop = hop_for(t, out, out == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 	if (!hop)
-		return cross_drop(DROP_NO_ROUTE);
+		return drop(DROP_NO_ROUTE);
 	why = resolve_hop(skb, hop);
 	if (why)
-		return cross_drop(why);
+		return drop(why);
 
 	if (!resize_error(skb, out))
-		return cross_drop(DROP_REWRITE);
+		return drop(DROP_REWRITE);
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
 	if (data + ETH_LEN + 2 * IP_HLEN(out) + 8 + 4 > end)
-		return cross_drop(DROP_REWRITE);
+		return drop(DROP_REWRITE);
 	((struct ethhdr *)data)->proto = htons(out == 4 ? ETH_P_IP : ETH_P_IPV6);
 	w = data + ETH_LEN;
 	if (out == 4) {

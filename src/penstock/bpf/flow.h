@@ -10,66 +10,7 @@
  * matched a key needs no lock and no second look.
  */
 #pragma once
-#include "maps.h"
-
-#define CTL_STATE 3u
-#define SLOT_FREE 0u
-#define SLOT_BUSY 1u
-#define SLOT_LIVE 2u
-#define CTL_REVERSE 0x4u
-#define CTL_UDP 0x8u
-#define CTL_COUNTED 0x10u /* this (forward) slot is in the live counts */
-#define CTL_REPLIED 0x20u
-#define CTL_FIN_CLIENT 0x40u
-#define CTL_FIN_REAL 0x80u
-#define CTL_CLOSED 0x100u /* finished; still translates what comes late */
-#define CTL_CROSS 0x200u /* the other direction is of the other family */
-#define CTL_REAL_WAITS 0x400u /* reverse: the real sent FIN first, so TIME_WAIT is with it */
-#define CTL_STAMPED 0x800u /* reverse: closing is a timestamp, not a sequence number */
-#define CTL_PARTED 0x1000u /* reverse: its client went on; the real's TIME_WAIT holds the port */
-#define CTL_LIFE_SHIFT 16
-
-#define HOP_RANGE 32
-#define NO_SLOT 0xffffffffu
-#define NO_TICK 0xffffffffu
-#define TICKS(seconds) ((u32)((seconds) * 1000000000ULL >> 26))
-#define EVICT_AGE TICKS(2)
-#define EVICT_UDP_AGE TICKS(10)
-#define EVICT_SYN_AGE TICKS(3) /* past the client's second SYN (RFC 6298: 1 s, then 2 s) */
-#define CLOSED_AGE TICKS(60) /* the real's TIME_WAIT (Linux: 60 s) */
-
-struct key {
-	be32 saddr[4];
-	be32 daddr[4];
-	be16 sport;
-	be16 dport;
-	u8 proto;
-	u8 af; /* 4 or 6 */
-	u16 zero;
-};
-
-struct rewrite {
-	be32 saddr[4];
-	be32 daddr[4];
-	be16 sport;
-	be16 dport;
-	u32 ctl;
-	u32 real;
-	u32 service;
-	u32 peer;
-};
-
-/* A packet that may open a flow, without access to the packet itself. */
-struct request {
-	struct key key;
-	u32 ifindex;
-	u32 tcp_flags;
-};
-
-static __always_inline struct flow *flow_at(const u8 af, u32 slot)
-{
-	return af == 4 ? map_lookup(&flows4, &slot) : map_lookup(&flows6, &slot);
-}
+#include "ipvs_count.h"
 
 static __always_inline u64 mix(u64 h)
 {
@@ -101,9 +42,9 @@ static __always_inline int same_words(const be32 *a, const be32 *b)
 
 static __always_inline int flow_matches(const struct flow *f, const struct key *k, const u8 af)
 {
-	u32 want = SLOT_LIVE | (k->proto == IPPROTO_UDP ? CTL_UDP : 0);
+	u32 want = SLOT_LIVE | ctl_of_proto(k->proto);
 
-	if ((*(volatile u32 *)&f->ctl & (CTL_STATE | CTL_UDP)) != want)
+	if ((*(volatile u32 *)&f->ctl & (CTL_STATE | CTL_PROTO)) != want)
 		return 0;
 	barrier();
 	if (af == 4) {
@@ -208,8 +149,14 @@ static __always_inline int slot_release(const u8 af, u32 slot, struct flow *f, u
 
 	if (__sync_val_compare_and_swap(&f->ctl, ctl, SLOT_BUSY | life) != ctl)
 		return 0;
-	if (ctl & CTL_COUNTED)
-		uncount(f->service, f->real);
+	if (ctl & CTL_COUNTED) {
+		if (!(ctl & CTL_IPVS))
+			uncount(f->service, f->real);
+		else if (af == 4)
+			ipvs_uncount4(slot, ctl);
+		else
+			ipvs_uncount6(slot, ctl);
+	}
 	h = flow_at(af, slot - dist);
 	if (h)
 		__sync_fetch_and_and(&h->hop, ~(1u << dist));
@@ -278,6 +225,11 @@ static __always_inline u32 flow_age(const u8 af, const struct flow *f, u32 slot,
 	return age;
 }
 
+static __always_inline int is_unanswered(const struct flow *f)
+{
+	return !(f->ctl & CTL_PROTO) && (f->word & WORD_STATE) == TCP_S_SYN_RECV;
+}
+
 /* May it make room for a new flow? Finished ones, silent UDP ones, unanswered SYNs. */
 static __always_inline int evictable(const u8 af, const struct flow *f, u32 slot, u32 now)
 {
@@ -290,7 +242,25 @@ static __always_inline int evictable(const u8 af, const struct flow *f, u32 slot
 		return age >= EVICT_AGE;
 	if (ctl & CTL_UDP)
 		return age >= EVICT_UDP_AGE;
+	if (ctl & CTL_IPVS)
+		return ctl & CTL_INACTIVE ? age >= EVICT_AGE :
+					    is_unanswered(f) && age >= EVICT_SYN_AGE;
 	return !(ctl & CTL_REPLIED) && age >= EVICT_SYN_AGE;
+}
+
+/* *victim*, if there is one so far, else the slot if it may be one. */
+__noinline u32 victim4(u32 victim, u32 slot, u32 now)
+{
+	struct flow *f = flow_at(4, slot);
+
+	return victim == NO_SLOT && f && evictable(4, f, slot, now) ? slot : victim;
+}
+
+__noinline u32 victim6(u32 victim, u32 slot, u32 now)
+{
+	struct flow *f = flow_at(6, slot);
+
+	return victim == NO_SLOT && f && evictable(6, f, slot, now) ? slot : victim;
 }
 
 static __always_inline int slot_claim(struct flow *f, u32 ctl)
@@ -313,8 +283,7 @@ static __always_inline u32 claim_near(const u8 af, u32 home, u32 now)
 			return NO_SLOT;
 		if (slot_claim(f, f->ctl))
 			return slot;
-		if (victim == NO_SLOT && evictable(af, f, slot, now))
-			victim = slot;
+		victim = af == 4 ? victim4(victim, slot, now) : victim6(victim, slot, now);
 	}
 	if (victim != NO_SLOT) {
 		struct flow *f = flow_at(af, victim);
@@ -329,21 +298,15 @@ static __always_inline u32 claim_near(const u8 af, u32 home, u32 now)
 	return NO_SLOT;
 }
 
-static __always_inline u32 insert(const u8 af, const struct key *k, const struct rewrite *r)
+static __always_inline void fill(const u8 af, struct flow *f, const struct key *k,
+				 const struct rewrite *r)
 {
-	u32 udp = k->proto == IPPROTO_UDP ? CTL_UDP : 0;
-	u32 now = now_tick(), home = flow_home(k, af), slot = claim_near(af, home, now);
-	struct flow *f = flow_at(af, slot), *h = flow_at(af, home);
-
-	if (slot == NO_SLOT || !f || !h)
-		return NO_SLOT;
-	f->seen = now;
+	f->seen = now_tick();
 	f->peer = r->peer;
 	f->real = r->real;
 	f->hop_stamp = 0;
-	f->closing = 0;
+	f->word = r->word;
 	f->service = r->service;
-	f->dist = slot - home;
 	if (af == 4) {
 		struct flow4 *f4 = (void *)f;
 
@@ -367,8 +330,27 @@ static __always_inline u32 insert(const u8 af, const struct key *k, const struct
 		f6->nsport = r->sport;
 		f6->ndport = r->dport;
 	}
+}
+
+/* The verifier does not look into a call: to it any number comes out, and not one of many known. */
+__noinline u32 any_number(u32 x)
+{
+	opaque(x);
+	return x;
+}
+
+static __always_inline u32 insert(const u8 af, const struct key *k, const struct rewrite *r)
+{
+	u32 home = flow_home(k, af), slot = any_number(claim_near(af, home, now_tick()));
+	struct flow *f = flow_at(af, slot), *h = flow_at(af, home);
+
+	if (slot == NO_SLOT || !f || !h)
+		return NO_SLOT;
+	fill(af, f, k, r);
+	f->dist = slot - home;
 	/* An atomic store is a full barrier: the slot is published after its contents. */
-	__sync_lock_test_and_set(&f->ctl, (f->ctl & ~0xffffu) | SLOT_LIVE | udp | r->ctl);
+	__sync_lock_test_and_set(&f->ctl, (f->ctl & ~0xffffu) | SLOT_LIVE | ctl_of_proto(k->proto) |
+						  r->ctl);
 	__sync_fetch_and_or(&h->hop, 1u << ((slot - home) & 31));
 	mark_occupied(af, slot, 1);
 	return slot;

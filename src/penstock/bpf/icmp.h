@@ -77,12 +77,12 @@ static __always_inline u32 quote_size(struct __sk_buff *skb, const u8 af)
 }
 
 /*
- * Turns the packet into an ICMP error to its sender and sends it back where it came from. The
- * quote is the old packet itself, cut short, in its old place; while it is summed up, zeros make
- * a shorter one QUOTE bytes long.
+ * Turns the packet into an ICMP error to its sender, with the Ethernet addresses for the way back.
+ * The quote is the old packet itself, cut short, in its old place; while it is summed up, zeros
+ * make a shorter one QUOTE bytes long. 0, or 1 when there is no memory.
  */
-static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
-					u16 mtu)
+static __always_inline int make_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
+				      u16 mtu)
 {
 	u32 quote[QUOTE(6) / 4] = {}, icmp[2] = {}, quoted = quote_size(skb, af);
 	struct ethhdr eth;
@@ -95,11 +95,11 @@ static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 t
 	    skb_load_bytes(skb, ETH_LEN, quote, QUOTE(af)) ||
 	    skb_change_tail(skb, ETH_LEN + quoted, 0) ||
 	    skb_change_head(skb, ERROR_HEAD(af), 0))
-		return TC_SHOT;
+		return 1;
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
 	if (data + ETH_LEN + ERROR_HEAD(af) > end)
-		return TC_SHOT;
+		return 1;
 	__builtin_memcpy(((struct ethhdr *)data)->dst, eth.src, 6);
 	__builtin_memcpy(((struct ethhdr *)data)->src, eth.dst, 6);
 	((struct ethhdr *)data)->proto = eth.proto;
@@ -140,6 +140,14 @@ static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 t
 		*(u16 *)&e->icmp[2] = ~fold16(sum);
 	}
 	count(EVENT_ANSWERED_ICMP);
+	return 0;
+}
+
+static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
+					u16 mtu)
+{
+	if (make_error(skb, af, type, code, mtu))
+		return TC_SHOT;
 	return redirect(skb->ifindex, skb->ifindex == LOOPBACK_IFINDEX ? F_INGRESS : 0);
 }
 

@@ -132,6 +132,13 @@ struct bpf_redir_neigh {
 
 enum { F_INGRESS = 1 };
 enum { ROOM_MAC = 1 }; /* between the Ethernet and the IP header */
+enum {
+	ROOM_FIXED_GSO = 1 << 0,
+	ROOM_ENCAP_IPV4 = 1 << 1,
+	ROOM_ENCAP_IPV6 = 1 << 2,
+	ROOM_ENCAP_GRE = 1 << 3,
+	ROOM_ENCAP_UDP = 1 << 4,
+};
 enum { F_PSEUDO_HDR = 1 << 4, F_MARK_MANGLED_0 = 1 << 5, F_IPV6 = 1 << 7 };
 
 struct bpf_map;
@@ -161,6 +168,8 @@ static long (*fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size,
 			  u32 flags) = (void *)69;
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size,
 			      u64 flags) = (void *)152;
+static u32 (*smp_processor_id)(void) = (void *)8;
+static long (*xdp_adjust_head)(struct xdp_md *xdp, s32 delta) = (void *)44;
 static u64 (*ktime_get_coarse_ns)(void) = (void *)160;
 static long (*for_each_map_elem)(void *map, void *callback, void *ctx, u64 flags) = (void *)164;
 
@@ -229,7 +238,11 @@ struct icmphdr {
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_IPIP 4
+#define IPPROTO_IPV6 41
+#define IPPROTO_GRE 47
 #define IPPROTO_ICMPV6 58
+#define IPPROTO_SCTP 132
 #define IP_DF 0x4000
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff

@@ -15,6 +15,7 @@ const volatile struct {
 	enum selection selection;
 	enum forwarding forwarding;
 	enum port_mode port_mode;
+	enum tunnel tunnel;
 } vocabulary = {};
 
 #define ARRAY_MAP(map, n, k, v, f)               \
@@ -56,10 +57,10 @@ HASH_MAP(pools, 65535, u32, struct pool);
 HASH_MAP(reals, 131072, u32, struct real);
 ARRAY_MAP(tables, 4194304, u32, u32, F_MMAPABLE);
 
-ARRAY_MAP(service_lives, 16384, u32, struct service_live, F_MMAPABLE);
-ARRAY_MAP(real_lives, 32768, u32, struct real_live, F_MMAPABLE);
-PERCPU_MAP(service_traffic, 16384, u32, struct traffic);
-PERCPU_MAP(real_traffic, 32768, u32, struct traffic);
+ARRAY_MAP(service_lives, 32768, u32, struct service_live, F_MMAPABLE);
+ARRAY_MAP(real_lives, 131072, u32, struct real_live, F_MMAPABLE);
+PERCPU_MAP(service_traffic, 32768, u32, struct traffic);
+PERCPU_MAP(real_traffic, 131072, u32, struct traffic);
 PERCPU_MAP(reasons, 64, u32, u64);
 
 ARRAY_MAP(ports, 1024, u32, struct port, F_MMAPABLE);
@@ -68,12 +69,21 @@ ARRAY_MAP(controls, 1, u32, struct control, F_MMAPABLE);
 /* Bit p: source port p may be used; clear for the host's own ports. */
 ARRAY_MAP(usable_ports, 1024, u32, u64, F_MMAPABLE);
 
-struct {
-	__uint(type, MAP_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct fragment_key);
-	__type(value, struct fragment);
-} fragments SEC(".maps");
+#define LRU_MAP(map, n, k, v)                    \
+	struct {                                 \
+		__uint(type, MAP_LRU_HASH);      \
+		__uint(max_entries, n);          \
+		__type(key, k);                  \
+		__type(value, v);                \
+	} map SEC(".maps")
+
+LRU_MAP(fragments, 16384, struct fragment_key, struct fragment);
+
+ARRAY_MAP(directors, 1, u32, struct director, F_MMAPABLE);
+/* Where rr and wrr are, by pool: low half the place after the last choice, high half wrr's level. */
+ARRAY_MAP(cursors, 65536, u32, u64, F_MMAPABLE);
+HASH_MAP(templates, 1048576, struct template_key, struct template);
+LRU_MAP(caches, 65536, struct cache_key, struct cache);
 
 static __always_inline void count(enum reason why)
 {
@@ -84,10 +94,29 @@ static __always_inline void count(enum reason why)
 		*n += 1;
 }
 
+static __always_inline int pass(enum reason why)
+{
+	count(why);
+	return TCX_NEXT;
+}
+
+static __always_inline int drop(enum reason why)
+{
+	count(why);
+	return TC_SHOT;
+}
+
 /* A tick is 2^26 ns (67 ms): one shift, and 32 bits last nine years. */
 static __always_inline u32 now_tick(void)
 {
 	return ktime_get_coarse_ns() >> 26;
+}
+
+static __always_inline struct director *director(void)
+{
+	u32 zero = 0;
+
+	return map_lookup(&directors, &zero);
 }
 
 static __always_inline struct control *control(void)

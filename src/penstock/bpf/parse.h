@@ -211,6 +211,33 @@ static __always_inline u32 parse_ip6(struct __sk_buff *skb, struct request *q, s
 	return PASS_EXTENSION_HEADER;
 }
 
+#define SCTP_HEAD 16 /* the common header and a chunk's (RFC 9260) */
+#define SCTP_CHUNK_ABORT 6
+
+/* What a packet's first chunk does to its association; an ABORT behind a cookie counts first. */
+static __always_inline u32 sctp_event(struct __sk_buff *skb, u32 at)
+{
+	/* Four bits each by chunk type: DATA, INIT, INIT ACK, SACK, HEARTBEAT, … */
+	const u64 events = 0x700438659000210ULL;
+	struct {
+		u8 type;
+		u8 flags;
+		be16 len;
+	} chunk;
+	u8 type;
+
+	if (skb_load_bytes(skb, at, &chunk, sizeof(chunk)))
+		return SCTP_DATA;
+	type = chunk.type;
+	if (type == 10 || type == 11) { /* COOKIE ECHO, COOKIE ACK */
+		at += (ntohs(chunk.len) + 3) & ~3u;
+		if (!skb_load_bytes(skb, at, &chunk, sizeof(chunk)) &&
+		    chunk.type == SCTP_CHUNK_ABORT)
+			type = SCTP_CHUNK_ABORT;
+	}
+	return type < 15 ? events >> type * 4 & 15 : SCTP_DATA;
+}
+
 static __always_inline u32 parse_any(struct __sk_buff *skb, const u8 af, struct request *q,
 				     struct layout *l)
 {
@@ -221,9 +248,11 @@ static __always_inline u32 parse_any(struct __sk_buff *skb, const u8 af, struct 
 		return why;
 	q->key.af = af;
 	q->key.proto = l->proto;
-	if (l->fragment == FRAGMENT_LATER || (l->proto != IPPROTO_TCP && l->proto != IPPROTO_UDP))
+	if (l->fragment == FRAGMENT_LATER ||
+	    (l->proto != IPPROTO_TCP && l->proto != IPPROTO_UDP && l->proto != IPPROTO_SCTP))
 		return 0;
-	if (l->l4 + (l->proto == IPPROTO_TCP ? sizeof(tcp) : sizeof(struct udphdr)) > l->end)
+	if (l->l4 + (l->proto == IPPROTO_UDP ? sizeof(struct udphdr) :
+		     l->proto == IPPROTO_TCP ? sizeof(tcp) : SCTP_HEAD) > l->end)
 		return PASS_MALFORMED;
 	if (l->l4 > 1024)
 		return PASS_EXTENSION_HEADER;
@@ -233,6 +262,8 @@ static __always_inline u32 parse_any(struct __sk_buff *skb, const u8 af, struct 
 		q->tcp_flags = tcp.flags;
 	} else if (skb_load_bytes(skb, l->l4, &tcp, sizeof(struct udphdr))) {
 		return PASS_MALFORMED;
+	} else if (l->proto == IPPROTO_SCTP) {
+		q->tcp_flags = sctp_event(skb, l->l4 + 12);
 	}
 	q->key.sport = tcp.sport;
 	q->key.dport = tcp.dport;

@@ -47,6 +47,27 @@ struct stamp {
 	u32 timestamp; /* 0: none */
 };
 
+/* What an outer header is made of. */
+struct outer {
+	be32 saddr[4];
+	be32 daddr[4];
+	u64 inner_sum; /* of the inner packet's words */
+	u32 spread; /* what receivers' queues are chosen by */
+	u16 inner_len;
+	be16 frag_off;
+	be16 port; /* GUE's */
+	u16 csum_start; /* remote checksum offload: where, in the inner packet */
+	u16 csum_at;
+	u8 af;
+	u8 inner_af;
+	u8 tunnel;
+	u8 csum;
+	u8 remcsum;
+	u8 tos;
+	u8 ttl;
+	u8 zero;
+};
+
 /* Programs on one CPU do not interrupt each other, so one a CPU is enough. */
 struct scratch {
 	struct request request;
@@ -58,8 +79,12 @@ struct scratch {
 	struct rewrite to;
 	struct rewrite from;
 	struct stamp stamp;
+	struct outer outer;
+	struct cache_key cached; /* lblcr's */
+	u32 service; /* that a new flow is for */
 	u8 tcp_options[40];
 	u8 packet[112];
+	u8 bytes[64]; /* of a packet that has to be summed up */
 };
 PERCPU_MAP(scratches, 1, u32, struct scratch);
 

@@ -6,6 +6,7 @@
 #define MAX_SCAN 1024 /* entries looked at; windows of a larger table */
 #define MAX_TRIES 16 /* hash: next table entries tried when a real is full */
 #define MAX_DRAWS 16
+#define FTP_DATA 20
 
 /* new_flow() and select answer with a slot or real id, or with one of these. */
 #define REFUSAL(reason) (0xffff0000u | (reason))
@@ -27,17 +28,52 @@ static __always_inline struct vip *usable_vip(struct vip *v, u32 ifindex)
 	return v && (!v->ifindex || v->ifindex == ifindex) ? v : NULL;
 }
 
-static __always_inline struct vip *find_vip(const struct key *k, u32 ifindex)
+/* IPVS's services of a firewall mark come before all others (ip_vs_service_find()). */
+static __always_inline struct vip *find_marked(const struct key *k, u32 mark)
 {
-	struct vip_key vk = { .port = k->dport, .proto = k->proto, .af = k->af };
-	struct vip *v;
+	struct vip_key vk = { .addr = { mark }, .af = k->af };
 
-	__builtin_memcpy(vk.addr, k->daddr, 16);
-	v = usable_vip(map_lookup(&vips, &vk), ifindex);
+	return mark ? map_lookup(&vips, &vk) : NULL;
+}
+
+/* IPVS's services of all ports, and FTP's, which data connections belong to. */
+static __always_inline struct vip *find_any_port(const struct key *k, struct vip_key *vk)
+{
+	struct director *d = director();
+	struct vip *v = NULL;
+
+	if (!d)
+		return NULL;
+	if (d->ftp && k->proto == IPPROTO_TCP &&
+	    (k->dport == htons(FTP_DATA) || ntohs(k->dport) >= 1024)) {
+		vk->port = htons(PORT_FTP);
+		v = map_lookup(&vips, vk);
+	}
+	if (!v && d->all_ports) {
+		vk->port = 0;
+		v = map_lookup(&vips, vk);
+	}
+	return v;
+}
+
+static __always_inline struct vip *find_vip(const struct request *q)
+{
+	const struct key *k = &q->key;
+	struct vip_key vk = { .port = k->dport, .proto = k->proto, .af = k->af };
+	struct vip *v = find_marked(k, q->mark);
+
 	if (v)
 		return v;
+	__builtin_memcpy(vk.addr, k->daddr, 16);
+	v = usable_vip(map_lookup(&vips, &vk), q->ifindex);
+	if (v)
+		return v;
+	v = find_any_port(k, &vk);
+	if (v)
+		return v;
+	vk.port = k->dport;
 	__builtin_memset(vk.addr, 0, 16);
-	v = usable_vip(map_lookup(&vips, &vk), ifindex);
+	v = usable_vip(map_lookup(&vips, &vk), q->ifindex);
 	return v && is_local(k) ? v : NULL;
 }
 
@@ -164,11 +200,8 @@ __noinline u32 select_least_loaded(u32 pool_id, u32 start, u32 load)
 	base = p->base;
 	len = p->len;
 	start %= len;
-	for (u32 n = 0; n < MAX_SCAN && n < len; n++) {
-		u32 i = start + n;
-
-		best = less_loaded(best, base + (i < len ? i : i - len), load);
-	}
+	for (u32 n = 0; n < MAX_SCAN && n < len; n++)
+		best = less_loaded(best, base + (start + n) % len, load);
 	return IS_REFUSAL(best) ? best : reserve(best, load, 0, 0);
 }
 

@@ -15,6 +15,8 @@ static __always_inline u32 ticks_allowed(const struct flow *f)
 	u32 service = f->service;
 	struct service_live *s = map_lookup(&service_lives, &service);
 
+	if (f->ctl & CTL_IPVS)
+		return ipvs_ticks(f);
 	if (f->ctl & CTL_CLOSED)
 		return CLOSED_AGE;
 	if (!s)
@@ -86,6 +88,25 @@ static long sweep_words6(void *map, u32 *word, u64 *bits, struct sweep *s)
 	return 0;
 }
 
+static long sweep_template(void *map, struct template_key *key, struct template *t,
+			   struct sweep *s)
+{
+	struct real_live *r;
+	u32 real = t->real;
+
+	if ((s32)(s->now - t->seen) <= (s32)t->ticks)
+		return 0;
+	if (t->controls) {
+		t->seen = s->now;
+		t->ticks = CONTROL_TICKS;
+		return 0;
+	}
+	r = map_lookup(&real_lives, &real);
+	if (!map_delete(&templates, key) && r)
+		__sync_fetch_and_add(&r->persist, -1);
+	return 0;
+}
+
 static __always_inline u32 sweep_tables(void)
 {
 	/* The coarse clock is not for syscall programs; both start from the same zero. */
@@ -94,6 +115,7 @@ static __always_inline u32 sweep_tables(void)
 
 	for_each_map_elem(&occupied4, sweep_words4, &s, 0);
 	for_each_map_elem(&occupied6, sweep_words6, &s, 0);
+	for_each_map_elem(&templates, sweep_template, &s, 0);
 	if (c)
 		c->swept = s.removed;
 	return s.removed;

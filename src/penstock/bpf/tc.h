@@ -2,26 +2,7 @@
 /* The TC path: everything, including what XDP leaves to it. */
 #pragma once
 #include "cross_icmp.h"
-
-static __always_inline int pass(enum reason why)
-{
-	count(why);
-	return TCX_NEXT;
-}
-
-static __always_inline int drop(enum reason why)
-{
-	count(why);
-	return TC_SHOT;
-}
-
-/* What is being forwarded decides what of it is rewritten. */
-enum shape {
-	SHAPE_PLAIN, /* the transport header is at its usual place */
-	SHAPE_GENERAL, /* options or extension headers before it, or a first fragment */
-	SHAPE_FRAGMENT, /* a later fragment: addresses only */
-	SHAPE_ERROR, /* an ICMP error about the flow */
-};
+#include "tunnel_icmp.h"
 
 /* Does it fit? A GSO packet is cut later, at gso_size payload bytes each. */
 static __always_inline int too_big(struct __sk_buff *skb, u32 l4, u8 proto, u32 mtu)
@@ -31,15 +12,6 @@ static __always_inline int too_big(struct __sk_buff *skb, u32 l4, u8 proto, u32 
 	if (skb->len - ETH_LEN <= mtu)
 		return 0;
 	return !skb->gso_size || skb->gso_size + headers > mtu;
-}
-
-/* A packet that may be cut is cut by the host, for it goes on by the host's own forwarding. */
-static __always_inline int may_be_cut(struct __sk_buff *skb, const u8 af)
-{
-	be16 frag_off;
-
-	return af == 4 && !skb_load_bytes(skb, ETH_LEN + 6, &frag_off, sizeof(frag_off)) &&
-	       !(frag_off & htons(IP_DF));
 }
 
 static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct flow *f, u32 slot,
@@ -102,7 +74,11 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		count(EVENT_FRAGMENTED);
 	}
 
-	if (shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) {
+	if (ctl & CTL_IPVS) {
+		if ((shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) &&
+		    ipvs_moves(f, ctl, tcp_flags))
+			ipvs_track(af, slot, tcp_flags);
+	} else if (shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) {
 		if (unlikely(tcp_flags & (TCP_FIN | TCP_RST)) ||
 		    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE)) {
 			if (tcp_flags & TCP_FIN)
@@ -145,7 +121,11 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 			    skb_store_bytes(skb, l4, &t->sport, 4, 0))
 				return drop(DROP_REWRITE);
 			ports_diff = diff32(two_ports(was[0], was[1]), two_ports(t->sport, t->dport));
-			if (!fix_transport_tc(skb, af, l4, proto, diff, ports_diff))
+			if (proto == IPPROTO_SCTP) {
+				if (sctp_ports_changed(skb, l4, two_ports(was[0], was[1]) ^
+								      two_ports(t->sport, t->dport)))
+					return drop(DROP_REWRITE);
+			} else if (!fix_transport_tc(skb, af, l4, proto, diff, ports_diff))
 				return drop(DROP_REWRITE);
 		} else {
 			count(EVENT_FRAGMENT_FORWARDED);
@@ -170,23 +150,46 @@ static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusa
 	u32 why = REFUSAL_REASON(refusal);
 
 	count(why);
-	if (why == DROP_UDP_REFUSED)
+	if (why == DROP_UDP_REFUSED || why == DROP_NO_DESTINATION)
 		return af == 4 ? answer_unreachable4(skb) : answer_unreachable6(skb);
 	return why < DROP_SERVICE_MAXCONN /* the first of them */ ? TCX_NEXT : TC_SHOT;
+}
+
+/* Does a packet make IPVS look at its connection again? A client's, for good reasons only. */
+static __always_inline u32 revisit(const u8 af, u32 slot, const struct flow *f,
+				   const struct request *q)
+{
+	u32 opens = f->ctl & CTL_SCTP ? q->tcp_flags == SCTP_INIT :
+					!(f->ctl & CTL_UDP) && q->tcp_flags & TCP_SYN;
+	struct control *c = control();
+
+	if (f->ctl & CTL_REVERSE || !(opens || (c && c->gone)))
+		return REVISIT_KEEP;
+	return ipvs_revisit(af, slot, opens);
 }
 
 /* The slot for a packet whose flow, if it has one, was found there; or a refusal. */
 static __always_inline u32 flow_for(struct __sk_buff *skb, struct request *q, const u8 af,
 				    u32 l4, u32 slot)
 {
-	if (likely(slot != NO_SLOT)) {
+	struct flow *f = flow_at(af, slot);
+
+	if (likely(slot != NO_SLOT) && f && f->ctl & CTL_IPVS) {
+		u32 found = revisit(af, slot, f, q);
+
+		if (likely(found == REVISIT_KEEP))
+			return slot;
+		if (found == REVISIT_GONE)
+			return REFUSAL(DROP_DESTINATION_GONE);
+	} else if (likely(slot != NO_SLOT)) {
 		if (likely((q->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) ||
 		    !syn_restarts(af, slot))
 			return slot;
 	}
-	if (q->tcp_flags & TCP_SYN)
+	if (q->key.proto == IPPROTO_TCP && q->tcp_flags & TCP_SYN)
 		read_stamp(skb, af, l4);
-	return new_flow(q);
+	slot = new_flow(q);
+	return slot == IPVS_DECIDES ? ipvs_new_flow(q) : slot;
 }
 
 /* A function of its own, and of its own stack: opening a flow needs the rest of the 512 bytes. */
@@ -208,10 +211,27 @@ __noinline int forward_plain6(struct __sk_buff *skb, u32 slot, u32 proto, u32 tc
 		   TCX_NEXT;
 }
 
+__noinline int forward_oneway4(struct __sk_buff *skb, u32 slot, u32 proto, u32 tcp_flags)
+{
+	struct flow *f = flow_at(4, slot);
+
+	return f ? forward_oneway(skb, 4, f, slot, proto, tcp_flags, SHAPE_PLAIN) :
+		   TCX_NEXT;
+}
+
+__noinline int forward_oneway6(struct __sk_buff *skb, u32 slot, u32 proto, u32 tcp_flags)
+{
+	struct flow *f = flow_at(6, slot);
+
+	return f ? forward_oneway(skb, 6, f, slot, proto, tcp_flags, SHAPE_PLAIN) :
+		   TCX_NEXT;
+}
+
 static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct request *q)
 {
 	u32 slot = flow_for(skb, q, af, L4_OFFSET(af), flow_find(&q->key, af));
 	struct flow *f;
+	int verdict;
 
 	if (unlikely(IS_REFUSAL(slot)))
 		return refuse(skb, af, slot);
@@ -221,8 +241,15 @@ static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct r
 	if (unlikely(f->ctl & CTL_CROSS))
 		return af == 4 ? cross_from4(skb, slot, q->tcp_flags) :
 				 cross_from6(skb, slot, q->tcp_flags);
-	return af == 4 ? forward_plain4(skb, slot, q->key.proto, q->tcp_flags) :
-			 forward_plain6(skb, slot, q->key.proto, q->tcp_flags);
+	if (f->ctl & CTL_ONEWAY)
+		verdict = af == 4 ? forward_oneway4(skb, slot, q->key.proto, q->tcp_flags) :
+				    forward_oneway6(skb, slot, q->key.proto, q->tcp_flags);
+	else
+		verdict = af == 4 ? forward_plain4(skb, slot, q->key.proto, q->tcp_flags) :
+				    forward_plain6(skb, slot, q->key.proto, q->tcp_flags);
+	if (unlikely(is_private(af, slot)))
+		clear_private(af, slot);
+	return verdict;
 }
 
 /* Fragments, IP options, extension headers, ICMP errors: in steps, each with a stack of its own. */
@@ -238,6 +265,7 @@ static __always_inline int parse_unusual(struct __sk_buff *skb, const u8 af)
 	__builtin_memset(&s->layout, 0, sizeof(s->layout));
 	__builtin_memset(&s->target, 0, sizeof(s->target));
 	s->request.ifindex = skb->ifindex;
+	s->request.mark = skb->mark;
 	why = parse_any(skb, af, &s->request, &s->layout);
 	if (why)
 		return why;
@@ -260,6 +288,38 @@ __noinline int parse_unusual4(struct __sk_buff *skb)
 __noinline int parse_unusual6(struct __sk_buff *skb)
 {
 	return parse_unusual(skb, 6);
+}
+
+__noinline int forward_oneway_unusual4(struct __sk_buff *skb, u32 slot, u32 shape)
+{
+	struct flow *f = flow_at(4, slot);
+	struct scratch *s = scratch();
+
+	return f && s ? forward_oneway(skb, 4, f, slot, s->layout.proto, s->request.tcp_flags, shape) :
+			TCX_NEXT;
+}
+
+__noinline int forward_oneway_unusual6(struct __sk_buff *skb, u32 slot, u32 shape)
+{
+	struct flow *f = flow_at(6, slot);
+	struct scratch *s = scratch();
+
+	return f && s ? forward_oneway(skb, 6, f, slot, s->layout.proto, s->request.tcp_flags, shape) :
+			TCX_NEXT;
+}
+
+static __always_inline int forward_oneway_unusual(struct __sk_buff *skb, const u8 af, u32 slot,
+						  enum shape shape)
+{
+	return af == 4 ? forward_oneway_unusual4(skb, slot, shape) :
+			 forward_oneway_unusual6(skb, slot, shape);
+}
+
+static __always_inline int is_oneway(const u8 af, u32 slot)
+{
+	struct flow *f = flow_at(af, slot);
+
+	return f && f->ctl & CTL_ONEWAY;
 }
 
 static __always_inline int forward_unusual(struct __sk_buff *skb, const u8 af, u32 slot,
@@ -337,6 +397,7 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 	struct scratch *s = scratch();
 	struct flow *f;
 	u32 slot, proto;
+	int verdict;
 
 	if (why || !s)
 		return pass(why);
@@ -345,24 +406,34 @@ static __always_inline int tc_unusual(struct __sk_buff *skb, const u8 af)
 		slot = flow_of_fragment(s, af);
 		if (slot == NO_SLOT)
 			return pass(PASS_FRAGMENT_WITHOUT_FIRST);
+		if (is_oneway(af, slot))
+			return forward_oneway_unusual(skb, af, slot, SHAPE_FRAGMENT);
 		return af == 4 ? forward_fragment4(skb, slot) : forward_fragment6(skb, slot);
 	}
 	if (proto == (af == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
 		slot = af == 4 ? flow_of_error4(skb) : flow_of_error6(skb);
 		if (slot == NO_SLOT)
-			return pass(PASS_ICMP_OTHER);
+			return af == 4 ? tunnel_error4(skb) : tunnel_error6(skb);
+		if (is_oneway(af, slot))
+			return forward_oneway_unusual(skb, af, slot, SHAPE_ERROR);
 		f = flow_at(af, slot);
 		if (f && f->ctl & CTL_CROSS)
 			return af == 4 ? cross_error4(skb, slot) : cross_error6(skb, slot);
 		return af == 4 ? forward_error4(skb, slot) : forward_error6(skb, slot);
 	}
-	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
+	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP) {
 		slot = flow_for(skb, &s->request, af, s->layout.l4, flow_lookup(&s->request.key));
 		if (IS_REFUSAL(slot))
 			return refuse(skb, af, slot);
 		if (s->layout.fragment == FRAGMENT_FIRST)
 			remember_fragment(s, af, slot);
-		return af == 4 ? forward_general4(skb, slot) : forward_general6(skb, slot);
+		if (is_oneway(af, slot))
+			verdict = forward_oneway_unusual(skb, af, slot, SHAPE_GENERAL);
+		else
+			verdict = af == 4 ? forward_general4(skb, slot) : forward_general6(skb, slot);
+		if (unlikely(is_private(af, slot)))
+			clear_private(af, slot);
+		return verdict;
 	}
 	return pass(PASS_NOT_TCP_UDP);
 }
@@ -388,7 +459,7 @@ static __always_inline void pull_headers(struct __sk_buff *skb, const u8 af)
 
 __noinline int tc_ip4(struct __sk_buff *skb)
 {
-	struct request q = { .ifindex = skb->ifindex };
+	struct request q = { .ifindex = skb->ifindex, .mark = skb->mark };
 
 	pull_headers(skb, 4);
 	if (likely(parse_plain(skb, HOOK_TC, 4, &q)))
@@ -405,6 +476,7 @@ __noinline int tc_ip6(struct __sk_buff *skb)
 		return TCX_NEXT;
 	q = &s->request;
 	q->ifindex = skb->ifindex;
+	q->mark = skb->mark;
 	q->key.zero = 0;
 	pull_headers(skb, 6);
 	if (likely(parse_plain(skb, HOOK_TC, 6, q)))

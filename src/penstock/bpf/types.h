@@ -36,6 +36,9 @@ enum reason {
 	DROP_UDP_REFUSED, /* no real server is up: answered with ICMP */
 	DROP_CROSS_FAMILY, /* not translatable between IPv4 and IPv6 */
 	DROP_REWRITE, /* the kernel refused a rewrite (no memory) */
+	DROP_NO_DESTINATION, /* IPVS: nobody to send to: answered with ICMP, TCP too */
+	DROP_DESTINATION_GONE, /* IPVS: of a connection whose destination was deleted */
+	DROP_LOAD, /* IPVS: drop_packet */
 	EVENT_FORWARDED_XDP,
 	EVENT_FORWARDED_TC,
 	EVENT_FLOW_NEW,
@@ -49,6 +52,8 @@ enum reason {
 	EVENT_FRAGMENTED, /* too big for the next link, and may be cut: the host's stack does it */
 	EVENT_NEIGHBOUR_RESOLVED,
 	EVENT_ANSWERED_ICMP,
+	EVENT_FLOW_TAKEN_OVER, /* IPVS: it began at another director */
+	EVENT_TEMPLATE_NEW, /* IPVS: a client was tied to a destination */
 	REASON_MAX,
 };
 
@@ -60,15 +65,35 @@ enum selection {
 	SELECT_LEASTCONN,
 	SELECT_FIRST,
 	SELECT_RANDOM,
+	/* IPVS: over the destinations in the order of the kernel's list. */
+	SELECT_IPVS_NONE,
+	SELECT_IPVS_RR,
+	SELECT_IPVS_WRR,
+	SELECT_IPVS_LC,
+	SELECT_IPVS_WLC,
+	SELECT_IPVS_LBLC,
+	SELECT_IPVS_LBLCR,
+	SELECT_IPVS_DH,
+	SELECT_IPVS_SH,
+	SELECT_IPVS_SED,
+	SELECT_IPVS_NQ,
+	SELECT_IPVS_FO,
+	SELECT_IPVS_OVF,
+	SELECT_IPVS_MH,
+	SELECT_IPVS_TWOS,
 };
 
-enum forwarding { FORWARD_FULLNAT, FORWARD_NAT };
+enum forwarding { FORWARD_FULLNAT, FORWARD_NAT, FORWARD_DIRECT, FORWARD_TUNNEL };
+enum tunnel { TUNNEL_NONE, TUNNEL_IPIP, TUNNEL_GUE, TUNNEL_GRE };
 enum port_mode { PORT_FIXED, PORT_SAME, PORT_OFFSET };
 
 #define NAME_LEN 128
 #define DIGEST_LEN 16
 
-/* An address is four words; IPv4 uses the first and leaves the others zero. */
+/*
+ * An address is four words; IPv4 uses the first and leaves the others zero. With proto 0 the first
+ * is a firewall mark; port 0 stands for all ports.
+ */
 struct vip_key {
 	be32 addr[4];
 	be16 port;
@@ -90,9 +115,19 @@ struct address_key {
 struct service {
 	u8 digest[DIGEST_LEN];
 	u32 pool; /* 0: none */
-	u32 spare;
+	u32 flags; /* SERVICE_* */
+	u32 persist; /* ticks that a client stays with its destination */
+	u32 fwmark;
+	be32 mask[4]; /* what of a client's address counts for that */
+	be16 port; /* 0: all */
+	u16 spare;
 	char name[NAME_LEN];
 };
+
+#define SERVICE_IPVS 1u
+#define SERVICE_PERSISTENT 2u
+#define SERVICE_OPS 4u /* every datagram is scheduled anew */
+#define SERVICE_TAKEOVER 8u /* schedules what began elsewhere */
 
 struct pool {
 	u8 digest[DIGEST_LEN];
@@ -104,8 +139,16 @@ struct pool {
 	u32 rotation; /* SELECT_ROTATE's counter */
 	u32 balance_factor; /* percent of its share a real may have; 0: any load */
 	u32 total_weight; /* of the reals in the table */
+	u32 hash_base; /* SELECT_IPVS_SH, DH, MH: their table of ids; the other one is the list */
+	u32 hash_len; /* 0: nobody */
+	u32 flags; /* POOL_* */
+	u32 max_weight; /* SELECT_IPVS_WRR: where its level starts (kernel: mark->mw) */
+	u32 step; /* and by how much it goes down (mark->di) */
 	char name[NAME_LEN];
 };
+
+#define POOL_FALLBACK 1u /* another one where the hash's is not available */
+#define POOL_HASH_PORT 2u
 
 struct real {
 	be32 addr[4];
@@ -118,6 +161,9 @@ struct real {
 	u16 snat_first; /* `source addr:first-last`; 0: the instance's range */
 	u16 snat_last;
 	u16 source_given; /* the configuration named the source address */
+	u8 tunnel; /* TUNNEL_* */
+	u8 tunnel_flags; /* of TUN_* in conn words */
+	be16 tunnel_port;
 	u32 retired;
 	char pool[NAME_LEN];
 	char name[NAME_LEN];
@@ -143,7 +189,14 @@ struct real_live {
 	u32 minconn; /* below fullconn the limit follows the load; 0: it does not */
 	u32 fullconn;
 	u64 total;
-	u64 pad[4];
+	/* IPVS: conns counts all its connections, these are the active ones among them. */
+	u32 active;
+	u32 persist; /* templates */
+	u32 upper; /* thresholds (ipvsadm -x, -y); 0: none */
+	u32 lower;
+	u32 overloaded;
+	u32 gone; /* deleted: packets of its connections are dropped */
+	u32 pad[2];
 };
 
 struct traffic {
@@ -172,7 +225,8 @@ struct control {
 	u32 maxconn; /* of all services together; 0: none */
 	u64 hash_seed; /* for whoever adopts the tables */
 	u64 format; /* digest of everything in this file, written by the loader */
-	u32 spare[8];
+	u32 gone; /* deleted IPVS destinations that still have connections */
+	u32 spare[7];
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
@@ -196,11 +250,14 @@ struct flow {
 	u16 port; /* index of the egress port */
 	u8 dmac[6];
 	u16 dist; /* distance from its home */
-	/*
-	 * From the client's FIN. Forward: the sequence number after it; reverse: what the real
-	 * compares the next SYN with, that number or a timestamp.
-	 */
-	u32 closing;
+	union {
+		/*
+		 * From the client's FIN. Forward: the sequence number after it; reverse: what the
+		 * real compares the next SYN with, that number or a timestamp.
+		 */
+		u32 closing;
+		u32 word; /* IPVS: WORD_*, see ipvs_state.h */
+	};
 };
 
 struct flow4 {
@@ -230,6 +287,65 @@ struct flow6 {
 
 _Static_assert(sizeof(struct flow4) == 64, "an IPv4 flow is one cache line");
 _Static_assert(sizeof(struct flow6) == 128, "an IPv6 flow is two cache lines");
+
+/*
+ * A persistence template: where a client (by the service's mask) goes. Its vip is the service's
+ * address, or with proto 0 its mark; port 0 ties all ports.
+ */
+struct template_key {
+	be32 client[4];
+	be32 vip[4];
+	be16 port;
+	u8 proto;
+	u8 af;
+};
+
+struct template {
+	u32 real;
+	u32 seen; /* tick of the last connection */
+	u32 ticks; /* may be silent for */
+	u32 controls; /* its connections; it does not end before them */
+	u32 assured; /* one of them was answered */
+	be16 port; /* of the destination, for the listing */
+	u16 spare;
+};
+
+/* lblc and lblcr: the destinations that an address is served by, most recent first. */
+#define CACHE_SET 16
+struct cache_key {
+	u32 pool;
+	be32 addr[4];
+};
+
+struct cache {
+	u32 used; /* tick */
+	u32 changed;
+	u32 len;
+	u32 reals[CACHE_SET];
+};
+
+/* What holds for all of IPVS: net.ipv4.vs.* and the timeouts, in ticks. */
+#define STATES 16
+struct director {
+	u32 conn_reuse_mode;
+	u32 expire_nodest_conn;
+	u32 expire_quiescent_template;
+	u32 sloppy_tcp;
+	u32 sloppy_sctp;
+	u32 pmtu_disc;
+	u32 drop_rate; /* one new connection in so many is dropped; 0: none */
+	u32 drop_counter;
+	u32 all_ports; /* there are services with port 0 */
+	u32 ftp; /* there are services with port 21 */
+	u32 cache_ticks; /* lblc_expiration */
+	u32 cache_set_ticks; /* lblcr_expiration */
+	be32 tunnel_source; /* a /16 that outer IPv4 sources are spread over; 0: the route's */
+	u32 spare[3];
+	u32 tcp[STATES];
+	u32 sctp[STATES];
+	u32 udp;
+	u32 pad[15];
+};
 
 struct fragment_key {
 	be32 saddr[4];

@@ -17,7 +17,7 @@ from pathlib import Path
 from penstock.engine.kernel.keys import Codec
 from penstock.errors import DatapathError
 from penstock.kernel.libbpf import LibbpfError
-from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray
+from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray, possible_cpus
 from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import Program
 
@@ -50,6 +50,10 @@ class Maps:
     port_of_ifindex: HashMap
     controls: ArrayMap
     usable_ports: ArrayMap
+    directors: ArrayMap
+    cursors: ArrayMap
+    templates: HashMap
+    caches: HashMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,11 @@ def slots_for(flows: int) -> int:
     return int(flows * _SLOTS_PER_FLOW)
 
 
+def _beyond() -> int:
+    """Slots behind those that are hashed to: the last home's window, and one of each CPU's own."""
+    return _WINDOW + possible_cpus()
+
+
 def open_datapath(max_flows: int, pins: Path) -> Datapath:
     """Load the programs on the maps pinned under *pins*, making and pinning those that are not.
 
@@ -96,8 +105,8 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
                 (pins / "maps" / name).unlink()
             pinned = {}
         if adopted:
-            slots4 = pinned["flows4"].info.max_entries - _WINDOW
-            slots6 = pinned["flows6"].info.max_entries - _WINDOW
+            slots4 = pinned["flows4"].info.max_entries - _beyond()
+            slots6 = pinned["flows6"].info.max_entries - _beyond()
             seed = _pinned_seed(pins, codec)
             for name, existing in pinned.items():
                 obj.reuse_map(name, existing)
@@ -105,8 +114,8 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             slots4 = slots6 = slots_for(max_flows)
             seed = secrets.randbits(64)
             for name, slots in (("4", slots4), ("6", slots6)):
-                obj.set_max_entries(f"flows{name}", slots + _WINDOW)
-                obj.set_max_entries(f"occupied{name}", (slots + _WINDOW) // 64 + 1)
+                obj.set_max_entries(f"flows{name}", slots + _beyond())
+                obj.set_max_entries(f"occupied{name}", (slots + _beyond()) // 64 + 1)
         obj.set_constants(
             {
                 "flow4_slots": slots4,
