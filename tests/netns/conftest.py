@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # ipvs_model, which tests share
+
 from penstock.lab import network as lab
+from penstock.lab.director import directed
 from penstock.lab.network import Network
 from penstock.lab.rig import Rig
+from penstock.lab.rules import Director
 from penstock.lab.topology import Site, two_armed
 
 HERE = Path(__file__).parent
@@ -81,6 +86,22 @@ def shared(
         rig = Rig(two_armed(made), tmp_path_factory.mktemp("shared"), str(request.param))
         rig.serve(80)
         yield rig
+
+
+@pytest.fixture(scope="module")
+def directed_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
+    """One director's network for a whole module, with a penstock for IPVS rules in it."""
+    with Network("psv") as made:
+        director = Director(directed(made), tmp_path_factory.mktemp("director"))
+        director.balancer.start_rules()
+        yield director
+
+
+@pytest.fixture
+def director(directed_network: Director) -> Iterator[Director]:
+    """The module's director without rules, connections held or settings of other tests."""
+    yield directed_network
+    directed_network.reset()
 
 
 def _need(program: str) -> None:

@@ -3,8 +3,8 @@
 
 ::
 
-    client 10.50.0.0/16 ── 10.0.0.0/24 ── director 203.0.113.1-32 ── 10.0.1.0/24 ── rs1 rs2 …
-    client fd50::/64    ── fd00::/64   ── director 2001:db8::1-16 ── fd00:1::/64
+    client 10.50.0.0/16 ── 10.0.0.0/24 ── director 203.0.113.0/24 ── 10.0.1.0/24 ── rs1 rs2 …
+    client fd50::/64    ── fd00::/64   ── director 2001:db8::/64 ── fd00:1::/64
 
 Reals answer through the director. ``answer_directly`` gives one the VIPs and a way of its own to
 the client, as direct routing and tunnels want it: the client is on the reals' switch too.
@@ -18,7 +18,7 @@ from typing import Final
 from penstock.lab.network import Namespace, Network
 from penstock.lab.peers import Servers
 from penstock.lab.steps import Steps
-from penstock.lab.topology import Host
+from penstock.lab.topology import Host, narrow
 
 VIP4: Final = "203.0.113.1"
 VIP6: Final = "2001:db8::1"
@@ -28,7 +28,6 @@ TCP_PORTS: Final = (80, 81, 443, 8080)
 UDP_PORTS: Final = (53, 5353)
 VIPS4: Final = "203.0.113.0/24"
 VIPS6: Final = "2001:db8::/64"
-_ADDRESSES: Final = 32
 _SHORT_CUT4: Final = "10.0.1.253"  # the client on the reals' switch
 _SHORT_CUT6: Final = "fd00:1::253"
 _TABLE: Final = "7"  # of routes; any number
@@ -72,6 +71,27 @@ class Directed:
             space.ip(family, "route", "add", "default", "via", gateway, "table", _TABLE)
             space.ip(family, "rule", "add", "from", vips, "lookup", _TABLE)
 
+    def behind_router(self, mtu: int) -> Host:
+        """A further real in another network, to which its router takes no packet above *mtu*."""
+        router, far = self.network.namespace("rt"), self.network.namespace("far")
+        self.network.link(router, "r0", self.switch, "rt")
+        self.network.link(router, "right", far, "r0")
+        self.switch.ip("link", "set", "rt", "master", "br0", "up")
+        router.up("r0", "10.0.1.200/24", "fd00:1::200/64")
+        router.up("right", "10.0.2.1/24", "fd00:2::1/64")
+        router.forward()
+        router.route("default", "10.0.1.254")
+        router.route("default", "fd00:1::254")
+        host = Host(far, "10.0.2.9", "fd00:2::9")
+        far.up("r0", f"{host.v4}/24", f"{host.v6}/64")
+        far.route("default", "10.0.2.1")
+        far.route("default", "fd00:2::1")
+        narrow(router, "right", host, mtu)
+        self.director.namespace.route("10.0.2.0/24", "10.0.1.200")
+        self.director.namespace.route("fd00:2::/64", "fd00:1::200")
+        self.network.settle()
+        return host
+
 
 def directed(network: Network, reals: int = 4) -> Directed:
     """Build it; nothing runs in it yet."""
@@ -85,9 +105,10 @@ def directed(network: Network, reals: int = 4) -> Directed:
     client.up("c1", f"{_SHORT_CUT4}/24", f"{_SHORT_CUT6}/64")
     director.up("front", "10.0.0.1/24", "fd00::1/64")
     director.up("back", "10.0.1.254/24", "fd00:1::254/64")
-    for number in range(1, _ADDRESSES + 1):
-        director.ip("address", "add", f"203.0.113.{number}/32", "dev", "lo")
-        director.ip("address", "add", f"2001:db8::{number:x}/128", "dev", "lo", "nodad")
+    director.ip("address", "add", f"{VIP4}/32", "dev", "lo")
+    director.ip("address", "add", f"{VIP6}/128", "dev", "lo", "nodad")
+    director.ip("route", "add", "local", VIPS4, "dev", "lo")
+    director.ip("-6", "route", "add", "local", VIPS6, "dev", "lo")
     director.forward()
     for one in (client, director):
         one.sysctl("net/ipv4/conf/all/rp_filter", "0")
@@ -98,7 +119,8 @@ def directed(network: Network, reals: int = 4) -> Directed:
     # A test asks from one port again and again, which a client in TIME_WAIT would refuse.
     client.sysctl("net/ipv4/tcp_tw_reuse", "1")
     client.sysctl("net/ipv4/tcp_tw_reuse_delay", "1")
-    client.sysctl("net/ipv6/ip_nonlocal_bind", "1")
+    for one in (client, director):
+        one.sysctl("net/ipv6/ip_nonlocal_bind", "1")
     director.route(CLIENTS4, "10.0.0.2")
     director.route(CLIENTS6, "fd00::2")
     hosts = []

@@ -8,6 +8,7 @@ is a text with a character a connection: the real's number, "-" for a refusal, "
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +41,15 @@ class Counted:
 
 
 class Director:
-    """One penstock that runs IPVS rules in *site*, with servers on the reals."""
+    """One penstock that runs IPVS rules in *site*; *serves*: with servers on the reals."""
 
-    def __init__(self, site: Directed, directory: Path) -> None:
+    def __init__(self, site: Directed, directory: Path, *, serves: bool = True) -> None:
         self.site = site
         self.balancer = Balancer(site.director.namespace, directory / "penstock")
-        self.servers = serve(site)
+        self.servers = serve(site) if serves else None
         self._addresses = 0
         self._changed: set[str] = set()
+        self._direct: set[int] = set()
         self._steps: list[Steps] = []
 
     def admin(self, *lines: str) -> None:
@@ -99,6 +101,12 @@ class Director:
         """A VIP of its own for what is no Service."""
         self._addresses += 1
         return f"203.0.113.{self._addresses}"
+
+    def answer_directly(self, *numbers: int) -> None:
+        """Let these reals have the VIPs and answer clients past the director, from now on."""
+        for number in set(numbers) - self._direct:
+            self.site.answer_directly(self.site.reals[number - 1])
+            self._direct.add(number)
 
     def steps(self, address: str, port: int, timeout: float) -> Steps:
         made = self.site.steps(address, port, timeout)
@@ -180,7 +188,7 @@ class Service:
 
     def held(self, client: int | str) -> str:
         """Who answers on a connection that is held."""
-        connection = self._steps.held(str(client))
+        connection = self.connection(client)
         try:
             connection.send(b"?")
             return _number(connection.recv(4096).decode())
@@ -188,6 +196,10 @@ class Service:
             return "?"
         except OSError:
             return "-"
+
+    def connection(self, client: int | str) -> socket.socket:
+        """The client's end of a connection that is held."""
+        return self._steps.held(str(client))
 
     def counted(self) -> dict[int, Counted]:
         """The listing of each destination, by the real's number."""
