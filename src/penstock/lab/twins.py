@@ -58,7 +58,7 @@ def twins(network: Network, reals: int = 4) -> Twins:
     client.route("default", "fd00::1")
     router.route(CLIENTS4, "10.0.0.2")
     router.route(CLIENTS6, "fd00::2")
-    _plug(network, switch, router, "right", "10.0.1.254", "fd00:1::254")
+    _plug(network, switch, Host(router, "10.0.1.254", "fd00:1::254"), "right")
     directors = [_director(network, switch, *addresses) for addresses in _ADDRESSES]
     hosts = tuple(_real(network, switch, number) for number in range(1, reals + 1))
     network.settle()
@@ -69,31 +69,31 @@ def twins(network: Network, reals: int = 4) -> Twins:
     return made
 
 
-def _plug(
-    network: Network, switch: Namespace, space: Namespace, interface: str, v4: str, v6: str
-) -> None:
+def _plug(network: Network, switch: Namespace, host: Host, interface: str) -> None:
+    space = host.namespace
     port = space.name[-8:].replace("-", "")
     network.link(space, interface, switch, port)
-    space.up(interface, f"{v4}/24", f"{v6}/64")
+    space.up(interface, f"{host.v4}/24", f"{host.v6}/64")
     switch.ip("link", "set", port, "master", "br0", "up")
 
 
 def _director(network: Network, switch: Namespace, v4: str, v6: str) -> Host:
     space = network.namespace("lb")
-    _plug(network, switch, space, "back", v4, v6)
+    host = Host(space, v4, v6)
+    _plug(network, switch, host, "back")
     space.route("default", "10.0.1.254")
     space.route("default", "fd00:1::254")
     space.ip("route", "add", "local", VIPS4, "dev", "lo")
     space.ip("-6", "route", "add", "local", VIPS6, "dev", "lo")
     space.forward()
     space.sysctl("net/ipv4/conf/all/rp_filter", "0")
-    return Host(space, v4, v6)
+    return host
 
 
 def _real(network: Network, switch: Namespace, number: int) -> Host:
     space = network.namespace(f"rs{number}")
     host = Host(space, f"10.0.1.{number}", f"fd00:1::{number}")
-    _plug(network, switch, space, "r0", host.v4, host.v6)
+    _plug(network, switch, host, "r0")
     space.route("default", "10.0.1.254")
     space.route("default", "fd00:1::254")
     space.sysctl("net/ipv4/conf/all/arp_ignore", "1")
