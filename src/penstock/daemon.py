@@ -26,17 +26,23 @@ from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
 from penstock.desired import refuse_unsupported
+from penstock.director import Director
+from penstock.engine.api import RuleEngine
+from penstock.engine.fake import FakeRules
 from penstock.engine.kernel import KernelEngine
-from penstock.errors import CommandRefused, PenstockError
+from penstock.errors import CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
+from penstock.ipvs.journal import Journal
 from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime, of_this_namespace
 from penstock.model import Configuration, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
+from penstock.surroundings import mtu, surroundings
 
 _log = structlog.get_logger("penstock")
+_YIELD_SECONDS = 10.0  # for an instance to end that gives way
 _TICK = 1.0  # seconds between sweeps of the connection table
 
 
@@ -73,7 +79,7 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
     probe.probe()
     paths.create()
     with contextlib.ExitStack() as stack:
-        stack.callback(InstanceLock(paths).close)
+        stack.callback(_lock(paths, options, loader).close)
         loaded = loader()
         for warning in loaded.warnings:
             _log.warning(str(warning))
@@ -83,7 +89,7 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         keep = options.keep_datapath
         lifetime = of_this_namespace(time.monotonic()) if options.on_demand else None
         try:
-            _serve(engine, loader, loaded, paths, lifetime)
+            keep = _serve(engine, loader, loaded, paths, lifetime) or keep
         except PenstockError:
             keep = keep or engine.adopted  # another configuration was running before us
             raise
@@ -94,9 +100,33 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
             engine.close(keep=keep)
             if not keep:
                 paths.overrides.unlink(missing_ok=True)
+                paths.rules.unlink(missing_ok=True)
             if lifetime and lifetime.over:
                 paths.remove()
         _log.info("stopped", datapath="kept" if keep else "removed")
+
+
+def _lock(paths: RuntimePaths, options: Options, loader: Callable[[], LoadResult]) -> InstanceLock:
+    """The lock; from an instance that was started on demand it is taken over with its datapath.
+
+    Such a one is what the kernel module would be, in nobody's way. Raises InstanceRunning.
+    """
+    try:
+        return InstanceLock(paths, yields=options.on_demand)
+    except InstanceRunning as running:
+        if options.on_demand or not running.yields:
+            raise
+        loader()  # a configuration that is refused must not end what runs
+        _log.info("taking over from the one that was started on demand", pid=running.yields)
+        os.kill(running.yields, signal.SIGUSR1)
+    deadline = time.monotonic() + _YIELD_SECONDS
+    while True:
+        try:
+            return InstanceLock(paths)
+        except InstanceRunning:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _serve(
@@ -105,13 +135,15 @@ def _serve(
     loaded: LoadResult,
     paths: RuntimePaths,
     lifetime: Lifetime | None,
-) -> None:
+) -> bool:
+    """Until told to stop; whether the datapath is to stay."""
     controllers: list[Controller] = []
     runner = Runner(
         lambda change: controllers[0].on_change(change),
         rng=random.Random(),  # noqa: S311  # jitter, not secrets
     )
     names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
+    journal = Journal(paths.rules, adopt=engine.adopted)
     controller = Controller(
         engine,
         runner,
@@ -120,6 +152,7 @@ def _serve(
         loader,
         adopted=engine.adopted,
         clock=time.monotonic,
+        director=Director(_rules_of(engine), journal, mtu=mtu, surroundings=surroundings),
     )
     controllers.append(controller)
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
@@ -138,10 +171,18 @@ def _serve(
             notify.ready()
             _loop(selector, (runner, names), controller, server, pending, lifetime=lifetime)
             notify.stopping()
+            return signal.SIGUSR1 in pending
         finally:
             server.close()
             runner.close()
             names.close()
+            journal.close()
+
+
+def _rules_of(engine: KernelEngine) -> RuleEngine:
+    """Until the kernel engine runs rules, they are kept and listed but move no packet."""
+    rules: RuleEngine = getattr(engine, "rules", None) or FakeRules()
+    return rules
 
 
 def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]) -> None:
@@ -157,14 +198,17 @@ def _loop(
     *,
     lifetime: Lifetime | None,
 ) -> None:
-    """Until SIGTERM, SIGINT or the end of its life: whatever is ready or due, a tick a second."""
+    """Whatever is ready or due, and a tick a second.
+
+    Until SIGTERM, SIGINT, the end of its life, or SIGUSR1, which leaves the datapath in place.
+    """
     next_tick = time.monotonic() + _TICK
     while True:
         now = time.monotonic()
         due = min(next_tick, *(worker.next_deadline() or next_tick for worker in workers))
         for key, events in selector.select(max(0.0, due - now)):
             key.data(events)
-        if pending & {signal.SIGTERM, signal.SIGINT}:
+        if pending & {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}:
             return
         if pending & {signal.SIGHUP, signal.SIGUSR2}:
             pending.clear()
@@ -201,7 +245,7 @@ def _signals(selector: selectors.BaseSelector) -> Iterator[set[int]]:
     reader, writer = socket.socketpair()
     reader.setblocking(False)
     writer.setblocking(False)
-    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2)
     before = {number: signal.signal(number, lambda *_: None) for number in wanted}
     old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 

@@ -63,7 +63,14 @@ class AddressInUse(DatapathError):
 
 
 class InstanceRunning(PenstockError):
-    """Another penstock owns this runtime directory."""
+    """Another penstock owns this runtime directory.
+
+    ``yields`` is its process id where it was started on demand, and gives way to one that was not.
+    """
+
+    def __init__(self, message: str, yields: int = 0) -> None:
+        super().__init__(message)
+        self.yields = yields
 
 
 class NotRunning(PenstockError):

@@ -28,16 +28,19 @@ class Lifetime:
     *looks* say whether they found one, the cheap ones first: the rest is not asked then.
     """
 
-    def __init__(self, looks: Sequence[Callable[[], bool]], now: float) -> None:
+    def __init__(
+        self, looks: Sequence[Callable[[], bool]], now: float, every: float = _EVERY
+    ) -> None:
         self._looks = looks
-        self._due = now + _EVERY
+        self._every = every
+        self._due = now + every
         self._idle = 0
         self.over = False
 
     def look(self, now: float) -> bool:
         """Look if it is time to; whether this life is over."""
         if now >= self._due:
-            self._due = now + _EVERY
+            self._due = now + self._every
             self._idle = 0 if any(look() for look in self._looks) else self._idle + 1
             self.over = self._idle >= _IDLE_LOOKS
         return self.over

@@ -20,6 +20,7 @@ _BPFFS = Path("/sys/fs/bpf")
 _DEFAULT = Path("/run/penstock")
 _DEFAULT_NAME = re.compile(r"penstock(-net-[0-9]+)?")
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, Linux 5.14
+_YIELDS = "yields"  # after the pid in the lock
 _FIRST_COOKIE = 1
 _FIRST_INODE = 0xEFFFFFF9  # NET_NS_INIT_INO, include/uapi/linux/nsfs.h
 
@@ -93,6 +94,10 @@ class RuntimePaths:
         return self.directory / "overrides.json"
 
     @property
+    def rules(self) -> Path:
+        return self.directory / "rules.jsonl"
+
+    @property
     def log(self) -> Path:
         """What a daemon that was started on demand has to say."""
         return self.directory / "log"
@@ -125,7 +130,8 @@ def _pin_name(directory: Path) -> str:
 class InstanceLock:
     """Held for as long as a daemon runs; the kernel lets go of it when the daemon dies."""
 
-    def __init__(self, paths: RuntimePaths) -> None:
+    def __init__(self, paths: RuntimePaths, *, yields: bool = False) -> None:
+        """*yields*: gives way to an instance that does not. Raises InstanceRunning."""
         try:
             self._fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -133,15 +139,16 @@ class InstanceLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(self._fd, 32).decode(errors="replace").strip()
+            owner, _, mark = os.read(self._fd, 32).decode(errors="replace").strip().partition(" ")
             os.close(self._fd)
             raise InstanceRunning(
                 f"penstock{f' (pid {owner})' if owner else ''} is already running with runtime "
-                f"directory {paths.directory}; set PENSTOCK_RUNTIME_DIR for a second instance"
+                f"directory {paths.directory}; set PENSTOCK_RUNTIME_DIR for a second instance",
+                yields=int(owner) if mark == _YIELDS else 0,
             ) from None
         try:
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self._fd, f"{os.getpid()}{f' {_YIELDS}' if yields else ''}\n".encode(), 0)
         except OSError as error:
             os.close(self._fd)
             raise PenstockError(f"cannot write {paths.lock}: {error.strerror}") from error

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +35,7 @@ from penstock.errors import (
     PenstockError,
 )
 from penstock.kernel import bpffs, probe
+from penstock.lifetime import Lifetime
 from penstock.model import Configuration, EngineKind, Origin
 from penstock.runtime import InstanceLock, RuntimePaths
 
@@ -73,7 +77,9 @@ class Life:
             raise self.fault
         return LoadResult(self.configuration)
 
-    def run(self, meanwhile: Callable[[], None], *, keep: bool = False) -> list[dict]:
+    def run(
+        self, meanwhile: Callable[[], None], *, keep: bool = False, on_demand: bool = False
+    ) -> list[dict]:
         """Until *meanwhile* is over, then SIGTERM; what was logged."""
         trouble: list[BaseException] = []
 
@@ -91,7 +97,7 @@ class Life:
         try:
             with capture_logs() as logs:
                 other.start()
-                daemon.run(self.load, self.paths, Options(keep_datapath=keep))
+                daemon.run(self.load, self.paths, Options(None, keep, on_demand))
         finally:
             other.join()
             signal.signal(signal.SIGTERM, before)
@@ -264,6 +270,77 @@ def test_a_second_instance_does_not_even_read_its_file(life: Life) -> None:
         daemon.run(life.load, life.paths, Options())
     assert life.loads == 0
     first.close()
+
+
+def test_one_that_was_started_on_demand_gives_way_with_its_datapath(life: Life) -> None:
+    with _yielding(life.paths) as other:
+        life.run(nothing)
+        assert other.wait(20) == -signal.SIGUSR1
+    assert life.loads == 2  # before it is asked to end, and then in earnest
+
+
+def test_a_bad_file_does_not_make_it_give_way(life: Life) -> None:
+    life.fault = PenstockError("bad")
+    with _yielding(life.paths) as other:
+        with pytest.raises(PenstockError, match="bad"):
+            daemon.run(life.load, life.paths, Options())
+        assert other.poll() is None
+
+
+def test_of_two_that_are_started_on_demand_the_first_stays(life: Life) -> None:
+    with _yielding(life.paths) as other:
+        with pytest.raises(InstanceRunning):
+            daemon.run(life.load, life.paths, Options(on_demand=True))
+        assert other.poll() is None
+
+
+@contextlib.contextmanager
+def _yielding(paths: RuntimePaths) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that holds the lock and ends when it is asked to."""
+    paths.create()
+    script = (
+        "import sys, pathlib\n"
+        "from penstock.runtime import InstanceLock, RuntimePaths\n"
+        "paths = RuntimePaths(pathlib.Path(sys.argv[1]), pathlib.Path('/x'))\n"
+        "lock = InstanceLock(paths, yields=True)\n"
+        "print('locked', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, paths.directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        yield other
+        other.kill()
+
+
+def test_sigusr1_ends_it_and_leaves_the_datapath(life: Life) -> None:
+    life.run(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    assert life.engine.closed is True
+
+
+@pytest.mark.parametrize("on_demand", [True, False])
+def test_one_that_was_started_on_demand_ends_with_its_namespace(
+    life: Life, monkeypatch: pytest.MonkeyPatch, on_demand: bool
+) -> None:
+    monkeypatch.setattr(
+        daemon, "of_this_namespace", lambda _: Lifetime((lambda: False,), 0.0, every=0.0)
+    )
+    ended: list[bool] = []
+
+    def meanwhile() -> None:
+        if on_demand:
+            life.until(lambda: life.status() is None)
+        ended.append(life.status() is None)
+
+    life.run(meanwhile, on_demand=on_demand)
+    assert ended == [on_demand]
+    assert life.engine.closed is False
+    assert life.paths.directory.exists() is not on_demand
 
 
 def test_signal_handlers_are_given_back(life: Life) -> None:

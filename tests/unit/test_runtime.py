@@ -53,6 +53,19 @@ def test_a_second_instance_is_told_of_the_first(paths: RuntimePaths) -> None:
     InstanceLock(paths).close()
 
 
+def test_one_that_yields_says_so_to_the_second(paths: RuntimePaths) -> None:
+    first = InstanceLock(paths, yields=True)
+    with pytest.raises(InstanceRunning, match=rf"^penstock \(pid {os.getpid()}\) is ") as caught:
+        InstanceLock(paths)
+    assert caught.value.yields == os.getpid()
+    first.close()
+    second = InstanceLock(paths)
+    with pytest.raises(InstanceRunning) as caught:
+        InstanceLock(paths)
+    assert caught.value.yields == 0
+    second.close()
+
+
 def test_the_lock_of_a_killed_instance_is_free(paths: RuntimePaths) -> None:
     script = (
         "import sys, pathlib\n"
