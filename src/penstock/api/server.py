@@ -17,7 +17,7 @@ from penstock.api.wire import Refused, Reply, Request
 from penstock.errors import PenstockError
 
 _log = structlog.get_logger("penstock")
-_MAX_REQUEST = 64 * 1024
+_MAX_REQUEST = 4 << 20  # some thousands of IPVS commands at once
 _MAX_CLIENTS = 32
 _IDLE_SECONDS = 30.0
 
@@ -92,7 +92,7 @@ class ControlServer:
         client.seen = self._clock()
         try:
             if events & selectors.EVENT_READ:
-                data = client.socket.recv(16384)
+                data = client.socket.recv(1 << 16)
                 if not data:
                     self._drop(client)
                     return
@@ -106,10 +106,11 @@ class ControlServer:
     def _serve(self, client: _Client) -> None:
         """Answer line by line; the next line waits until the last answer has left."""
         while sent := self._send(client):
-            line, newline, rest = bytes(client.received).partition(b"\n")
-            if not newline:
+            end = client.received.find(b"\n")
+            if end < 0:
                 break
-            client.received = bytearray(rest)
+            line = bytes(client.received[:end])
+            del client.received[: end + 1]
             client.unsent += self._encoder.encode(self._reply(line)) + b"\n"
         if sent and len(client.received) > _MAX_REQUEST:
             self._drop(client)
