@@ -26,9 +26,19 @@ ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
     *("engine", "health", "names", "reconcile", "runtime", "overrides", "log"),
+    *("ipvs", "director"),
     *ANSWERS,
 )
-ROOTS: Final = (*RUNNING, "controller", "api", "web", "notify", "kernel.probe", "kernel.bpffs")
+ROOTS: Final = (
+    *RUNNING,
+    "surroundings",
+    "controller",
+    "api",
+    "web",
+    "notify",
+    "kernel.probe",
+    "kernel.bpffs",
+)
 MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "errors": (),
     "model": (),
@@ -37,9 +47,11 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "notify": (),
     "engine.api": ("model", "ipvs.model"),
     # IPVS: the rules, and what the kernel would make of them.
-    "ipvs": (),
+    "ipvs": (*VOCABULARY, "ipvs.model"),
     "ipvs.model": (),
-    # The command that everybody knows, talking to the daemon; imports little, for it is started often.
+    "surroundings": ("ipvs.table",),
+    "director": (*VOCABULARY, "ipvs", "health", "api.wire"),
+    # The command that everybody knows; it imports little, for it is started often.
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
     "config": ("model",),
     "schedulers": VOCABULARY,
@@ -48,14 +60,14 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "health": (*VOCABULARY, "health.state", "health.probes"),
     "desired": (*VOCABULARY, "config", "schedulers", "health.state"),
     "plan": tuple(part for part in DECISIONS if part != "plan"),
-    "engine": DECISIONS,
-    "engine.kernel": (*DECISIONS, "engine", "kernel"),
+    "engine": (*DECISIONS, "ipvs.model"),
+    "engine.kernel": (*DECISIONS, "ipvs.model", "ipvs.names", "engine", "kernel"),
     "kernel": (),
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
     "overrides": ("model", "desired"),
     "api.wire": (*VOCABULARY, "ipvs.model"),
-    "status": (*DECISIONS, "api.wire"),
+    "status": (*DECISIONS, "api.wire", "ipvs.model", "ipvs.names"),
     "metrics": (*VOCABULARY, "api.wire", "status"),
     "controller": RUNNING,
     "api": (*RUNNING, "controller"),
@@ -95,9 +107,10 @@ PURE: Final = (
     "engine.api",
     "health.state",
     "health.probes",
+    "ipvs",
 )
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
-EXCEPTIONS: Final = ("config.resolve",)
+EXCEPTIONS: Final = ("config.resolve", "ipvs.journal")
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

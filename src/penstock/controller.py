@@ -11,10 +11,14 @@ import structlog
 from penstock import __version__, status
 from penstock.api.wire import (
     Done,
+    GetConnections,
+    GetDirector,
+    GetRules,
     GetStatus,
     Reload,
     Reply,
     Request,
+    Rules,
     SetState,
     SetWeight,
     Status,
@@ -30,10 +34,14 @@ from penstock.desired import (
     real_key,
     served_pools,
 )
+from penstock.director import Director, RuleRequest
 from penstock.engine.api import Engine, RealKey
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.health.runner import Change, Runner, Target
+from penstock.health.sentences import state_change
 from penstock.health.state import ramp
+from penstock.ipvs.model import DestKey, ServiceKey
+from penstock.ipvs.names import POOL_PREFIX
 from penstock.model import (
     AdminState,
     Configuration,
@@ -61,8 +69,11 @@ class Controller:
         *,
         adopted: bool,
         clock: Callable[[], float],
+        director: Director | None = None,
     ) -> None:
+        """*director* holds the IPVS rules; None: this daemon runs none."""
         self._engine = engine
+        self._director = director
         self._reconciler = Reconciler(engine)
         self._runner = runner
         self._names = names
@@ -86,6 +97,9 @@ class Controller:
     def start(self, loaded: LoadResult) -> None:
         """Run *loaded*. Raises PenstockError when the engine refuses it."""
         self._started_with = loaded.configuration.settings
+        if self._director is not None:
+            self._director.start()
+            self._director.refuse_conflicts(loaded.configuration)
         known = {key: state.available for key, state in self._engine.observe().reals.items()}
         self._adopt(loaded.configuration, known)
         self._follow_names(loaded)
@@ -98,6 +112,8 @@ class Controller:
         before = self._configuration, self._served, self._up, self._since, self._ramping
         try:
             loaded = self._load()
+            if self._director is not None:
+                self._director.refuse_conflicts(loaded.configuration)
         except Exception as error:
             raise self._refuse_reload(error) from error
         try:
@@ -109,9 +125,7 @@ class Controller:
                 self._converge()
             except DatapathError as again:
                 _log_refused(again)
-            self._runner.configure(
-                self._targets(), spread=self._configuration.settings.spread_checks
-            )
+            self._configure_checks()
             raise self._refuse_reload(error) from error
         self._follow_names(loaded)
         self._reloads += 1
@@ -163,7 +177,9 @@ class Controller:
         self._configuration = configuration
         self._served = {pool.name: pool for pool in served_pools(configuration)}
         self._converge()
-        self._runner.configure(self._targets(), spread=self._configuration.settings.spread_checks)
+        if self._director is not None:
+            self._director.reserve(configuration)
+        self._configure_checks()
         self._update_or_log(
             [
                 pool
@@ -196,6 +212,14 @@ class Controller:
         for name, place in changes.items():
             for sentence in told(name, before[name][1], place, outcome):
                 _log.warning(sentence) if place is None else _log.info(sentence)
+
+    def _configure_checks(self) -> None:
+        """One runner checks the servers of the configuration and the destinations of rules."""
+        targets = self._targets()
+        if self._director is not None:
+            targets += self._director.targets()
+            self._director.take_rechecks()
+        self._runner.configure(targets, spread=self._configuration.settings.spread_checks)
 
     def _targets(self) -> list[Target]:
         return [
@@ -240,6 +264,10 @@ class Controller:
 
     def on_change(self, change: Change) -> None:
         """A check took a real server down or brought it back: into the datapath at once."""
+        if self._director is not None and change.key.pool.startswith(POOL_PREFIX):
+            self._since[change.key] = self._clock()
+            self._director.on_health(change)
+            return
         if change.key not in self._up or self._up[change.key] == change.up:
             return
         pool, real = self._find(change.key.pool, change.key.name)
@@ -259,22 +287,11 @@ class Controller:
             self._ramping[key] = (self._clock(), real.slowstart)
 
     def _sentence(self, pool: Pool, change: Change) -> str:
-        """HAProxy's words for a state change (its src/check.c, src/server.c)."""
         serving = [real for real in pool.reals if self._serves(pool, real)]
         active = sum(not real.backup for real in serving)
         backup = len(serving) - active
-        info = f', info: "{change.info}"' if change.info else ""
-        # There are no queues, so whatever HAProxy counts of them is 0.
-        if change.up:
-            rest = "servers online. 0 sessions requeued, 0 total in queue."
-        else:
-            sessions = self._engine.live(change.key)
-            rest = f"servers left. {sessions} sessions active, 0 requeued, 0 remaining in queue."
-        return (
-            f"Server {change.key} is {'UP' if change.up else 'DOWN'}, reason: {change.reason}"
-            f"{info}, check duration: {change.duration_ms}ms. {active} active and {backup} backup "
-            f"{rest}"
-        )
+        sessions = 0 if change.up else self._engine.live(change.key)
+        return state_change(change, active=active, backup=backup, sessions=sessions)
 
     def _serves(self, pool: Pool, real: RealServer) -> bool:
         key = real_key(pool, real)
@@ -290,6 +307,11 @@ class Controller:
             self._engine.tick()
         except DatapathError as error:
             _log_refused(error)
+        if self._director is not None:
+            try:
+                self._director.tick(self._clock())
+            except DatapathError as error:
+                _log_refused(error)
         try:
             if self._ramping:
                 now = self._clock()
@@ -324,6 +346,16 @@ class Controller:
                 return self._set_weight(request)
             case SetState():
                 return self._set_state(request)
+            case Rules() | GetRules() | GetConnections() | GetDirector():
+                return self._rules(request)
+
+    def _rules(self, request: RuleRequest) -> Reply:
+        if self._director is None:
+            raise CommandRefused("this penstock has no IPVS rules")
+        reply = self._director.handle(request)
+        if self._director.take_rechecks():
+            self._configure_checks()
+        return reply
 
     def _set_weight(self, request: SetWeight) -> Done:
         _, real = self._find(request.pool, request.server)
@@ -417,6 +449,7 @@ class Controller:
             )
             for pool in self._served.values()
         )
+        rules = tuple(self._director.rows()) if self._director is not None else ()
         return Status(
             version=__version__,
             pid=os.getpid(),
@@ -430,10 +463,19 @@ class Controller:
             services=tuple(
                 status.service_status(service, pools, counters.services.get(service.name))
                 for service in self._configuration.services
-            ),
-            pools=pools,
+            )
+            + tuple(status.rule_service_status(row) for row in rules),
+            pools=pools + tuple(status.rule_pool_status(row, self._seen) for row in rules),
             reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
         )
+
+    def _seen(self, key: ServiceKey, dest: DestKey) -> tuple[str, float] | None:
+        """What the last check of a rule's destination said, and seconds in this state."""
+        real = self._director.checked_as(key, dest) if self._director is not None else None
+        if real is None:
+            return None
+        now = self._clock()
+        return self._runner.status(real).last, now - self._since.get(real, self._started)
 
 
 def _log_refused(error: DatapathError) -> None:

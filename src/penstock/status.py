@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from penstock.api.wire import (
     PoolStatus,
     RealStatus,
@@ -12,6 +14,8 @@ from penstock.api.wire import (
 )
 from penstock.desired import Overrides, RealHealth, admin_state, effective_weight, weight_of
 from penstock.engine.api import ReasonCount, Traffic
+from penstock.ipvs.model import DestKey, DestRow, Proto, ServiceKey, ServiceRow, Stats
+from penstock.ipvs.names import place, service_name
 from penstock.model import AdminState, Bind, EngineKind, Pool, PortMode, RealServer, Service
 
 
@@ -76,6 +80,68 @@ def service_status(
         maxconn=service.maxconn,
         origin=str(service.origin),
         traffic=traffic_status(traffic),
+    )
+
+
+def rule_service_status(row: ServiceRow) -> ServiceStatus:
+    """A virtual service, with its live connections as its destinations have them."""
+    key = row.service.key
+    where = f"fwmark {key.fwmark}" if key.fwmark else place(key.address, key.port)
+    live = sum(dest.active + dest.inactive for dest in row.dests)
+    return ServiceStatus(
+        name=service_name(key),
+        protocol="any" if key.fwmark else Proto(key.proto).name.lower(),
+        binds=(where,),
+        pool=service_name(key),
+        engine=EngineKind.KERNEL,
+        state="OPEN" if any(dest.dest.weight for dest in row.dests) else "DOWN",
+        maxconn=0,
+        origin="ipvsadm",
+        traffic=_rule_traffic(live, row.stats),
+    )
+
+
+def rule_pool_status(
+    row: ServiceRow, seen: Callable[[ServiceKey, DestKey], tuple[str, float] | None]
+) -> PoolStatus:
+    """The destinations of a virtual service; *seen*: last check and seconds in this state."""
+    key = row.service.key
+    checked = row.service.check is not None
+    return PoolStatus(
+        service_name(key),
+        "any" if key.fwmark else Proto(key.proto).name.lower(),
+        row.service.scheduler,
+        tuple(
+            _rule_real(dest, seen(key, (dest.dest.address, dest.dest.port)) if checked else None)
+            for dest in row.dests
+        ),
+    )
+
+
+def _rule_real(row: DestRow, seen: tuple[str, float] | None) -> RealStatus:
+    where = place(row.dest.address, row.dest.port)
+    state = "DRAIN"
+    if not row.up:
+        state = "DOWN"
+    elif row.weight:
+        state = "UP" if seen else "no check"
+    last, since = seen or ("", 0.0)
+    return RealStatus(
+        where,
+        where,
+        state,
+        row.weight,
+        row.dest.weight,
+        False,  # nobody is a backup
+        last,
+        since,
+        _rule_traffic(row.active + row.inactive, row.stats),
+    )
+
+
+def _rule_traffic(live: int, stats: Stats) -> TrafficStatus:
+    return TrafficStatus(
+        live, stats.conns, stats.in_packets, stats.in_bytes, stats.out_packets, stats.out_bytes
     )
 
 

@@ -295,7 +295,7 @@ class RuleEngine(TypingProtocol):
         """Add services or switch them over; flows of destinations that left are kept."""
 
     def remove_rules(self, keys: Sequence[ServiceKey]) -> None:
-        """Take services down; their flows stay until they end."""
+        """Take services down, where they are there; their flows stay until they end."""
 
     def set_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
         """Seconds: TCP ESTABLISHED, TCP FIN_WAIT, UDP."""

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.engine.api import (
     Counters,
     DatapathState,
+    DestCounters,
     ObservedState,
     PoolState,
     PutPool,
@@ -16,6 +19,8 @@ from penstock.engine.api import (
     RemovePool,
     RemoveService,
     RetireReal,
+    RuleCounters,
+    ServiceImage,
     ServiceState,
     SetMaxconn,
     Step,
@@ -23,6 +28,54 @@ from penstock.engine.api import (
     fingerprint,
 )
 from penstock.errors import DatapathError
+from penstock.ipvs.model import Connection, DestKey, ServiceKey
+
+
+class FakeRules:
+    """Implements ``engine.api.RuleEngine``; counters are what a test says they are."""
+
+    def __init__(self) -> None:
+        self.images: dict[ServiceKey, ServiceImage] = {}
+        self.seconds = (900, 120, 300)
+        self.sysctls: dict[str, int] = {}
+        self.counted: dict[tuple[ServiceKey, DestKey | None], DestCounters] = {}
+        self.entries: tuple[Connection, ...] = ()
+        self.refuse: ServiceKey | None = None  # refuse to put this service
+        self.puts = 0  # how often put_rules() was called
+
+    def put_rules(self, images: Sequence[ServiceImage]) -> None:
+        self.puts += 1
+        for image in images:
+            if image.service.key == self.refuse:
+                raise DatapathError(f"service {image.service.key} is refused")
+            self.images[image.service.key] = image
+
+    def remove_rules(self, keys: Sequence[ServiceKey]) -> None:
+        for key in keys:
+            self.images.pop(key, None)
+
+    def set_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
+        self.seconds = (tcp, tcp_fin, udp)
+
+    def set_sysctl(self, name: str, value: int) -> None:
+        self.sysctls[name] = value
+
+    def rule_counters(self, keys: Sequence[ServiceKey]) -> list[RuleCounters]:
+        return [
+            RuleCounters(
+                self.counted.get((key, None), DestCounters()),
+                {
+                    dest: self.counted.get((key, dest), DestCounters())
+                    for image in (self.images[key],)
+                    for one in image.dests
+                    for dest in ((one.address, one.port),)
+                },
+            )
+            for key in keys
+        ]
+
+    def connections(self) -> Sequence[Connection]:
+        return self.entries
 
 
 class FakeEngine:
@@ -33,6 +86,7 @@ class FakeEngine:
         self.pools: dict[str, PoolState] = {}
         self.services: dict[str, ServiceState] = {}
         self.maxconn = 0
+        self.rules = FakeRules()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
         self.refuse: str | None = None  # refuse to put the service of this name

@@ -7,6 +7,7 @@ Sources: net/netfilter/ipvs/ip_vs_dh.c of Linux 6.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from penstock.ipvs.fold import folded, hash_32, walked
 
@@ -14,6 +15,7 @@ BITS = 8
 SIZE = 1 << BITS
 
 
+@lru_cache(maxsize=1024)
 def table(count: int) -> tuple[int, ...]:
     """A destination's index for each bucket; weights do not matter, not even 0."""
     return tuple(bucket % count for bucket in range(SIZE)) if count else ()

@@ -7,6 +7,7 @@ Sources: net/netfilter/ipvs/ip_vs_sh.c of Linux 6.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from penstock.ipvs.fold import folded, hash_32, walked
 from penstock.ipvs.model import SchedFlag
@@ -15,7 +16,8 @@ BITS = 8
 SIZE = 1 << BITS
 
 
-def table(weights: Sequence[int]) -> tuple[int, ...]:
+@lru_cache(maxsize=1024)
+def table(weights: tuple[int, ...]) -> tuple[int, ...]:
     """A destination's index for each bucket; *weights* are those of now, in list order.
 
     One of weight 0 takes one bucket in a row, and refuses who falls on it.

@@ -18,8 +18,8 @@ from penstock.ipvs.model import (
     AddService,
     DeleteDest,
     DeleteService,
-    DestKey,
     Destination,
+    DestKey,
     EditDest,
     EditService,
     Flush,
@@ -103,8 +103,8 @@ class RuleTable:
         self._before: dict[ServiceKey, Rule | None] = {}  # of services touched since settle()
         self._replaced: set[ServiceKey] = set()
         self._order: list[ServiceKey] | None = None  # before the first removal since settle()
-        self._mixed = 0
-        self._mixed_before = 0
+        self._mixed = self._mixed_before = 0
+        self._dests = self._dests_before = 0
         self.synchronised = False  # a sync daemon runs, and cannot tell mixed families
         self._act: dict[type, Callable[..., int]] = {
             AddService: self._add_service,
@@ -125,6 +125,11 @@ class RuleTable:
 
     def find(self, key: ServiceKey) -> Rule | None:
         return self._rules.get(key)
+
+    @property
+    def records(self) -> int:
+        """How many services and destinations there are."""
+        return len(self._rules) + self._dests
 
     @property
     def mixed(self) -> bool:
@@ -170,13 +175,13 @@ class RuleTable:
             now = rules.get(rule.service.key)
             anew = now is None or now.fresh or rule.service.key in self._replaced
             rule.fresh, rule.changed = anew, True
-        self._mixed = self._mixed_before
+        self._mixed, self._dests = self._mixed_before, self._dests_before
         self._forget()
         return changes
 
     def _forget(self) -> None:
         self._before, self._replaced, self._order = {}, set(), None
-        self._mixed_before = self._mixed
+        self._mixed_before, self._dests_before = self._mixed, self._dests
         self._surroundings = None
 
     # -- services ----------------------------------------------------------------------
@@ -223,11 +228,11 @@ class RuleTable:
     def _remove(self, rule: Rule) -> None:
         key = rule.service.key
         if self._order is None:
-            self._order = [
-                one for one in self._rules if self._before.get(one, rule) is not None
-            ]  # fmt: skip
+            before = self._before
+            self._order = [one for one in self._rules if before.get(one, rule) is not None]
         # Nobody changes it from here on, so it need not be copied.
         self._before.setdefault(key, rule)
+        self._dests -= len(rule.dests)
         self._mixed -= sum(_foreign(key, dest) for dest in rule.dests.values())
         del self._rules[key]
 
@@ -253,6 +258,7 @@ class RuleTable:
             return errno.EINVAL
         self._touch(rule)
         rule.put(dest)
+        self._dests += 1
         self._mixed += mixed
         return 0
 
@@ -281,6 +287,7 @@ class RuleTable:
             return errno.ENOENT
         self._touch(rule)
         rule.remove(key)
+        self._dests -= 1
         self._mixed -= _foreign(command.key, dest)
         return 0
 
