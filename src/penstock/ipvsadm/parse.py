@@ -76,18 +76,15 @@ def read(argv: Sequence[str], names: Names, *, restoring: bool = False) -> Reque
     is for a line of ``-R``, which may not ask for another ``-R``.
     """
     reader = Reader(argv[1:])
-    program = argv[0]
     try:
-        first = reader.next()
+        first = reader.next() or ""
     except BadOption:
-        first = None
-    if first == "help":
-        return Help()
-    if first == "version":
-        return Version()
-    command = _COMMANDS.get(first) if first is not None else None
+        first = ""
+    if first in ("help", "version"):
+        return Help() if first == "help" else Version()
+    command = _COMMANDS.get(first)
     if command is None:
-        raise Exit(255, messages.try_help(program))
+        raise Exit(255, messages.try_help(argv[0]))
     line = Line(names)
     if command in ("start-daemon", "stop-daemon"):
         if reader.argument not in ("master", "backup"):
@@ -95,16 +92,7 @@ def read(argv: Sequence[str], names: Names, *, restoring: bool = False) -> Reque
             what = "start-daemon parameter" if start else "start_daemon"
             raise fail(f"illegal {what} specified")
         line.master = reader.argument == "master"
-    while (name := reader.next()) is not None:
-        option = OPTIONS.get(name)
-        if option is not None:
-            option(line, reader.argument or "")
-        elif name == "persistent":
-            line.once(name)
-            text = reader.argument
-            line.persistent = _DEFAULT_TIMEOUT if text is None else timeout(text, 1)
-        else:
-            raise fail(f"invalid option `{reader.word}'")
+    _read_options(reader, line)
     timeouts = _set_values(reader.others) if command == "set" else None
     if reader.others:
         raise fail(f"unexpected argument {reader.others[0]}")
@@ -122,8 +110,21 @@ def read(argv: Sequence[str], names: Names, *, restoring: bool = False) -> Reque
     if command == "save":
         return Save(View(numeric=bool(line.given & BIT["numeric"])))
     if restoring:
-        raise Exit(255, messages.try_help(program))
+        raise Exit(255, messages.try_help(argv[0]))
     return Restore()
+
+
+def _read_options(reader: Reader, line: Line) -> None:
+    while (name := reader.next()) is not None:
+        option = OPTIONS.get(name)
+        if option is not None:
+            option(line, reader.argument or "")
+        elif name == "persistent":
+            line.once(name)
+            text = reader.argument
+            line.persistent = _DEFAULT_TIMEOUT if text is None else timeout(text, 1)
+        else:
+            raise fail(f"invalid option `{reader.word}'")
 
 
 def _set_values(others: list[str]) -> SetTimeouts:

@@ -48,30 +48,19 @@ class Reader:
     def next(self) -> str | None:
         """The next option's long name, None at the end. Raises BadOption."""
         attached: str | None = None
-        option: Option | None = None
-        while self._letters is None:
-            if self._next == self._end:
+        if self._letters is None:
+            word = self._next_word()
+            if word is None:
                 return None
-            word = self._words[self._next]
-            self._next += 1
-            if self._rest or word[:1] != "-" or word == "-":
-                self.others.append(word)
-                continue
             option = WORDS.get(word)
-            if option is not None:
-                break
-            if word == "--":
-                self._rest = True
-            elif word.startswith("--"):
-                name, equals, value = word[2:].partition("=")
-                option = NAMES.get(name)
-                if option is None:
-                    raise BadOption(f"{word}: unknown option")
-                attached = value if equals else None
-                break
-            else:
-                self._letters = word[1:]
-        if self._letters is not None:
+            if option is None:
+                if word.startswith("--"):
+                    name, equals, value = word[2:].partition("=")
+                    option = NAMES.get(name)
+                    attached = value if equals else None
+                else:
+                    option = self._letter(word[1:])
+        else:
             option = self._letter(self._letters)
         if option is None:
             raise BadOption(f"{self.word}: unknown option")
@@ -81,6 +70,19 @@ class Reader:
         else:
             self._take(option, attached)
         return option[0]
+
+    def _next_word(self) -> str | None:
+        """The next word that is an option, or several; None at the end."""
+        while self._next < self._end:
+            word = self._words[self._next]
+            self._next += 1
+            if self._rest or word[:1] != "-" or word == "-":
+                self.others.append(word)
+            elif word == "--":
+                self._rest = True
+            else:
+                return word
+        return None
 
     def _letter(self, letters: str) -> Option | None:
         rest = letters[1:]
