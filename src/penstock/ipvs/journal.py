@@ -78,6 +78,7 @@ class Journal:
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
+                temporary.unlink()  # where the disk is full it helps
             _log.warning("the journal of rules stays long", reason=str(error))
             return
         self.close()
