@@ -19,12 +19,12 @@ from bpf_namespace import Namespace
 
 from penstock.engine.api import PoolState, RealKey, RealState, Selection
 from penstock.engine.kernel.keys import Codec
-from penstock.engine.kernel.loader import Datapath, open_datapath
+from penstock.engine.kernel.loader import Datapath, beyond, open_datapath
 from penstock.engine.kernel.units import TICK_NS, address_bytes
 from penstock.kernel.bpffs import BPFFS, mount
 from penstock.kernel.btf import Record
 from penstock.kernel.libbpf import LibbpfError
-from penstock.kernel.maps import ArrayMap, HashMap
+from penstock.kernel.maps import HashMap
 from penstock.kernel.programs import SkbContext, XdpContext
 from penstock.model import (
     Address,
@@ -146,11 +146,11 @@ class Lab:
         self.datapath: Datapath = open_datapath(max_flows, pins)
         self.maps = self.datapath.maps
         self.codec: Codec = self.datapath.codec
-        self.occupied = {f: ArrayMap.from_pin(pins / "maps" / f"occupied{f}") for f in (4, 6)}
+        self.occupied = {4: self.maps.occupied4, 6: self.maps.occupied6}
         self.fragments = HashMap.from_pin(pins / "maps" / "fragments")
         self.flows = {4: self.maps.flows4, 6: self.maps.flows6}
         self.layouts = {4: self.codec.flow4, 6: self.codec.flow6}
-        self.slots = {f: self.flows[f].info.max_entries - HOP_RANGE for f in (4, 6)}
+        self.slots = {f: self.flows[f].info.max_entries - beyond() for f in (4, 6)}
         with self.namespace.inside():
             self.ifindex = {name: socket.if_nametoindex(name) for name in ("lo", "front", "back")}
         self._seed = self.maps.controls.load64(0, self.codec.control.offset("hash_seed"))
@@ -163,8 +163,7 @@ class Lab:
 
     def close(self) -> None:
         self.namespace.close()
-        for each in (*self.occupied.values(), self.fragments):
-            each.close()
+        self.fragments.close()
         shutil.rmtree(self._pins, ignore_errors=True)
 
     # --- configuration ---
@@ -179,7 +178,9 @@ class Lab:
             maps.real_traffic.clear(used)
         for table in (maps.vips, maps.local_addresses, maps.services, maps.pools, maps.reals):
             table.clear()
-        self.fragments.clear()
+        for table in (self.fragments, maps.templates, maps.caches):
+            table.clear()
+        maps.directors.memory[:] = bytes(len(maps.directors.memory))
         for family in (4, 6):
             self.flows[family].memory[:] = bytes(len(self.flows[family].memory))
             self.occupied[family].memory[:] = bytes(len(self.occupied[family].memory))

@@ -230,7 +230,9 @@ __noinline u32 select_from(u32 pool_id, u32 start, u32 tries, u32 load, u32 slot
 	len = p->len;
 	weight = p->total_weight;
 	start %= len;
-	for (u32 n = 0; n < MAX_SCAN && n < tries && n < len; n++) {
+	if (tries > len)
+		tries = len;
+	for (u32 n = 0; n < MAX_SCAN && n < tries; n++) {
 		u32 got = reserve_entry(base + (start + n) % len, load, slots, weight);
 
 		if (!IS_REFUSAL(got))

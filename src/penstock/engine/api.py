@@ -16,8 +16,8 @@ from typing import Protocol as TypingProtocol
 
 from penstock.ipvs.model import (
     Connection,
-    DestKey,
     Destination,
+    DestKey,
     ServiceKey,
     VirtualService,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.engine.api import (
@@ -38,7 +38,9 @@ from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
 from penstock.engine.kernel.ports import HeldPorts
+from penstock.engine.kernel.rules import KernelRules
 from penstock.errors import DatapathError
+from penstock.ipvs.names import POOL_PREFIX
 from penstock.kernel.btf import Layout
 from penstock.kernel.maps import ArrayMap, PerCpuArray
 from penstock.model import Protocol, Settings
@@ -58,6 +60,16 @@ class _Table:
     length: int
 
 
+@dataclass(slots=True)
+class _Taken:
+    """Numbers and regions that what was found in the maps has, whosever it is."""
+
+    reals: set[int] = field(default_factory=set)
+    pools: set[int] = field(default_factory=set)
+    services: set[int] = field(default_factory=set)
+    regions: list[tuple[int, int]] = field(default_factory=list)
+
+
 class KernelEngine:
     """Implements ``engine.api.Engine``; owns everything pinned under its pin directory."""
 
@@ -73,21 +85,28 @@ class KernelEngine:
         self._services: dict[str, int] = {}
         self._vips: dict[str, set[bytes]] = {}
         self._binds: dict[str, ServiceState] = {}
+        self._taken = _Taken()
         self._read_back()
         self._real_ids = Ids(
             "real servers",
             len(self._maps.real_lives),
-            (real.id for real in self._reals.values()),
+            self._taken.reals,
         )
-        self._pool_ids = Ids("pools", 65535, (pool.id for pool in self._pools.values()))
+        self._pool_ids = Ids("pools", 65535, self._taken.pools)
         self._leaving = self._removed_with_flows()
         self._service_ids = Ids(
             "services",
             len(self._maps.service_lives),
-            (*self._services.values(), *self._leaving),
+            (*self._taken.services, *self._leaving),
         )
-        self._regions = Regions(
-            len(self._maps.tables), ((pool.base, pool.length) for pool in self._pools.values())
+        self._regions = Regions(len(self._maps.tables), self._taken.regions)
+        self.rules = KernelRules(
+            datapath,
+            network,
+            reals=self._real_ids,
+            pools=self._pool_ids,
+            services=self._service_ids,
+            regions=self._regions,
         )
 
     @classmethod
@@ -130,6 +149,7 @@ class KernelEngine:
         pools = {
             raw.text("name"): raw.raw("digest")
             for raw in (self._codec.pool.unpack(value) for _, value in self._maps.pools.items())
+            if raw.text("name") in self._pools
         }
         services = {
             raw.text("name"): raw.raw("digest")
@@ -197,6 +217,7 @@ class KernelEngine:
             self._refresh_sources()
         self._datapath.sweep.run_syscall()
         self._regions.settle()
+        self.rules.tick()
         for key in [key for key, real in self._reals.items() if real.retired]:
             self._forget_if_idle(key)
         for number in [number for number in self._leaving if self._live_conns(number) == 0]:
@@ -213,24 +234,33 @@ class KernelEngine:
 
     def _read_back(self) -> None:
         for raw_id, value in self._maps.reals.items():
+            self._taken.reals.add(_number(raw_id))
+            if self._codec.real.unpack(value).text("pool").startswith(POOL_PREFIX):
+                continue
             key, protocol, retired = self._codec.unpack_real(value)
             self._reals[key] = _Real(_number(raw_id), protocol, retired)
         for raw_id, value in self._maps.pools.items():
             pool = self._codec.pool.unpack(value)
-            self._pools[pool.text("name")] = _Table(
-                _number(raw_id), pool.integer("base"), pool.integer("len")
-            )
+            self._taken.pools.add(_number(raw_id))
+            for base, length in (("base", "len"), ("hash_base", "hash_len")):
+                self._taken.regions.append((pool.integer(base), pool.integer(length)))
+            if not pool.text("name").startswith(POOL_PREFIX):
+                self._pools[pool.text("name")] = _Table(
+                    _number(raw_id), pool.integer("base"), pool.integer("len")
+                )
         names: dict[int, str] = {}
         for raw_id, value in self._maps.services.items():
             name = self._codec.service.unpack(value).text("name")
             names[_number(raw_id)] = name
-            self._services[name] = _number(raw_id)
-            self._vips[name] = set()
+            self._taken.services.add(_number(raw_id))
+            if not name.startswith(POOL_PREFIX):
+                self._services[name] = _number(raw_id)
+                self._vips[name] = set()
         for key_bytes, value in self._maps.vips.items():
             owner = names.get(self._codec.vip.unpack(value).integer("service"))
             if owner is None:
                 self._maps.vips.delete(key_bytes)
-            else:
+            elif owner in self._vips:
                 self._vips[owner].add(key_bytes)
 
     def _real_state(self, key: RealKey, real: _Real) -> RealState:
@@ -276,6 +306,7 @@ class KernelEngine:
         for key, real in self._reals.items():
             if key.source is None:
                 self._write_real(key, real)
+        self.rules.refresh_sources()
 
     def _put_pool(self, state: PoolState) -> None:
         ids = [self._live_id(key) for key in state.members]
@@ -354,10 +385,9 @@ class KernelEngine:
     def _removed_with_flows(self) -> set[int]:
         """Numbers of services that an earlier daemon removed and whose flows go on."""
         lives = self._maps.service_lives
-        known = set(self._services.values())
         at = self._codec.service_live.offset("conns") // 4
         live = lives.words[at :: lives.stride // 4]
-        return {number for number, conns in enumerate(live) if conns} - known
+        return {number for number, conns in enumerate(live) if conns} - self._taken.services
 
     def _live_conns(self, service: int) -> int:
         at = self._codec.service_live.offset("conns")

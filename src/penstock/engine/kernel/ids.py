@@ -16,6 +16,8 @@ class Ids:
         self._limit = limit
         self._taken = set(taken)
         self._next = 1
+        self._used = max(self._taken, default=0)  # the highest one that was ever handed out
+        self._again = False  # whether the last one taken had an owner before
 
     def take(self) -> int:
         """A free id. Raises DatapathError when all are in use."""
@@ -24,7 +26,14 @@ class Ids:
         while self._next in self._taken:
             self._next = self._next % (self._limit - 1) + 1
         self._taken.add(self._next)
+        self._again = self._next <= self._used
+        self._used = max(self._used, self._next)
         return self._next
+
+    @property
+    def reused(self) -> bool:
+        """Whether the id taken last may have been another's before: what it counts is not zero."""
+        return self._again
 
     def free(self, number: int) -> None:
         self._taken.discard(number)

@@ -80,11 +80,17 @@ class Codec:
         self.traffic = btf.layout("traffic")
         self.flow4 = btf.layout("flow4")
         self.flow6 = btf.layout("flow6")
-        self._selection = _enum(btf, "selection", "SELECT_")
-        self._forwarding = _enum(btf, "forwarding", "FORWARD_")
-        self._port_mode = _enum(btf, "port_mode", "PORT_")
-        self._forwarding_of = {v: ForwardingMethod(k) for k, v in self._forwarding.items()}
-        self._port_mode_of = {v: PortMode(k) for k, v in self._port_mode.items()}
+        self.director = btf.layout("director")
+        self.template_key = btf.layout("template_key")
+        self.template = btf.layout("template")
+        self.cache_key = btf.layout("cache_key")
+        self.cache = btf.layout("cache")
+        self.selection = _enum(btf, "selection", "SELECT_")
+        self.forwarding = _enum(btf, "forwarding", "FORWARD_")
+        self.port_mode = _enum(btf, "port_mode", "PORT_")
+        self.tunnel = _enum(btf, "tunnel", "TUNNEL_")
+        self._forwarding_of = {v: ForwardingMethod(k) for k, v in self.forwarding.items()}
+        self._port_mode_of = {v: PortMode(k) for k, v in self.port_mode.items()}
         self.reasons = {
             number: name for name, number in btf.enum("reason").items() if name != "REASON_MAX"
         }
@@ -97,9 +103,19 @@ class Codec:
             (one.name, one.size, [(f.name, f.offset, f.size) for f in one.fields.values()])
             for one in layouts
         ]
-        enums = [self._selection, self._forwarding, self._port_mode, self.reasons]
+        enums = [self.selection, self.forwarding, self.port_mode, self.tunnel, self.reasons]
         digest = hashlib.blake2b(repr((shared, enums)).encode(), digest_size=8)
         return int.from_bytes(digest.digest(), "little")
+
+    def unpack_live(self, raw: bytes) -> tuple[int, int, int, int]:
+        """A ``real_live`` element's conns, active, persist and total."""
+        fields = self.real_live.unpack(raw)
+        return (
+            fields.integer("conns"),
+            fields.integer("active"),
+            fields.integer("persist"),
+            fields.integer("total"),
+        )
 
     def pack_real(self, state: RealState, snat: Address | None, *, retired: bool) -> bytes:
         """The ``real`` element; *snat* is the source address towards it (None: not known yet)."""
@@ -109,8 +125,8 @@ class Codec:
             addr=address_bytes(key.address),
             snat=address_bytes(snat),
             af=key.address.version,
-            forwarding=self._forwarding[key.forwarding.value],
-            port_mode=self._port_mode[key.port.mode.value],
+            forwarding=self.forwarding[key.forwarding.value],
+            port_mode=self.port_mode[key.port.mode.value],
             proto=PROTOCOL_NUMBER[state.protocol],
             port=key.port.value & 0xFFFF,
             snat_first=ports.first if ports else 0,
@@ -151,7 +167,7 @@ class Codec:
             digest=digest,
             base=base,
             len=len(state.table),
-            selection=self._selection[state.selection.value],
+            selection=self.selection[state.selection.value],
             avalanche=int(state.avalanche),
             draws=state.draws,
             balance_factor=state.balance_factor,

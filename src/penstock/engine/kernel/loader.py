@@ -35,6 +35,8 @@ class Maps:
 
     flows4: ArrayMap
     flows6: ArrayMap
+    occupied4: ArrayMap
+    occupied6: ArrayMap
     vips: HashMap
     local_addresses: HashMap
     services: HashMap
@@ -83,7 +85,7 @@ def slots_for(flows: int) -> int:
     return int(flows * _SLOTS_PER_FLOW)
 
 
-def _beyond() -> int:
+def beyond() -> int:
     """Slots behind those that are hashed to: the last home's window, and one of each CPU's own."""
     return _WINDOW + possible_cpus()
 
@@ -105,8 +107,8 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
                 (pins / "maps" / name).unlink()
             pinned = {}
         if adopted:
-            slots4 = pinned["flows4"].info.max_entries - _beyond()
-            slots6 = pinned["flows6"].info.max_entries - _beyond()
+            slots4 = pinned["flows4"].info.max_entries - beyond()
+            slots6 = pinned["flows6"].info.max_entries - beyond()
             seed = _pinned_seed(pins, codec)
             for name, existing in pinned.items():
                 obj.reuse_map(name, existing)
@@ -114,8 +116,8 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             slots4 = slots6 = slots_for(max_flows)
             seed = secrets.randbits(64)
             for name, slots in (("4", slots4), ("6", slots6)):
-                obj.set_max_entries(f"flows{name}", slots + _beyond())
-                obj.set_max_entries(f"occupied{name}", (slots + _beyond()) // 64 + 1)
+                obj.set_max_entries(f"flows{name}", slots + beyond())
+                obj.set_max_entries(f"occupied{name}", (slots + beyond()) // 64 + 1)
         obj.set_constants(
             {
                 "flow4_slots": slots4,
