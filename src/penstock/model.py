@@ -45,6 +45,8 @@ class ForwardingMethod(StrEnum):
 
     FULLNAT = "fullnat"  # source and destination rewritten, as behind HAProxy
     NAT = "nat"  # destination rewritten; the real routes back through the load balancer
+    DIRECT = "direct"  # the frame goes to the real, the packet stays as it is
+    TUNNEL = "tunnel"  # the packet goes to the real inside another one
 
 
 class AdminState(StrEnum):
