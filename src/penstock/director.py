@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The director, IPVS's word for the balancing host: owns the rules and brings the datapath along.
 
-A request's commands are applied to the table, then the datapath follows once, then the journal.
-Whichever of these fails, nothing of the request is left in any of them.
+A request's commands are applied to the table and written to the journal, then the datapath
+follows once. Whichever of these fails, nothing of the request is left in any of them. The journal
+comes first, so that a daemon killed in between leaves one that knows no less than the datapath.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from penstock.ipvs.model import (
 )
 from penstock.ipvs.names import service_name
 from penstock.ipvs.rates import PERIOD
-from penstock.ipvs.records import Past, Record, records_of, zeroed_at
+from penstock.ipvs.records import Past, records_of, zeroed_at
 from penstock.ipvs.settings import Settings
 from penstock.ipvs.sysctls import SYSCTLS
 from penstock.ipvs.table import Changes, Rule, RuleTable, Surroundings
@@ -106,6 +107,8 @@ class Director:
             rule.fresh = False  # the datapath's schedulers go on from where they were
         self._engine.set_timeouts(*self._settings.seconds)
         self._tell_settings(Settings())
+        # A daemon that was killed may not have come to remove these.
+        self._engine.remove_rules([key for key in past.services if self._table.find(key) is None])
         self._bring_along(changes)
         self._follow(changes)
         for key, counters in self._counters([rule.service.key for rule in self._table]):
@@ -156,20 +159,26 @@ class Director:
         before = self._settings.copy()
         self._zeroing.clear()
         results = tuple(self._apply(command) for command in commands)
-        records: list[Record] = [
+        records = [
             command
             for command, number in zip(commands, results, strict=True)
             if not number and not isinstance(command, Zero)
         ]
         changes = self._table.changes()
+        mark = self._journal.mark()
         try:
+            self._journal.append(records)
             self._bring_along(changes)
             self._tell_settings(before)
             zero = self._counters([key for key in self._zeroing if self._table.find(key)])
-            for key, counters in zero:
-                records += (zeroed_at(key, *one) for one in parts(counters) if one[1] != _NOTHING)
-            self._journal.append(records)
+            self._journal.append(
+                zeroed_at(key, *one)
+                for key, counters in zero
+                for one in parts(counters)
+                if one[1] != _NOTHING
+            )
         except PenstockError:
+            self._journal.retract(mark)
             self._undo(before)
             raise
         self._follow(changes)

@@ -13,7 +13,7 @@ from penstock.api.wire import DirectorInfo, GetDirector, GetRules, Rules, RulesD
 from penstock.director import Director
 from penstock.engine.api import DestCounters
 from penstock.engine.fake import FakeRules
-from penstock.errors import ConfigError, DatapathError
+from penstock.errors import ConfigError, DatapathError, PenstockError
 from penstock.health.runner import Change
 from penstock.ipvs.journal import Journal
 from penstock.ipvs.model import (
@@ -289,3 +289,23 @@ def test_what_the_engine_did_not_take_from_a_check_it_is_given_again(desk: Desk)
     desk.engine.refuse = None
     desk.director.tick(1.0)
     assert desk.engine.images[WEB].dests == (dest(1, 0),)
+
+
+def test_a_daemon_killed_between_journal_and_datapath_is_caught_up_with(tmp_path: Path) -> None:
+    first = Desk(tmp_path)
+    first.run(AddService(VirtualService(WEB)), AddService(VirtualService(DNS)))
+    first.journal.append([DeleteService(WEB), AddDest(DNS, dest(1))])
+    second = Desk(tmp_path, first.engine)
+    assert list(second.engine.images) == [DNS]
+    assert second.engine.images[DNS].dests == (dest(1),)
+
+
+def test_what_cannot_be_written_down_has_not_happened(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "nowhere")
+    with pytest.raises(PenstockError, match="cannot write"):
+        desk.run(AddService(VirtualService(WEB)), SetSysctl("sloppy_tcp", 1))
+    assert not desk.engine.images
+    assert desk.rows().services == ()
+    assert desk.info().sysctls["sloppy_tcp"] == 0
+    (tmp_path / "nowhere").mkdir()
+    assert desk.run(AddService(VirtualService(WEB))) == (0,)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from penstock.config.haproxy import LoadResult
 from penstock.controller import Controller
+from penstock.director import Director
 from penstock.engine.api import PoolState, RealKey
 from penstock.engine.fake import FakeEngine
 from penstock.errors import PenstockError
 from penstock.health.runner import Change, Runner
+from penstock.ipvs.journal import Journal
 from penstock.model import Configuration
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
@@ -55,6 +57,11 @@ class Rig:
             self._load,
             adopted=self.adopted,
             clock=self.clock,
+            director=Director(
+                self.engine.rules,
+                Journal(self.directory / "rules.jsonl", adopt=self.adopted),
+                mtu={"eth0": 1500}.get,
+            ),
         )
         self.controller.start(LoadResult(self.configuration))
 

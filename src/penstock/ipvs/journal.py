@@ -21,6 +21,8 @@ _log = structlog.get_logger("penstock")
 _SLACK = 1024  # records beyond which a file is worth writing anew
 _GROWTH = 4
 
+Mark = tuple[int, int]  # bytes and lines
+
 
 class Journal:
     """Records of what the rules have become, in order."""
@@ -59,6 +61,16 @@ class Journal:
             raise PenstockError(f"cannot write {self._path}: {error.strerror}") from error
         self._size += len(data)
         self._lines += len(lines)
+
+    def mark(self) -> Mark:
+        """The end of the file, to come back to."""
+        return self._size, self._lines
+
+    def retract(self, mark: Mark) -> None:
+        """Forget what was appended since *mark*."""
+        if self._size != mark[0]:
+            self._size, self._lines = mark
+            os.ftruncate(self._fd, self._size)
 
     def outgrown(self, records: int) -> bool:
         """Whether a file of only *records* would be much smaller."""

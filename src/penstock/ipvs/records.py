@@ -70,9 +70,10 @@ def records_of(table: RuleTable, settings: Settings, meters: Meters) -> Iterator
 
 
 class Past:
-    """What ``ipvsadm -Z`` had set to nothing and is still there, record by record."""
+    """What records say beside the state they end in: what ``-Z`` set to nothing, and who left."""
 
     def __init__(self) -> None:
+        self.services: set[ServiceKey] = set()  # all that ever were
         self._bases: dict[ServiceKey, dict[DestKey | None, DestCounters]] = {}
 
     def see(self, record: Record) -> None:
@@ -83,6 +84,8 @@ class Past:
                 self._bases.setdefault(record.key, {})[dest] = DestCounters(
                     conns, packets_in, bytes_in, packets_out, bytes_out
                 )
+            case AddService():
+                self.services.add(record.service.key)
             case DeleteService():
                 self._bases.pop(record.key, None)
             case Flush():

@@ -88,6 +88,18 @@ def test_what_cannot_be_written_is_not_in_the_file(path: Path) -> None:
     assert read_back(path) == [RECORDS[0], GONE]
 
 
+def test_what_is_retracted_is_not_in_the_file(path: Path) -> None:
+    journal = Journal(path, adopt=False)
+    journal.retract(journal.mark())
+    journal.append(RECORDS[:1])
+    mark = journal.mark()
+    journal.append(RECORDS[1:3])
+    journal.append(RECORDS[3:])
+    journal.retract(mark)
+    journal.append([GONE])
+    assert read_back(path) == [RECORDS[0], GONE]
+
+
 def test_a_rewritten_journal_holds_just_that(path: Path) -> None:
     journal = Journal(path, adopt=False)
     for _ in range(600):
