@@ -27,8 +27,6 @@ from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
 from penstock.desired import refuse_unsupported
 from penstock.director import Director
-from penstock.engine.api import RuleEngine
-from penstock.engine.fake import FakeRules
 from penstock.engine.kernel import KernelEngine
 from penstock.errors import CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
@@ -152,7 +150,7 @@ def _serve(
         loader,
         adopted=engine.adopted,
         clock=time.monotonic,
-        director=Director(_rules_of(engine), journal, mtu=mtu, surroundings=surroundings),
+        director=Director(engine.rules, journal, mtu=mtu, surroundings=surroundings),
     )
     controllers.append(controller)
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
@@ -177,12 +175,6 @@ def _serve(
             runner.close()
             names.close()
             journal.close()
-
-
-def _rules_of(engine: KernelEngine) -> RuleEngine:
-    """Until the kernel engine runs rules, they are kept and listed but move no packet."""
-    rules: RuleEngine = getattr(engine, "rules", None) or FakeRules()
-    return rules
 
 
 def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]) -> None:
