@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from penstock.ipvsadm import connections, listing, messages
 from penstock.ipvsadm.line import Exit
 from penstock.ipvsadm.names import Numeric
-from penstock.ipvsadm.parse import read
+from penstock.ipvsadm.parse import first_option, read
 from penstock.ipvsadm.popt import BadOption
 from penstock.ipvsadm.request import (
     Do,
@@ -28,14 +28,13 @@ from penstock.ipvsadm.restore import Restoring, argument_lists
 from penstock.ipvsadm.session import Session, Unavailable
 
 _FAILED = 255
-_HELP = ("-h", "--help", "-v", "--version")
 
 
 def run(argv: Sequence[str], session: Session) -> int:
     """Do what *argv* says and return the exit status."""
     try:
         # The real program looks for IPVS before it reads its arguments; help needs no such thing.
-        if not (len(argv) > 1 and argv[1] in _HELP):
+        if first_option(argv) not in ("help", "version"):
             session.rules.check_user()
         request = read(argv, session.names) if len(argv) > 1 else ListRules(View())
         if isinstance(request, Restore):

@@ -69,6 +69,14 @@ _COMMANDS = {
 }
 
 
+def first_option(argv: Sequence[str]) -> str:
+    """The long name of the first option, which is the command; empty where there is none."""
+    try:
+        return Reader(argv[1:]).next() or ""
+    except BadOption:
+        return ""
+
+
 def read(argv: Sequence[str], names: Names, *, restoring: bool = False) -> Request:
     """What *argv*, with the program's name first, asks for.
 
