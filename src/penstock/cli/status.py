@@ -66,6 +66,7 @@ def _print(status: Status, *, reasons: bool) -> None:
     services = Table("service", "listens on", "backend", "state", box=None, pad_edge=False)
     for name in ("live", "total", "bytes in", "bytes out"):
         services.add_column(name, justify="right")
+    services.add_column("from")
     for service in status.services:
         traffic = service.traffic
         services.add_row(
@@ -74,6 +75,7 @@ def _print(status: Status, *, reasons: bool) -> None:
             service.pool or "-",
             _coloured(service.state),
             *map(str, (traffic.live, traffic.total, traffic.bytes_in, traffic.bytes_out)),
+            service.origin,
         )
     console.print(services)
     servers = Table("server", "address", "state", "check", box=None, pad_edge=False)
