@@ -20,16 +20,9 @@ from penstock.api.client import ask
 from penstock.api.wire import GetStatus, Status
 from penstock.errors import NotRunning
 from penstock.kernel import bpffs
-from penstock.lab.network import Namespace, Network, until
+from penstock.lab.network import LabError, Namespace, Network, until
 from penstock.runtime import RuntimePaths
 
-_FIRST: Final = """\
-import os
-from penstock.api.wire import GetStatus
-from penstock.ipvsadm.start import ask_started
-from penstock.runtime import RuntimePaths
-print(ask_started(RuntimePaths.of(os.environ), GetStatus()).pid)
-"""
 _COOKIE: Final = "from penstock.runtime import foreign_namespace; print(foreign_namespace())"
 
 
@@ -56,14 +49,24 @@ class Place:
             text=True,
         )
 
+    def ipvsadm(self, *arguments: str) -> str:
+        return self._output("-m", "penstock", "ipvsadm", *arguments)
+
     def command(self) -> int:
-        """A first command, or a later one; the daemon's pid."""
-        return int(self._output("-c", _FIRST))
+        """A first command, or a later one; the pid of the daemon that answered."""
+        self.ipvsadm("-L", "-n")
+        return self.status().pid
 
     def status(self) -> Status:
         reply = ask(self.paths.socket, GetStatus())
         assert isinstance(reply, Status)
         return reply
+
+    def answers(self) -> int:
+        """The pid of the daemon that answers now; 0: none does."""
+        with contextlib.suppress(NotRunning):
+            return self.status().pid
+        return 0
 
     def pids(self) -> list[int]:
         listed = subprocess.run(
@@ -76,8 +79,9 @@ class Place:
 
     def clean(self) -> None:
         """Leave nothing, whatever a test came to."""
-        with contextlib.suppress(NotRunning):
-            end(self.status().pid, signal.SIGTERM)
+        if pid := self.answers():
+            with contextlib.suppress(LabError):
+                end(pid, signal.SIGTERM)
         shutil.rmtree(self.paths.directory, ignore_errors=True)
         bpffs.PinDirectory(self.paths.pins / "links").remove()
         bpffs.PinDirectory(self.paths.pins / "programs").remove()
@@ -91,7 +95,12 @@ class Place:
 
 
 def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Whether it runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
 
 
 def end(pid: int, number: int) -> None:
@@ -115,11 +124,14 @@ def test_the_first_command_starts_a_daemon_and_the_second_finds_it(place: Place)
 
 
 def test_of_two_first_commands_at_once_both_are_served_by_one(place: Place) -> None:
-    commands = [place.start("-c", _FIRST) for _ in range(3)]
-    pids = {command.communicate(timeout=90)[0] for command in commands}
-    assert [command.returncode for command in commands] == [0, 0, 0]
-    assert len(pids) == 1
-    until("the others to have ended", lambda: place.pids() == [int(min(pids))])
+    ports = (80, 443, 8080)
+    commands = [
+        place.start("-m", "penstock", "ipvsadm", "-A", "-t", f"192.0.2.1:{port}") for port in ports
+    ]
+    assert [command.wait(90) for command in commands] == [0, 0, 0]
+    listed = place.ipvsadm("-S", "-n").splitlines()
+    assert sorted(listed) == sorted(f"-A -t 192.0.2.1:{port} -s wlc" for port in ports)
+    until("the others to have ended", lambda: place.pids() == [place.status().pid])
 
 
 def test_each_namespace_has_its_own(place: Place, network: Network) -> None:
@@ -152,12 +164,38 @@ def test_a_namespace_that_a_process_holds_keeps_its_daemon(place: Place) -> None
 
 
 def test_killed_or_stopped_the_next_command_has_another(place: Place) -> None:
+    place.ipvsadm("-A", "-t", "192.0.2.1:80", "-s", "rr")
     killed = place.command()
     end(killed, signal.SIGKILL)
-    stopped = place.command()
-    assert stopped != killed
-    assert place.status().adopted, "the datapath went on, and is taken over"
-    end(stopped, signal.SIGTERM)
+    assert place.ipvsadm("-S", "-n") == "-A -t 192.0.2.1:80 -s rr"
+    stopped = place.status()
+    assert stopped.pid != killed
+    assert stopped.adopted, "the datapath went on, and is taken over"
+    end(stopped.pid, signal.SIGTERM)
     assert not place.paths.pins.exists()
-    assert place.command() != stopped
+    assert place.ipvsadm("-S", "-n") == ""
     assert not place.status().adopted
+
+
+def test_penstock_run_takes_over_with_the_rules(place: Place, tmp_path: Path) -> None:
+    place.ipvsadm("-A", "-t", "192.0.2.1:80", "-s", "rr")
+    on_demand = place.status().pid
+    file = tmp_path / "haproxy.cfg"
+    file.write_text("listen l\n mode tcp\n bind 127.0.0.1:8080\n server s 192.0.2.2:80\n")
+    environment = {
+        "PYTHONPATH": place.environment["PYTHONPATH"],
+        "PENSTOCK_RUNTIME_DIR": str(place.paths.directory),
+    }
+    with (tmp_path / "log").open("wb") as log:
+        run = place.namespace.start(
+            *(sys.executable, "-m", "penstock", "run", str(file)), output=log, env=environment
+        )
+    until(
+        "penstock run to answer or end",
+        lambda: place.answers() == run.pid or run.poll() is not None,
+        30.0,
+    )
+    assert run.poll() is None, (tmp_path / "log").read_text()
+    until("the other to end", lambda: not alive(on_demand))
+    assert place.status().adopted
+    assert place.ipvsadm("-S", "-n") == "-A -t 192.0.2.1:80 -s rr"

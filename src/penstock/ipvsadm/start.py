@@ -71,7 +71,7 @@ def _start_and_wait(paths: RuntimePaths, log: int) -> None:
             child = _spawn(paths, log)
         ended, status = os.waitpid(child, os.WNOHANG) if child else (0, 0)
         if ended and status:
-            raise PenstockError(_last_word(paths.log, begin) or _unexplained(status))
+            raise PenstockError(_last_word(log, begin) or _unexplained(status))
         if ended:  # another one has the lock: that one will answer, or end and leave it to us
             child = 0
         if time.monotonic() > deadline:
@@ -110,9 +110,11 @@ def _locked(path: Path) -> bool:
 
 def _open_log(path: Path) -> int:
     # Like the runtime directory it is root's alone; a link in it would be root's own doing.
-    log = _clear_of_standard(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    )
+    try:
+        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise PenstockError(f"cannot open {path}: {error.strerror}") from error
+    log = _clear_of_standard(log)
     if os.fstat(log).st_size > _LOG_LIMIT:
         os.ftruncate(log, 0)
     return log
@@ -127,11 +129,10 @@ def _clear_of_standard(descriptor: int) -> int:
     return moved
 
 
-def _last_word(path: Path, begin: int) -> str:
+def _last_word(log: int, begin: int) -> str:
     """The last line in the log after *begin*, as a sentence of our own."""
-    with path.open("rb") as lines:
-        lines.seek(begin)
-        said = lines.read().decode(errors="replace").split("\n")
+    # Read by our descriptor: the daemon of a namespace that is gone removes the file.
+    said = os.pread(log, _LOG_LIMIT, begin).decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(said) if line.strip()), "")
     return last.removeprefix("penstock: ")
 
