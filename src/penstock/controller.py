@@ -87,6 +87,7 @@ class Controller:
         self._served: dict[str, Pool] = {}  # its pools that somebody sends to
         self._up: dict[RealKey, bool] = {}
         self._since: dict[RealKey, float] = {}
+        self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
         self._ramping: dict[RealKey, tuple[float, int]] = {}  # since when, over how many ms
         self._reloads = 0
         self._failed_reloads = 0
@@ -217,7 +218,10 @@ class Controller:
         """One runner checks the servers of the configuration and the destinations of rules."""
         targets = self._targets()
         if self._director is not None:
-            targets += self._director.targets()
+            rules = self._director.targets()
+            since = self._rules_since
+            self._rules_since = {one.key: since[one.key] for one in rules if one.key in since}
+            targets += rules
             self._director.take_rechecks()
         self._runner.configure(targets, spread=self._configuration.settings.spread_checks)
 
@@ -265,7 +269,7 @@ class Controller:
     def on_change(self, change: Change) -> None:
         """A check took a real server down or brought it back: into the datapath at once."""
         if self._director is not None and change.key.pool.startswith(POOL_PREFIX):
-            self._since[change.key] = self._clock()
+            self._rules_since[change.key] = self._clock()
             self._director.on_health(change)
             return
         if change.key not in self._up or self._up[change.key] == change.up:
@@ -475,7 +479,7 @@ class Controller:
         if real is None:
             return None
         now = self._clock()
-        return self._runner.status(real).last, now - self._since.get(real, self._started)
+        return self._runner.status(real).last, now - self._rules_since.get(real, self._started)
 
 
 def _log_refused(error: DatapathError) -> None:

@@ -54,14 +54,12 @@ from penstock.ipvs.names import service_name
 from penstock.ipvs.rates import PERIOD
 from penstock.ipvs.records import Past, records_of, zeroed_at
 from penstock.ipvs.settings import Settings
-from penstock.ipvs.sysctls import SYSCTLS
 from penstock.ipvs.table import Changes, Rule, RuleTable, Surroundings
 from penstock.model import Configuration
 
 _log = structlog.get_logger("penstock")
 _NOTHING = DestCounters()
 _SAMPLED_AT_ONCE = 1024  # services whose counters are read in one tick
-_MOST_SECONDS = ((1 << 31) - 1) // 250  # of a timeout, as the kernel counts them in ticks
 
 RuleRequest = Rules | GetRules | GetConnections | GetDirector
 RuleReply = RulesDone | Rows | Connections | DirectorInfo
@@ -198,7 +196,7 @@ class Director:
             case Zero():
                 return self._zero(command.key)
             case SetTimeouts():
-                return self._set_timeouts(command)
+                return self._settings.set_timeouts(command)
             case StartSync():
                 mixed = self._table.mixed
                 outcome = sync.start(self._settings.daemons, command, self._mtu, mixed=mixed)
@@ -206,7 +204,7 @@ class Director:
             case StopSync():
                 return self._set_daemons(sync.stop(self._settings.daemons, command))
             case SetSysctl():
-                return self._set_sysctl(command)
+                return self._settings.set_sysctl(command)
             case _:
                 return self._table.apply(command)
 
@@ -230,30 +228,11 @@ class Director:
             self._zeroing.add(key)
         return 0
 
-    def _set_timeouts(self, command: SetTimeouts) -> int:
-        wanted = (command.tcp, command.tcp_fin, command.udp)
-        if any(not 0 <= seconds <= _MOST_SECONDS for seconds in wanted):
-            return errno.EINVAL
-        tcp, tcp_fin, udp = (
-            new or old for new, old in zip(wanted, self._settings.seconds, strict=True)
-        )
-        self._settings.seconds = (tcp, tcp_fin, udp)
-        return 0
-
     def _set_daemons(self, outcome: int | sync.Daemons) -> int:
         if isinstance(outcome, int):
             return outcome
         self._settings.daemons = outcome
         self._table.synchronised = bool(outcome)
-        return 0
-
-    def _set_sysctl(self, command: SetSysctl) -> int:
-        known = SYSCTLS.get(command.name)
-        if known is None:
-            return errno.ENOENT
-        if not known.least <= command.value <= known.most:
-            return errno.EINVAL
-        self._settings.sysctls = {**self._settings.sysctls, command.name: command.value}
         return 0
 
     # -- the datapath ------------------------------------------------------------------

@@ -128,6 +128,9 @@ def test_one_runner_checks_both(run: Run) -> None:
     assert found["10.0.1.1:80"].effective_weight == 0
     # A reload leaves the rules' checks alone, and an edit ends them.
     rig.controller.handle(Reload())
+    rig.clock.now += 3
+    found = {real.name: real for pool in status(rig).pools for real in pool.reals}
+    assert found["10.0.1.1:80"].since == 3
     assert rig.runner.status(target.key).up
     rules(rig, EditService(VirtualService(OWN)))
     with pytest.raises(KeyError):
