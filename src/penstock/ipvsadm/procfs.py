@@ -13,6 +13,7 @@ from socket import AF_INET6, inet_aton, inet_pton
 
 from penstock.api.wire import Connections, RuleTable
 from penstock.ipvs.model import Connection, DestRow, Method, ServiceRow
+from penstock.ipvsadm import order
 from penstock.ipvsadm.connections import PROTOCOLS
 from penstock.ipvsadm.listing import TABLE_SIZE
 
@@ -82,8 +83,7 @@ def _rules(table: Sequence[ServiceRow]) -> str:
         "Prot LocalAddress:Port Scheduler Flags\n",
         "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n",
     ]
-    # One hash table after the other: addresses, then marks.
-    for row in sorted(table, key=lambda row: row.service.key.fwmark != 0):
+    for row in order.hashed(table):
         lines.append(_service_line(row))
         lines.extend(_dest_line(dest) for dest in row.dests)
     return "".join(lines)
