@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from socket import AF_INET6, inet_aton, inet_pton
 
-from penstock.api.wire import Connections, RuleTable
 from penstock.ipvs.model import Connection, DestRow, Method, ServiceRow
 from penstock.ipvsadm import order
 from penstock.ipvsadm.connections import PROTOCOLS
@@ -29,13 +28,13 @@ _FORWARD: dict[int, str] = {
 _ENDPOINTS = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       "
 
 
-def render(name: str, table: RuleTable, connections: Connections) -> str:
+def render(name: str, table: Sequence[ServiceRow], connections: Sequence[Connection]) -> str:
     """The text of /proc/net/*name*, which is one of NAMES. Raises KeyError for any other."""
     renderers = {
-        "ip_vs": lambda: _rules(table.services),
-        "ip_vs_conn": lambda: _connections(connections.entries),
-        "ip_vs_conn_sync": lambda: _synced(connections.entries),
-        "ip_vs_stats": lambda: _stats(table.services),
+        "ip_vs": lambda: _rules(table),
+        "ip_vs_conn": lambda: _connections(connections),
+        "ip_vs_conn_sync": lambda: _synced(connections),
+        "ip_vs_stats": lambda: _stats(table),
     }
     return renderers[name]()
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import pytest
 from unit_ipvsadm import VIP
 
-from penstock.api.wire import Connections, RuleTable
 from penstock.ipvs.model import (
     Connection,
     Destination,
@@ -20,30 +19,26 @@ from penstock.ipvs.model import (
 from penstock.ipvsadm.procfs import render
 
 SIX = ServiceKey(6, "2001:db8::7", 443, 0, 6)
-TABLE = RuleTable(
-    (
-        ServiceRow(VirtualService(ServiceKey(fwmark=26), "rr", ops=True)),
-        ServiceRow(
-            VirtualService(VIP, "wlc", 60, 0xFFFFFF00),
-            (DestRow(Destination("192.0.2.20", 8443, Method.MASQ, 3), 2, 1),),
-            Stats(16, 32, 48, 64, 80, 1, 2, 3, 4, 5),
-        ),
-        ServiceRow(
-            VirtualService(SIX, "sh", 1, 64),
-            (DestRow(Destination("2001:db8::20", 443, Method.TUNNEL)),),
-            Stats(1, 1, 1, 1, 1),
-        ),
-        ServiceRow(VirtualService(ServiceKey(17, "192.0.2.1", 53), "rr", ops=True)),
-    )
+TABLE = (
+    ServiceRow(VirtualService(ServiceKey(fwmark=26), "rr", ops=True)),
+    ServiceRow(
+        VirtualService(VIP, "wlc", 60, 0xFFFFFF00),
+        (DestRow(Destination("192.0.2.20", 8443, Method.MASQ, 3), 2, 1),),
+        Stats(16, 32, 48, 64, 80, 1, 2, 3, 4, 5),
+    ),
+    ServiceRow(
+        VirtualService(SIX, "sh", 1, 64),
+        (DestRow(Destination("2001:db8::20", 443, Method.TUNNEL)),),
+        Stats(1, 1, 1, 1, 1),
+    ),
+    ServiceRow(VirtualService(ServiceKey(17, "192.0.2.1", 53), "rr", ops=True)),
 )
-ENTRIES = Connections(
-    (
-        Connection(6, 899, "ESTABLISHED", "192.0.2.9", 40000, VIP.address, 443, "192.0.2.20", 80),
-        Connection(
-            *(17, 5, "UDP", "2001:db8::9", 5060, "2001:db8::1", 5060, "2001:db8::20", 5060),
-            *("sip", "call-1"),
-        ),
-    )
+ENTRIES = (
+    Connection(6, 899, "ESTABLISHED", "192.0.2.9", 40000, VIP.address, 443, "192.0.2.20", 80),
+    Connection(
+        *(17, 5, "UDP", "2001:db8::9", 5060, "2001:db8::1", 5060, "2001:db8::20", 5060),
+        *("sip", "call-1"),
+    ),
 )
 
 
