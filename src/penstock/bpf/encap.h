@@ -10,7 +10,6 @@
 #define GUE_PORTS 28232u
 #define GUE_REMCSUM htonl(0x80000000) /* in the private flags: GUE_PFLAG_REMCSUM */
 #define GRE_CSUM htons(0x8000)
-#define MAX_OUTER 60 /* IPv6, UDP, GUE with its option */
 
 struct gue {
 	u8 hlen; /* version, control bit and the options' length in words */
@@ -223,4 +222,34 @@ static __always_inline int write_outer(void *l3, void *end, const struct outer *
 	else
 		write_outer_ip6(l3, o, size + o->inner_len);
 	return 1;
+}
+
+/* Outer sources that receivers' queues are spread by, where the outer header has no ports. */
+static __always_inline void spread_source(struct outer *o)
+{
+	struct director *d = director();
+
+	if (!d || !d->tunnel_source || o->tunnel == TUNNEL_GUE)
+		return;
+	if (o->af == 4) {
+		o->saddr[0] = (d->tunnel_source & htonl(0xffff0000)) |
+			      htonl((u32)mix(o->spread + 1) & 0xffff);
+		return;
+	}
+	o->saddr[0] = htonl(0x01000000); /* 100::/64, the discard prefix (RFC 6666) */
+	o->saddr[1] = o->saddr[2] = 0;
+	o->saddr[3] = (u32)mix(o->spread + 1);
+}
+
+/* One hop less, in place. */
+static __always_inline void age_packet(void *l3, const u8 af)
+{
+	if (af == 4) {
+		struct iphdr *ip = l3;
+
+		ip->ttl -= 1;
+		ip->check = csum_apply(ip->check, TTL_DIFF);
+	} else {
+		((struct ip6hdr *)l3)->hop_limit -= 1;
+	}
 }

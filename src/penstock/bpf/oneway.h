@@ -46,19 +46,6 @@ __noinline u32 sum_packet(struct __sk_buff *skb)
 	return fold32(sum);
 }
 
-/* One hop less, in place. */
-static __always_inline void age_packet(void *l3, const u8 af)
-{
-	if (af == 4) {
-		struct iphdr *ip = l3;
-
-		ip->ttl -= 1;
-		ip->check = csum_apply(ip->check, TTL_DIFF);
-	} else {
-		((struct ip6hdr *)l3)->hop_limit -= 1;
-	}
-}
-
 /* The addresses that a flow's packets travel to its real under. */
 static __always_inline int way_of(const struct flow *f, const u8 af, be32 *saddr, be32 *daddr)
 {
@@ -84,23 +71,6 @@ static __always_inline int way_of(const struct flow *f, const u8 af, be32 *saddr
 static __always_inline be16 tunnel_port_of(const struct flow *f, const u8 af)
 {
 	return af == 4 ? ((const struct flow4 *)f)->nsport : ((const struct flow6 *)f)->nsport;
-}
-
-/* Outer sources that receivers' queues are spread by, where the outer header has no ports. */
-static __always_inline void spread_source(struct outer *o)
-{
-	struct director *d = director();
-
-	if (!d || !d->tunnel_source || o->tunnel == TUNNEL_GUE)
-		return;
-	if (o->af == 4) {
-		o->saddr[0] = (d->tunnel_source & htonl(0xffff0000)) |
-			      htonl((u32)mix(o->spread + 1) & 0xffff);
-		return;
-	}
-	o->saddr[0] = htonl(0x01000000); /* 100::/64, the discard prefix (RFC 6666) */
-	o->saddr[1] = o->saddr[2] = 0;
-	o->saddr[3] = (u32)mix(o->spread + 1);
 }
 
 /*

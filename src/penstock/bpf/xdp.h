@@ -4,7 +4,7 @@
  * the TC program of the same interface, which knows every case; so XDP has nothing to lose.
  */
 #pragma once
-#include "rewrite.h"
+#include "xdp_oneway.h"
 
 /*
  * scratch->stamp of a FIN whose only option, if any, is a timestamp as everybody lays it out
@@ -50,7 +50,7 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 	u64 diff;
 
 	if (unlikely(!c || !port || ctl & (CTL_CROSS | CTL_PARTED) || !port->xdp_redirect ||
-		     bytes > port->mtu || !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
+		     bytes > port->mtu || (ctl & CTL_IPVS && c->gone) || !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
 		return XDP_PASS;
 	if (data + L4_OFFSET(af) + (q->key.proto == IPPROTO_TCP ? 20 : 8) > end)
 		return XDP_PASS;
@@ -66,16 +66,16 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 	__builtin_memcpy(((struct ethhdr *)data)->dst, f->dmac, 6);
 	__builtin_memcpy(((struct ethhdr *)data)->src, port->mac, 6);
 
-	if (unlikely(q->tcp_flags & (TCP_FIN | TCP_RST)) ||
+	if (ctl & CTL_IPVS) {
+		if (ipvs_moves(f, ctl, q->tcp_flags))
+			ipvs_track(af, slot, q->tcp_flags);
+	} else if (unlikely(q->tcp_flags & (TCP_FIN | TCP_RST)) ||
 	    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE))
 		track(af, slot, q->tcp_flags);
 	if (f->seen != now)
 		f->seen = now;
 	account(f, 1, bytes);
-	count(EVENT_FORWARDED_XDP);
-	if (port->ifindex == xdp->ingress_ifindex && port->xdp_tx)
-		return XDP_TX;
-	return redirect(port->ifindex, 0);
+	return xdp_out(xdp, port);
 }
 
 static __always_inline int xdp_family(struct xdp_md *xdp, const u8 af)
@@ -87,11 +87,14 @@ static __always_inline int xdp_family(struct xdp_md *xdp, const u8 af)
 	if (unlikely(!parse_plain(xdp, HOOK_XDP, af, &q)))
 		return XDP_PASS;
 	slot = flow_find(&q.key, af);
-	if (slot == NO_SLOT || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) ||
-	    unlikely(q.tcp_flags & TCP_FIN && !xdp_stamp(xdp, af)))
+	if (slot == NO_SLOT || unlikely((q.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN))
 		return XDP_PASS;
 	f = flow_at(af, slot);
 	if (!f)
+		return XDP_PASS;
+	if (f->ctl & CTL_ONEWAY)
+		return xdp_oneway(xdp, af, f, slot, &q);
+	if (unlikely(q.tcp_flags & TCP_FIN) && !(f->ctl & CTL_IPVS) && !xdp_stamp(xdp, af))
 		return XDP_PASS;
 	return xdp_forward(xdp, af, f, slot, &q);
 }
