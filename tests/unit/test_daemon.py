@@ -36,7 +36,7 @@ from penstock.errors import (
 )
 from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime
-from penstock.model import Configuration, EngineKind, Origin
+from penstock.model import Configuration, EngineKind, Hook, Origin, Settings
 from penstock.runtime import InstanceLock, RuntimePaths
 
 
@@ -316,6 +316,12 @@ def _yielding(paths: RuntimePaths) -> Iterator[subprocess.Popen[bytes]]:
         assert other.stdout.readline() == b"locked\n"
         yield other
         other.kill()
+
+
+def test_without_files_there_is_nothing_but_the_options() -> None:
+    loaded = daemon.no_files(Options(hook=Hook.TC))
+    settings = Settings(hook=Hook.TC)
+    assert loaded.configuration == Configuration(settings=settings)
 
 
 def test_sigusr1_ends_it_and_leaves_the_datapath(life: Life) -> None:

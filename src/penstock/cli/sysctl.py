@@ -18,6 +18,7 @@ from penstock.ipvsadm.start import ask_started
 from penstock.runtime import RuntimePaths
 
 _PREFIX: Final = "net.ipv4.vs."
+_PAIRS: Final = {"sync_threshold": ("sync_threshold", "sync_period")}  # two numbers in one setting
 
 
 @click.command("sysctl", short_help="Show or set net.ipv4.vs.* of this network namespace.")
@@ -61,13 +62,14 @@ def command(
     assert isinstance(info, DirectorInfo)  # noqa: S101  # the daemon's answer to this request
     known = info.sysctls
     for name, text in assignments:
-        known[name] = _set(paths, known, name, text)
+        known.update(_set(paths, known, name, text))
         _show(known, name, values=values)
-    for word in (*(sorted(known) if everything else ()), *words):
+    parts = {part for pair in _PAIRS.values() for part in pair[1:]}
+    for word in (*(sorted(known.keys() - parts) if everything else ()), *words):
         name, assigned, text = word.partition("=")
         name = short_name(name)
         if assigned:
-            known[name] = _set(paths, known, name, text.strip())
+            known.update(_set(paths, known, name, text))
         _show(known, name, values=values)
 
 
@@ -97,22 +99,28 @@ def _read(file: str) -> str:
     return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
 
 
-def _set(paths: RuntimePaths, known: dict[str, int], name: str, text: str) -> int:
+def _set(paths: RuntimePaths, known: dict[str, int], name: str, text: str) -> dict[str, int]:
+    """What has been set. Raises PenstockError."""
     _check(known, name)
+    names = _PAIRS.get(name, (name,))
     try:
-        value = int(text, 0)
+        values = [int(word, 0) for word in text.split()]
     except ValueError:
-        raise PenstockError(f"{_PREFIX}{name} is a number, and {text!r} is none") from None
-    reply = ask_started(paths, Rules((SetSysctl(name, value),)))
-    error = reply.results[0] if isinstance(reply, RulesDone) else 0
-    if error:
-        raise PenstockError(f"cannot set {_PREFIX}{name} to {value}: {os.strerror(error)}")
-    return value
+        values = []
+    if not 1 <= len(values) <= len(names):
+        wanted = "a number" if len(names) == 1 else f"up to {len(names)} numbers"
+        raise PenstockError(f"{_PREFIX}{name} takes {wanted}, not {text.strip()!r}")
+    changes = dict(zip(names, values, strict=False))
+    reply = ask_started(paths, Rules(tuple(SetSysctl(*change) for change in changes.items())))
+    if isinstance(reply, RulesDone) and (error := max(reply.results)):
+        raise PenstockError(f"cannot set {_PREFIX}{name} to {text.strip()}: {os.strerror(error)}")
+    return changes
 
 
 def _show(known: dict[str, int], name: str, *, values: bool) -> None:
     _check(known, name)
-    click.echo(str(known[name]) if values else f"{_PREFIX}{name} = {known[name]}")
+    text = "\t".join(str(known[part]) for part in _PAIRS.get(name, (name,)))
+    click.echo(text if values else f"{_PREFIX}{name} = {text}")
 
 
 def _check(known: dict[str, int], name: str) -> None:

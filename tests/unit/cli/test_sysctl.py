@@ -12,7 +12,7 @@ import pytest
 from penstock.api.wire import DirectorInfo, GetDirector, Reply, Request, Rules, RulesDone
 from penstock.cli.sysctl import in_file, short_name
 from penstock.errors import PenstockError
-from penstock.ipvs.model import SetSysctl
+from penstock.ipvs.model import Command, SetSysctl
 
 
 class Director:
@@ -25,12 +25,14 @@ class Director:
         if isinstance(request, GetDirector):
             return DirectorInfo(900, 120, 300, (), dict(self.values))
         assert isinstance(request, Rules)
-        (command,) = request.commands
+        return RulesDone(tuple(self.put(command) for command in request.commands))
+
+    def put(self, command: Command) -> int:
         assert isinstance(command, SetSysctl)
         if command.name == "expire_nodest_conn" and command.value not in (0, 1):
-            return RulesDone((errno.EINVAL,))
+            return errno.EINVAL
         self.values[command.name] = command.value
-        return RulesDone((0,))
+        return 0
 
 
 @pytest.fixture
@@ -63,6 +65,16 @@ def test_writing_is_shown(penstock: Callable, director: Director, option: list[s
     assert director.values == {"am_droprate": 4, "expire_nodest_conn": 1}
 
 
+def test_a_pair_is_one_setting(penstock: Callable, director: Director) -> None:
+    director.values.update(sync_threshold=3, sync_period=50)
+    shown = penstock("sysctl", "-a", "-n").out.splitlines()
+    assert shown == ["10", "0", "3\t50"]
+    shown = penstock("sysctl", "sync_threshold=4 60")
+    assert (shown.status, shown.out) == (0, "net.ipv4.vs.sync_threshold = 4\t60\n")
+    penstock("sysctl", "sync_threshold=5")
+    assert (director.values["sync_threshold"], director.values["sync_period"]) == (5, 60)
+
+
 def test_a_file(penstock: Callable, director: Director, tmp_path: Path) -> None:
     file = tmp_path / "ipvs.conf"
     file.write_text(
@@ -82,7 +94,9 @@ def test_a_file(penstock: Callable, director: Director, tmp_path: Path) -> None:
             "there is no net.ipv4.vs.am_dropate; did you mean 'am_droprate' maybe ?",
         ),
         ("xyz=1", "there is no net.ipv4.vs.xyz"),
-        ("am_droprate=much", "net.ipv4.vs.am_droprate is a number, and 'much' is none"),
+        ("am_droprate=much", "net.ipv4.vs.am_droprate takes a number, not 'much'"),
+        ("am_droprate=1 2", "net.ipv4.vs.am_droprate takes a number, not '1 2'"),
+        ("am_droprate=", "net.ipv4.vs.am_droprate takes a number, not ''"),
         (
             "expire_nodest_conn=2",
             "cannot set net.ipv4.vs.expire_nodest_conn to 2: Invalid argument",
