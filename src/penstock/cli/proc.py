@@ -28,4 +28,4 @@ def command(name: str) -> None:
     connections = ask_started(paths, GetConnections())
     assert isinstance(table, RuleTable)  # noqa: S101  # the daemon's answers to these requests
     assert isinstance(connections, Connections)  # noqa: S101
-    click.echo(procfs.render(name, table, connections), nl=False)
+    click.echo(procfs.render(name, table.services, connections.entries), nl=False)
