@@ -66,15 +66,15 @@ class Steps:
             if self._run is None:
                 raise ValueError(f"nobody runs commands here: {line}")
             return f"{line}\n{self._run(line[2:])}".rstrip("\n")
-        kind, *words = line.split()
-        match kind, words:
-            case "w", [milliseconds]:
+        words = line.split()
+        match words[:1], words[1:]:
+            case ["w"], [milliseconds]:
                 time.sleep(int(milliseconds) / 1000)
                 return ""
-            case "c", [name]:
+            case ["c"], [name]:
                 self._close(self._held.pop(name))
                 return line
-            case (("s" | "o" | "u"), [name, source, *where]):
+            case [("s" | "o" | "u") as kind], [name, source, *where]:
                 target = (where[0], int(where[1])) if where else self._target
                 try:
                     answer = self._one(kind, name, source, target)
