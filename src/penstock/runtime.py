@@ -6,6 +6,7 @@ Rules belong to a network namespace, so each has an instance of its own unless t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -113,10 +114,11 @@ class RuntimePaths:
             ) from error
 
     def remove(self) -> None:
-        """Remove the runtime directory and all in it, after the last daemon of a namespace."""
-        import shutil  # noqa: PLC0415
-
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove what is ours, and the directory if nothing else is in it."""
+        for path in (self.socket, self.overrides, self.log, self.lock):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.directory.rmdir()
 
 
 def _pin_name(directory: Path) -> str:

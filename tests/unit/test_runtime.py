@@ -89,6 +89,19 @@ def test_the_lock_of_a_killed_instance_is_free(paths: RuntimePaths) -> None:
         InstanceLock(paths).close()
 
 
+@pytest.mark.parametrize("stranger", [False, True])
+def test_removal_takes_what_is_ours(paths: RuntimePaths, stranger: bool) -> None:
+    for path in (paths.lock, paths.log):
+        path.touch()
+    if stranger:
+        (paths.directory / "notes").touch()
+    paths.remove()
+    if stranger:
+        assert [path.name for path in paths.directory.iterdir()] == ["notes"]
+    else:
+        assert not paths.directory.exists()
+
+
 def test_two_directories_are_two_instances(tmp_path: Path) -> None:
     both = [RuntimePaths.of({"PENSTOCK_RUNTIME_DIR": str(tmp_path / n)}) for n in ("a", "b")]
     for one in both:
