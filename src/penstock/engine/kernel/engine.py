@@ -228,6 +228,7 @@ class KernelEngine:
         self._held.close()
         self._network.close(keep=keep)
         if not keep:
+            self.rules.close()
             shutil.rmtree(self._pins, ignore_errors=True)
 
     # -- reading back ------------------------------------------------------------------

@@ -16,6 +16,7 @@ from penstock.engine.kernel.cursor import moved, restarted
 from penstock.engine.kernel.director_map import DirectorMap
 from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.loader import Datapath
+from penstock.engine.kernel.marks import MarkRules
 from penstock.engine.kernel.network import Network
 from penstock.engine.kernel.rule_codec import RuleCodec
 from penstock.ipvs.model import Connection, Destination, DestKey, Method, ServiceKey
@@ -65,12 +66,14 @@ class KernelRules:
         self._real_ids, self._pool_ids, self._service_ids = reals, pools, services
         self._regions = regions
         self._director = DirectorMap(datapath)
+        self._marks = MarkRules()
         self._services: dict[ServiceKey, _Service] = {}
         self._leaving: dict[ServiceKey, _Service] = {}  # removed, with connections still
         if datapath.adopted:
             self._read_back()
         else:
             self._director.set_defaults()
+            self._marks.forget_earlier()
         self._listing = Listing(datapath)
 
     # -- RuleEngine --------------------------------------------------------------------
@@ -153,6 +156,10 @@ class KernelRules:
             for key, dest in some.items()
         }
         return self._listing.entries(dests)
+
+    def close(self) -> None:
+        """Take back what lies outside the maps."""
+        self._marks.close()
 
     # -- upkeep ------------------------------------------------------------------------
 
@@ -308,6 +315,7 @@ class KernelRules:
             all_ports=any(not key.fwmark and key.port == 0 for key in self._services),
             ftp=any(key.port == _FTP for key in self._services),
         )
+        self._marks.hold((key.fwmark, key.family) for key in self._services if key.fwmark)
 
     # -- reading -----------------------------------------------------------------------
 
