@@ -138,7 +138,7 @@ class Director:
 
     def rows(self, key: ServiceKey | None = None) -> Iterator[ServiceRow]:
         """All services as they are listed, or one; none when that one is not there."""
-        rules = list(self._table) if key is None else [r for r in (self._table.find(key),) if r]
+        rules = self._table.listed() if key is None else [r for r in (self._table.find(key),) if r]
         counted = self._counters([rule.service.key for rule in rules])
         for rule, (key_, counters) in zip(rules, counted, strict=True):
             yield ServiceRow(

@@ -55,7 +55,7 @@ def records_of(table: RuleTable, settings: Settings, meters: Meters) -> Iterator
             yield SetSysctl(name, value)
     for daemon in settings.daemons:
         yield StartSync(daemon)
-    for rule in reversed(list(table)):
+    for rule in table:
         key = rule.service.key
         yield AddService(rule.service)
         for dest in rule.dests.values():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from penstock.ipvs.fold import folded
 from penstock.ipvs.model import (
     SCHEDULERS,
     AddDest,
@@ -33,6 +34,7 @@ TableCommand = AddService | EditService | DeleteService | Flush | AddDest | Edit
 
 _KNOWN_SCHEDULERS = frozenset(SCHEDULERS)
 _MULTICAST4 = frozenset(str(first) for first in range(224, 240))
+_NAMESPACE = 0x80  # what the kernel takes of a struct netns_ipvs' address; aligned to 4096
 _LINK_LOCAL6 = ("fe8", "fe9", "fea", "feb")
 
 
@@ -120,8 +122,17 @@ class RuleTable:
         return len(self._rules)
 
     def __iter__(self) -> Iterator[Rule]:
-        """Most recently added first."""
-        return reversed(self._rules.values())
+        """In the order they were added."""
+        return iter(self._rules.values())
+
+    def listed(self) -> list[Rule]:
+        """In the kernel's order: by hash bucket, those of firewall marks last.
+
+        A kernel mixes part of a memory address into its buckets, so that it has sixteen orders;
+        this is one of them.
+        """
+        newest_first = reversed(self._rules.values())
+        return sorted(newest_first, key=lambda rule: _bucket(rule.service.key))
 
     def find(self, key: ServiceKey) -> Rule | None:
         return self._rules.get(key)
@@ -308,6 +319,13 @@ class RuleTable:
             return False
         mapped = address.startswith("::ffff:") and "." in address
         return address != "::" and not mapped
+
+
+def _bucket(key: ServiceKey) -> int:
+    """ip_vs_svc_hashkey() and ip_vs_svc_fwm_hashkey(); buckets of firewall marks are added."""
+    if key.fwmark:
+        return 256 + ((_NAMESPACE ^ key.fwmark) & 255)
+    return (_NAMESPACE ^ folded(key.address) ^ key.proto ^ key.port >> 8 ^ key.port) & 255
 
 
 def _refused(service: VirtualService) -> int:

@@ -117,6 +117,24 @@ def test_destinations_are_listed_last_added_first(table: RuleTable) -> None:
     assert table.records == 2 + 3
 
 
+def test_services_are_listed_by_bucket_and_marks_last() -> None:
+    table = RuleTable()
+    ports = (5, 2, 3, 0, 9, 6)
+    keys = [ServiceKey(fwmark=9), ServiceKey(fwmark=2, family=6)]
+    keys += [ServiceKey(Proto.TCP, "10.1.1.1", port) for port in ports]
+    keys += [ServiceKey(Proto.TCP, "10.1.1.2", 0), ServiceKey(Proto.TCP, "2001:db8::1", 80, 0, 6)]
+    apply(table, *(AddService(VirtualService(key, netmask=128)) for key in keys))
+    listed = [rule.service.key for rule in table.listed()]
+    # 6 ^ 1 ^ port; 10.1.1.2:0 shares the bucket of 10.1.1.1:3 and came later.
+    assert [key for key in listed if key.address.startswith("10.")] == [
+        *(ServiceKey(Proto.TCP, "10.1.1.1", port) for port in (6, 5)),
+        ServiceKey(Proto.TCP, "10.1.1.2", 0),
+        *(ServiceKey(Proto.TCP, "10.1.1.1", port) for port in (3, 2, 0, 9)),
+    ]
+    assert [key.fwmark for key in listed[-2:]] == [2, 9]
+    assert set(listed) == set(keys)
+
+
 def test_a_destination_is_its_address_and_port(table: RuleTable) -> None:
     same = dest(port=81)
     assert apply(table, AddDest(WEB, dest()), AddDest(WEB, same), AddDest(WEB, same)) == [
@@ -192,7 +210,7 @@ def test_revert_goes_back_to_the_last_settled_state(table: RuleTable) -> None:
 def test_revert_without_a_removal(table: RuleTable) -> None:
     apply(table, AddService(VirtualService(MARK)), AddDest(WEB, dest()))
     table.revert()
-    assert [rule.service.key for rule in table] == [WEB6, WEB]
+    assert [rule.service.key for rule in table] == [WEB, WEB6]
     assert names(table) == []
 
 
