@@ -165,9 +165,15 @@ class Director:
         changes = self._table.changes()
         mark = self._journal.mark()
         try:
+            leaving = self._counters([rule.service.key for rule in changes.shrunk])
             self._journal.append(records)
             self._bring_along(changes)
             self._tell_settings(before)
+            back = self._back(changes)
+            self._journal.append(
+                zeroed_at(key, dest, self._meters.resumed(key, dest, now))
+                for key, dest, now in back
+            )
             zero = self._counters([key for key in self._zeroing if self._table.find(key)])
             self._journal.append(
                 zeroed_at(key, *one)
@@ -179,6 +185,10 @@ class Director:
             self._journal.retract(mark)
             self._undo(before)
             raise
+        for rule, (key, counters) in zip(changes.shrunk, leaving, strict=True):
+            self._meters.depart(key, rule.left, counters)
+        for key, dest, now in back:
+            self._meters.resume(key, dest, now)
         self._follow(changes)
         for key, counters in zero:
             self._meters.zero(key, counters)
@@ -279,6 +289,18 @@ class Director:
         self._checks.follow(changes.removed, changes.put)
         self._owed.difference_update(rule.service.key for rule in changes.put)
         self._table.settle()
+
+    def _back(self, changes: Changes) -> list[tuple[ServiceKey, DestKey, DestCounters]]:
+        """Destinations that had left and are there again, and what the datapath counts of them."""
+        back = {}
+        for rule in changes.put:
+            if rule.changed and (dests := self._meters.returned(rule.service.key, rule.dests)):
+                back[rule.service.key] = dests
+        return [
+            (key, dest, counters.dests.get(dest, _NOTHING))
+            for key, counters in self._counters(list(back))
+            for dest in back[key]
+        ]
 
     def _counters(self, keys: Sequence[ServiceKey]) -> list[tuple[ServiceKey, RuleCounters]]:
         return list(zip(keys, self._engine.rule_counters(keys), strict=True)) if keys else []

@@ -143,6 +143,34 @@ def test_statistics_count_from_the_last_zero(desk: Desk) -> None:
     assert (row.dests[0].stats.conns, row.dests[0].active) == (0, 2)
 
 
+def test_a_destination_that_comes_back_soon_goes_on_counting(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    one = ("10.0.1.1", 80)
+    desk.run(AddService(VirtualService(WEB)), AddDest(WEB, dest(1)), AddDest(WEB, dest(2)))
+    desk.engine.counted[WEB, one] = DestCounters(5, 50, 500, 40, 400)
+    desk.run(Zero())
+    desk.engine.counted[WEB, one] = DestCounters(7, 70, 700, 60, 600)
+    desk.run(DeleteDest(WEB, *one))
+    desk.engine.counted[WEB, one] = DestCounters()  # the datapath's object is a new one
+    desk.run(AddDest(WEB, dest(1)))
+    desk.engine.counted[WEB, one] = DestCounters(1, 2, 3, 4, 5)
+    stats = desk.rows().services[0].dests[0].stats
+    assert (stats.conns, stats.in_packets, stats.out_bytes) == (3, 22, 205)
+    assert Desk(tmp_path, desk.engine).rows().services[0].dests[0].stats.conns == 3
+    desk.run(DeleteDest(WEB, *one))
+    desk.engine.counted[WEB, one] = DestCounters()
+    for period in range(100):
+        desk.director.tick(2.0 * period)
+    desk.run(AddDest(WEB, dest(1)))
+    assert desk.rows().services[0].dests[0].stats.conns == 0
+    desk.engine.counted[WEB, one] = DestCounters(conns=9)
+    desk.run(DeleteDest(WEB, *one))
+    desk.run(DeleteService(WEB))
+    desk.engine.counted.clear()
+    desk.run(AddService(VirtualService(WEB)), AddDest(WEB, dest(1)))
+    assert desk.rows().services[0].dests[0].stats.conns == 0
+
+
 def test_rates_follow_the_traffic(desk: Desk) -> None:
     desk.run(AddService(VirtualService(WEB)))
     desk.director.tick(100.0)

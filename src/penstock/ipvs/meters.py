@@ -7,13 +7,14 @@ Idle ones cost a comparison and no memory, for there may be a hundred thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 
 from penstock.engine.api import DestCounters, RuleCounters
 from penstock.ipvs.model import NO_STATS, DestKey, ServiceKey, Stats
 from penstock.ipvs.rates import NO_RATES, Estimator
 
 _ZERO = DestCounters()
+_TRASH_PERIODS = 60  # IP_VS_DEST_TRASH_PERIOD, two minutes
 Base = tuple[DestKey | None, DestCounters]  # None: the service itself
 
 
@@ -43,6 +44,8 @@ class Meters:
         self._meters: dict[ServiceKey, dict[DestKey | None, _Meter]] = {}
         self._sampled: dict[ServiceKey, int] = {}  # in which period last, of busy ones
         self._period = 0
+        # What destinations that left had counted, and when they left.
+        self._departed: dict[ServiceKey, dict[DestKey, tuple[int, DestCounters]]] = {}
 
     def begin_period(self) -> None:
         """Two seconds have passed."""
@@ -107,13 +110,53 @@ class Meters:
     def forget(self, key: ServiceKey) -> None:
         self._meters.pop(key, None)
         self._sampled.pop(key, None)
+        self._departed.pop(key, None)
 
-    def keep(self, key: ServiceKey, dests: Iterable[DestKey]) -> None:
+    def depart(self, key: ServiceKey, left: Iterable[DestKey], counters: RuleCounters) -> None:
+        """Destinations leave; should they come back soon, they go on counting, as the kernel's."""
+        for dest in left:
+            seen = self.stats(key, dest, counters.dests.get(dest, _ZERO))
+            if seen.conns or seen.in_packets:
+                total = DestCounters(
+                    seen.conns, seen.in_packets, seen.in_bytes, seen.out_packets, seen.out_bytes
+                )
+                self._departed.setdefault(key, {})[dest] = (self._period, total)
+
+    def returned(self, key: ServiceKey, dests: Container[DestKey]) -> set[DestKey]:
+        """Which of *dests* had left, and not long ago."""
+        gone = self._departed.get(key)
+        if gone is None:
+            return set()
+        since = self._period - _TRASH_PERIODS
+        return {dest for dest, (when, _) in gone.items() if when >= since and dest in dests}
+
+    def resumed(self, key: ServiceKey, dest: DestKey, now: DestCounters) -> DestCounters:
+        """The base by which a destination that returned goes on from where it was."""
+        total = self._departed[key][dest][1]
+        return DestCounters(
+            now.conns - total.conns,
+            now.packets_in - total.packets_in,
+            now.bytes_in - total.bytes_in,
+            now.packets_out - total.packets_out,
+            now.bytes_out - total.bytes_out,
+        )
+
+    def resume(self, key: ServiceKey, dest: DestKey, now: DestCounters) -> None:
+        meter = self._meter(key, dest)
+        meter.base = self.resumed(key, dest, now)
+        meter.estimator.zero(now)
+
+    def keep(self, key: ServiceKey, dests: Collection[DestKey]) -> None:
         """Forget the destinations of *key* that are not among *dests*."""
         meters = self._meters.get(key)
         if meters is not None:
             left = {None, *dests}
             self._meters[key] = {dest: one for dest, one in meters.items() if dest in left}
+        gone = self._departed.pop(key, {})
+        since = self._period - _TRASH_PERIODS
+        gone = {d: one for d, one in gone.items() if one[0] >= since and d not in dests}
+        if gone:
+            self._departed[key] = gone
 
     def _meter(self, key: ServiceKey, dest: DestKey | None) -> _Meter:
         meters = self._meters.setdefault(key, {})

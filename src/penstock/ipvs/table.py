@@ -48,7 +48,7 @@ class Surroundings(NamedTuple):
 class Rule:
     """One virtual service; its destinations are kept in the order they were added."""
 
-    __slots__ = ("_quiesced", "changed", "dests", "fresh", "service")
+    __slots__ = ("_quiesced", "changed", "dests", "fresh", "left", "service")
 
     def __init__(self, service: VirtualService) -> None:
         self.service = service
@@ -56,6 +56,7 @@ class Rule:
         self._quiesced: dict[DestKey, int] = {}  # of weight 0: the last other weight
         self.fresh = True  # another scheduler than before, or none before
         self.changed = False  # destinations came, went or were edited
+        self.left: set[DestKey] = set()  # destinations that went
 
     def last_weight(self, dest: Destination) -> int:
         """The latest weight that was not 0, which mh goes by; 0 if there never was one."""
@@ -72,11 +73,13 @@ class Rule:
         elif (before := self.dests.get(key)) is not None and before.weight:
             self._quiesced[key] = before.weight
         self.dests[key] = dest
+        self.left.discard(key)
         self.changed = True
 
     def remove(self, key: DestKey) -> None:
         del self.dests[key]
         self._quiesced.pop(key, None)
+        self.left.add(key)
         self.changed = True
 
     def copy(self) -> Rule:
@@ -93,6 +96,7 @@ class Changes:
 
     removed: Sequence[ServiceKey] = ()
     put: Sequence[Rule] = ()  # with ``fresh`` and ``changed`` as they are now
+    shrunk: Sequence[Rule] = ()  # of these, those that were there and have lost destinations
 
 
 class RuleTable:
@@ -161,6 +165,14 @@ class RuleTable:
                 if was is not None and (key not in rules or key in self._replaced)
             ],
             [rules[key] for key in before if key in rules],
+            [
+                rules[key]
+                for key, was in before.items()
+                if was is not None
+                and key in rules
+                and rules[key].left
+                and key not in self._replaced
+            ],
         )
 
     def settle(self) -> None:
@@ -169,6 +181,7 @@ class RuleTable:
             rule = self._rules.get(key)
             if rule is not None:
                 rule.fresh = rule.changed = False
+                rule.left = set()
         self._forget()
 
     def revert(self) -> Changes:
