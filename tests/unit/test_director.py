@@ -171,6 +171,16 @@ def test_a_destination_that_comes_back_soon_goes_on_counting(tmp_path: Path) -> 
     assert desk.rows().services[0].dests[0].stats.conns == 0
 
 
+def test_one_that_comes_back_to_its_old_object_stays_zeroed(desk: Desk) -> None:
+    one = ("10.0.1.1", 80)
+    desk.run(AddService(VirtualService(WEB)), AddDest(WEB, dest(1)))
+    desk.engine.counted[WEB, one] = DestCounters(5, 50, 500, 40, 400)
+    desk.run(Zero())
+    desk.run(DeleteDest(WEB, *one))
+    desk.run(AddDest(WEB, dest(1)))  # it had connections: the datapath has kept it
+    assert desk.rows().services[0].dests[0].stats.conns == 0
+
+
 def test_rates_follow_the_traffic(desk: Desk) -> None:
     desk.run(AddService(VirtualService(WEB)))
     desk.director.tick(100.0)

@@ -115,12 +115,14 @@ class Meters:
     def depart(self, key: ServiceKey, left: Iterable[DestKey], counters: RuleCounters) -> None:
         """Destinations leave; should they come back soon, they go on counting, as the kernel's."""
         for dest in left:
-            seen = self.stats(key, dest, counters.dests.get(dest, _ZERO))
-            if seen.conns or seen.in_packets:
-                total = DestCounters(
-                    seen.conns, seen.in_packets, seen.in_bytes, seen.out_packets, seen.out_bytes
-                )
-                self._departed.setdefault(key, {})[dest] = (self._period, total)
+            now = counters.dests.get(dest, _ZERO)
+            if now == _ZERO:
+                continue
+            seen = self.stats(key, dest, now)
+            total = DestCounters(
+                seen.conns, seen.in_packets, seen.in_bytes, seen.out_packets, seen.out_bytes
+            )
+            self._departed.setdefault(key, {})[dest] = (self._period, total)
 
     def returned(self, key: ServiceKey, dests: Container[DestKey]) -> set[DestKey]:
         """Which of *dests* had left, and not long ago."""
