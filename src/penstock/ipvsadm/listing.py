@@ -98,7 +98,7 @@ def whole_table(rows: Sequence[ServiceRow], view: View, names: Names) -> str:
 def one_table(rows: Sequence[ServiceRow], view: View, names: Names) -> str:
     """``-L`` with a service: the title and what follows it."""
     lines = [_TITLES[view.columns]]
-    for row in order.services(rows) if view.sort else order.hashed(rows):
+    for row in order.services(rows) if view.sort else rows:
         lines.append(_service_line(row, view, names))
         lines.extend(_dest_lines(row, view, names))
     return "".join(lines)

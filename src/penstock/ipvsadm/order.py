@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of a listing: the kernel's hash table, libipvs' comparison, the C library's merge sort.
+"""The order of a sorted listing: libipvs' comparison, and the C library's merge sort.
 
 The comparison subtracts unsigned numbers into an int, so that 192.168.0.1 comes before 10.0.0.1,
 and is no order at all where addresses are spread over more than half of the circle of 2**32: what
@@ -19,30 +19,12 @@ from penstock.ipvsadm.address import words
 Item = TypeVar("Item")
 Columns = tuple[int, ...]  # compared one after the other
 
-# What the address of the namespace's record adds to the kernel's hash: another value on each
-# machine and in each namespace, and one of those here.
-_NAMESPACE = 0x80
 _HALF = 1 << 31
 _FULL = 1 << 32
 
 
-def hashed(rows: Sequence[ServiceRow]) -> list[ServiceRow]:
-    """Services as the kernel has them, from *rows* with the most recently added first."""
-    return sorted(rows, key=_bucket)
-
-
-def _bucket(row: ServiceRow) -> int:
-    """The place in the kernel's tables (ip_vs_svc_hashkey): 256 of addresses, 256 of marks."""
-    key = row.service.key
-    if key.fwmark:
-        return 256 + ((key.fwmark + _NAMESPACE) & 255)
-    a, b, c, d = words(key.address)
-    return (key.proto ^ a ^ b ^ c ^ d ^ _NAMESPACE ^ (key.port >> 8) ^ key.port) & 255
-
-
 def services(rows: Sequence[ServiceRow]) -> list[ServiceRow]:
     """Services as they are listed: by mark, family, protocol, address and port."""
-    rows = hashed(rows)
     return _sorted(rows, [_service_columns(row) for row in rows])
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from socket import AF_INET6, inet_aton, inet_pton
 
 from penstock.ipvs.model import Connection, DestRow, Method, ServiceRow
-from penstock.ipvsadm import order
 from penstock.ipvsadm.connections import PROTOCOLS
 from penstock.ipvsadm.listing import TABLE_SIZE
 
@@ -82,7 +81,7 @@ def _rules(table: Sequence[ServiceRow]) -> str:
         "Prot LocalAddress:Port Scheduler Flags\n",
         "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n",
     ]
-    for row in order.hashed(table):
+    for row in table:
         lines.append(_service_line(row))
         lines.extend(_dest_line(dest) for dest in row.dests)
     return "".join(lines)

@@ -91,22 +91,6 @@ def test_high_addresses_come_before_low_ones(listed: str, kernel: str) -> None:
     assert [row.dest.address for row in order.destinations(rows)] == listed.split()
 
 
-def test_the_kernel_s_order_is_its_hash_tables_newest_first() -> None:
-    def listed(*keys: ServiceKey) -> list[ServiceKey]:
-        rows = [ServiceRow(VirtualService(key)) for key in keys]
-        return [row.service.key for row in order.hashed(rows)]
-
-    tcp, udp = ServiceKey(6, "192.0.2.1", 53), ServiceKey(17, "192.0.2.1", 53)
-    assert listed(tcp, udp) == listed(udp, tcp) == [udp, tcp]
-    # Of one bucket: 0x100 apart.
-    low, high = ServiceKey(6, "192.0.2.1", 53), ServiceKey(6, "192.0.3.1", 53)
-    assert listed(low, high) == [low, high]
-    assert listed(high, low) == [high, low]
-    six = ServiceKey(6, "2001:db8::1", 53, 0, 6)
-    marks = ServiceKey(fwmark=128), ServiceKey(fwmark=127), ServiceKey(fwmark=255)
-    assert listed(marks[2], six, *marks[:2])[1:] == [marks[0], marks[2], marks[1]]
-
-
 def test_marks_come_after_addresses_and_families_apart() -> None:
     rows = [
         ServiceRow(VirtualService(key))

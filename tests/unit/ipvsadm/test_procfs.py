@@ -20,7 +20,6 @@ from penstock.ipvsadm.procfs import render
 
 SIX = ServiceKey(6, "2001:db8::7", 443, 0, 6)
 TABLE = (
-    ServiceRow(VirtualService(ServiceKey(fwmark=26), "rr", ops=True)),
     ServiceRow(
         VirtualService(VIP, "wlc", 60, 0xFFFFFF00),
         (DestRow(Destination("192.0.2.20", 8443, Method.MASQ, 3), 2, 1),),
@@ -32,6 +31,7 @@ TABLE = (
         Stats(1, 1, 1, 1, 1),
     ),
     ServiceRow(VirtualService(ServiceKey(17, "192.0.2.1", 53), "rr", ops=True)),
+    ServiceRow(VirtualService(ServiceKey(fwmark=26), "rr", ops=True)),
 )
 ENTRIES = (
     Connection(6, 899, "ESTABLISHED", "192.0.2.9", 40000, VIP.address, 443, "192.0.2.20", 80),
@@ -46,7 +46,7 @@ def lines(name: str) -> list[str]:
     return render(name, TABLE, ENTRIES).split("\n")
 
 
-def test_the_table_has_marks_last() -> None:
+def test_the_table_in_the_order_it_comes() -> None:
     assert lines("ip_vs") == [
         "IP Virtual Server version 1.2.1 (size=4096)",
         "Prot LocalAddress:Port Scheduler Flags",
