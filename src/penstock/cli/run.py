@@ -51,7 +51,8 @@ def command(
 ) -> None:
     """Run FILE... (haproxy.cfg files, or directories of them) until SIGTERM.
 
-    SIGHUP or `penstock reload` reads the files again. A daemon that is killed leaves the datapath
+    SIGHUP or `penstock reload` reads the files again; SIGUSR1 ends it as SIGTERM does, but leaves
+    the datapath in place. A daemon that is killed leaves the datapath
     running; the next `penstock run` takes it over without losing a connection. Rules of ipvsadm
     go into whichever daemon runs, with files or without.
 
