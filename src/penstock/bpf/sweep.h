@@ -30,6 +30,16 @@ static __always_inline u32 ticks_allowed(const struct flow *f)
 	return s->ticks_idle;
 }
 
+/* With expire_nodest_conn a deleted destination's connections end with it. */
+static __always_inline int lost_its_real(const struct flow *f)
+{
+	struct director *d = director();
+	u32 real = f->real;
+	struct real_live *r = map_lookup(&real_lives, &real);
+
+	return f->ctl & CTL_IPVS && d && d->expire_nodest_conn && r && r->gone;
+}
+
 static __always_inline u32 sweep_slot(const u8 af, u32 slot, u32 now)
 {
 	struct flow *f = flow_at(af, slot);
@@ -45,8 +55,8 @@ static __always_inline u32 sweep_slot(const u8 af, u32 slot, u32 now)
 		return 0;
 	}
 	allowed = ticks_allowed(f);
-	if (!allowed || (s32)(now - f->seen) <= (s32)allowed ||
-	    flow_age(af, f, slot, now) <= allowed)
+	if (!lost_its_real(f) && (!allowed || (s32)(now - f->seen) <= (s32)allowed ||
+				  flow_age(af, f, slot, now) <= allowed))
 		return 0;
 	if (!(f->ctl & CTL_CLOSED))
 		count(EVENT_FLOW_EXPIRED);

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from penstock.engine.kernel.loader import Datapath
 from penstock.engine.kernel.units import TICK_NS
@@ -28,15 +29,27 @@ SCTP_STATES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One family's flows: where they are, and how their addresses lie there."""
+
+    flows: ArrayMap
+    occupied: ArrayMap
+    layout: Layout
+    family: int
+    size: int  # of an address
+
+
 class Listing:
     """Reads both families' tables; a connection that begins or ends meanwhile may be missed."""
 
     def __init__(self, datapath: Datapath) -> None:
         self._maps = datapath.maps
         codec = datapath.codec
+        maps = datapath.maps
         self._tables = (
-            (datapath.maps.flows4, datapath.maps.occupied4, codec.flow4, socket.AF_INET, 4),
-            (datapath.maps.flows6, datapath.maps.occupied6, codec.flow6, socket.AF_INET6, 16),
+            _Table(maps.flows4, maps.occupied4, codec.flow4, socket.AF_INET, 4),
+            _Table(maps.flows6, maps.occupied6, codec.flow6, socket.AF_INET6, 16),
         )
         self._director = codec.director
         self._template_key = codec.template_key
@@ -48,7 +61,7 @@ class Listing:
         allowed = self._allowed()
         found = list(self._templates(dests, now))
         for table in self._tables:
-            found += _connections(*table, dests, allowed, now)
+            found += _connections(table, dests, allowed, now)
         return found
 
     def _allowed(self) -> Callable[[int, int], int]:
@@ -88,15 +101,12 @@ class Listing:
 
 
 def _connections(
-    flows: ArrayMap,
-    occupied: ArrayMap,
-    layout: Layout,
-    family: int,
-    size: int,
+    table: _Table,
     dests: Mapping[int, DestKey],
     allowed: Callable[[int, int], int],
     now: int,
 ) -> Iterator[Connection]:
+    flows, layout, family, size = table.flows, table.layout, table.family, table.size
     common = layout.field("f").nested
     if common is None:
         return
@@ -105,7 +115,7 @@ def _connections(
     ports, real_port = layout.offset("sport"), layout.offset("ndport")
     real_addr = layout.offset("ndaddr")
     stride, memory, words = flows.stride, flows.memory, flows.words
-    for slot in _set_bits(occupied):
+    for slot in _set_bits(table.occupied):
         start = slot * stride
         ctl = words[(start + at["ctl"]) >> 2]
         if ctl & (_STATE | _REVERSE | _IPVS) != _LIVE | _IPVS:

@@ -68,6 +68,11 @@ class DirectorMap:
             self._store("drop_counter", 0)
             self._store("drop_rate", self._droprate if self._drop_packet == _DROP_ALWAYS else 0)
 
+    @property
+    def expires_orphans(self) -> bool:
+        """Whether a deleted destination's connections end with it (expire_nodest_conn)."""
+        return bool(self._map.load32(0, self._layout.offset("expire_nodest_conn")))
+
     def set_population(self, *, gone: int, all_ports: bool, ftp: bool) -> None:
         """*gone*: deleted destinations that still have connections."""
         self._controls.store32(0, self._gone, gone)

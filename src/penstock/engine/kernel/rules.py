@@ -66,6 +66,7 @@ class KernelRules:
         self._real_ids, self._pool_ids, self._service_ids = reals, pools, services
         self._regions = regions
         self._director = DirectorMap(datapath)
+        self._sweep = datapath.sweep
         self._marks = MarkRules()
         self._services: dict[ServiceKey, _Service] = {}
         self._leaving: dict[ServiceKey, _Service] = {}  # removed, with connections still
@@ -107,6 +108,7 @@ class KernelRules:
         for service, dest in retired:
             self._retire(service, dest)
         self._tell_director()
+        self._end_orphans(len(retired))
 
     def remove_rules(self, keys: Sequence[ServiceKey]) -> None:
         for key in keys:
@@ -119,6 +121,7 @@ class KernelRules:
             self._leaving[key] = service
             self._let_go(key, service)
         self._tell_director()
+        self._end_orphans(len(keys))
 
     def set_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
         self._director.set_timeouts(tcp, tcp_fin, udp)
@@ -295,6 +298,11 @@ class KernelRules:
             self._maps.reals.delete(_id(one.id))
             self._real_ids.free(one.id)
         return bool(idle)
+
+    def _end_orphans(self, deleted: int) -> None:
+        """expire_nodest_conn: connections of what was just deleted do not wait for a packet."""
+        if deleted and self._director.expires_orphans:
+            self._sweep.run_syscall()
 
     def _let_go(self, key: ServiceKey, service: _Service) -> None:
         """Forget a removed service when nothing of it is left."""
