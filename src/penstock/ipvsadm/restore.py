@@ -13,7 +13,7 @@ from penstock.ipvs.model import Command
 from penstock.ipvsadm import messages
 from penstock.ipvsadm.session import Session
 
-_BATCH = 4096  # commands in one request
+_BATCH = 8192  # commands in one request, which the daemon carries out in one turn of its loop
 _FAILED = 255
 
 
