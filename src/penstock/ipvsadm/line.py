@@ -77,12 +77,14 @@ class Line:
         self.names = names
 
     def once(self, name: str) -> None:
+        """Note that *name* is given. Raises Exit where it was before."""
         bit = BIT[name]
         if self.given & bit:
             raise fail(f"multiple '{name}' options specified")
         self.given |= bit
 
     def key(self) -> ServiceKey:
+        """The service that the line is about."""
         if self.fwmark:
             return ServiceKey(fwmark=self.fwmark, family=self.family)
         return ServiceKey(self.proto, self.address, self.port, 0, self.family)

@@ -66,6 +66,7 @@ def not_there(reason: str) -> str:
 
 
 def try_help(program: str) -> str:
+    """The line for whoever gives no command."""
     return f"Try `{program} -h' or '{program} --help' for more information.\n"
 
 

@@ -42,6 +42,7 @@ class Restoring:
         self.status = 0  # of the last line
 
     def add(self, command: Command) -> None:
+        """Have *command* carried out in time. Raises Unavailable."""
         self._waiting.append(command)
         if len(self._waiting) >= _BATCH:
             self.flush()
