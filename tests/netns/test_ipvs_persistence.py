@@ -36,7 +36,7 @@ def test_the_templates_are_listed(director: Director) -> None:
         ("TCP", "ASSURED", "10.50.0.0:0", service.text, "10.0.1.2:80"),
         ("TCP", "ESTABLISHED", "10.50.0.1:5000", service.text, "10.0.1.2:80"),
     ]
-    assert 58 <= director.expiry("ASSURED") <= 60
+    assert 58 <= director.expiry("ASSURED", service.vip) <= 60
 
 
 def test_all_ports_of_an_address(director: Director) -> None:
@@ -139,7 +139,7 @@ def test_a_template_expires(director: Director) -> None:
 def test_a_template_outlives_its_time_while_a_connection_needs_it(director: Director) -> None:
     service = director.service("rr", "-p 1").add([1, 2, 3])
     assert service.hold(1) == "3"
-    until("the template's time to be over", lambda: director.expiry("ASSURED") > 1)
+    until("the template's time to be over", lambda: director.expiry("ASSURED", service.vip) > 1)
     assert service.ask(1) == "3"
 
 

@@ -17,7 +17,7 @@ from penstock.lab.network import until
 from penstock.lab.rules import Counted, Director, Service
 
 FAMILIES = (4, 6)
-SOURCE_HASHED = "23232121313122323212321212131312"  # clients 1, 2, 3 … with three equal reals
+SOURCE_HASHED = "23232121313122323212121312132311"  # clients 1, 2, 3 … with three equal reals
 MAGLEV = "13121311323233231332311212333113"
 
 
@@ -172,12 +172,12 @@ def test_mh_keeps_most_clients_where_they_are(director: Director) -> None:
     service = director.service("mh").add([1, 2, 3, 4])
     assert service.ask(*range(1, 25)) == "431213113232432343443442"
     service.remove(2)
-    assert service.ask(*range(1, 25)) == "431113113433431343443341"
+    assert service.ask(*range(1, 25)) == "431113113433431343343441"
 
 
 def test_mh_follows_weights(director: Director) -> None:
     service = director.service("mh").add({1: 3, 2: 1, 3: 2})
-    assert service.ask(*range(1, 25)) == "131213111233311313323113"
+    assert service.ask(*range(1, 25)) == "131213111233311313323111"
 
 
 def test_mh_with_a_quiesced_destination(director: Director) -> None:

@@ -112,6 +112,9 @@ def directed(network: Network, reals: int = 4) -> Directed:
     director.forward()
     for one in (client, director):
         one.sysctl("net/ipv4/conf/all/rp_filter", "0")
+    # Tests are refused more often than any peer may be told by default.
+    director.sysctl("net/ipv4/icmp_ratelimit", "0")
+    director.sysctl("net/ipv6/icmp/ratelimit", "0")
     client.ip("route", "add", "local", CLIENTS4, "dev", "lo")
     client.ip("-6", "route", "add", "local", CLIENTS6, "dev", "lo")
     client.route("default", "10.0.0.1")
