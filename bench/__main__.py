@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench [compare|close|packets|health|memory] [options]``; compare is the default.
+"""``python -m bench [compare|close|packets|director|health|memory] [options]``; default: compare.
 
 Exit status: 0, 1 when something was not measured or did not hold, 77 when this machine cannot
 (no root, no nginx), 130 or 143 when it was interrupted. Nothing is left behind.
@@ -14,7 +14,7 @@ import sys
 from types import FrameType, ModuleType
 from typing import Final
 
-from bench import close, compare, health, memory, packets
+from bench import close, compare, director, health, memory, packets
 from penstock.errors import PenstockError
 from penstock.lab import network
 
@@ -27,6 +27,11 @@ _COMMANDS: Final[dict[str, tuple[ModuleType, str, tuple[str, ...]]]] = {
         ("nginx", "ss", "wrk"),
     ),
     "packets": (packets, "nanoseconds a packet, by BPF_PROG_TEST_RUN", ()),
+    "director": (
+        director,
+        "IPVS's forwarding methods beside nftables, and the command line",
+        ("nft", "ethtool"),
+    ),
     "health": (health, "the cost of many health checks", ("nginx", "ss")),
     "memory": (memory, "what flows, services and real servers take", ()),
 }

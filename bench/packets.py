@@ -3,7 +3,8 @@
 
 A packet of an established flow runs through the whole XDP program as it is shipped: parsing,
 look-up, rewriting, checksums, accounting. Only the transmission itself is missing. New flows run
-through the TC program, which opens them; those to the near pool need no route look-up.
+through the TC program, which opens them; those to the near pool need no route look-up. Packets of
+IPVS's services leave as they would: translated, as they came, or in a tunnel.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from bench.frames import ACK, SYN, Frame, frame
-from bench.stand import FAR_PORT, NEAR_PORT, VIP, Kind, Stand, stand
+from bench.stand import FAR_PORT, NEAR_PORT, RULE_PORTS, VIP, Kind, Stand, stand
 from penstock.lab.network import LabError, Network
 from penstock.model import Protocol
 
 # What is aimed at, for TCP over IPv4: net ns where a trivial XDP_PASS costs 30.
 _TRIVIAL: Final = 30
 _AIMS: Final = {1: 110, 1 << 16: 200, 1 << 19: 270}
+_IPIP_AIMS: Final = {1: 105, 1 << 16: 200, 1 << 19: 265}
+_GUE_MORE: Final = 30  # net ns beyond IPIP's
+_SINGLY: Final = 20_000  # packets a run where each has a system call of its own
+_SIZES: Final = "1,1024,65536,524288"
 _FLOWS_A_RUN: Final = 1 << 17  # opened in one timed run: far fewer than there are source ports
 _TRIES: Final = 5
 _FORWARDED: Final = {Kind.XDP: "EVENT_FORWARDED_XDP", Kind.TC: "EVENT_FORWARDED_TC"}
@@ -42,6 +47,7 @@ class Case:
     protocol: Protocol
     flows: int
     port: int = FAR_PORT
+    method: str = ""  # of IPVS's, a key of RULE_PORTS
 
     def frame(self, flags: int) -> Frame:
         return frame(VIP[self.family], self.port, self.protocol, flags)
@@ -51,7 +57,16 @@ class Case:
         """How many times a trivial program it may cost at most; None: nothing is aimed at."""
         if self.kind is not Kind.XDP or self.family != 4 or self.protocol is not Protocol.TCP:
             return None
-        return _AIMS[self.flows] / _TRIVIAL if self.flows in _AIMS else None
+        aims = {"": _AIMS, "-i": _IPIP_AIMS}.get(self.method, {})
+        return aims[self.flows] / _TRIVIAL if self.flows in aims else None
+
+    @property
+    def singly(self) -> bool:
+        """Whether every packet needs a buffer of its own.
+
+        The kernel marks an skb that TC has encapsulated, and then refuses it another outer header.
+        """
+        return self.kind is Kind.TC and self.method.startswith("-i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,10 @@ def cases(sizes: list[int]) -> Iterator[Case]:
                 )
     for flows in sizes:
         yield Case("TCP, IPv4, established", Kind.TC, 4, tcp, flows)
+    for kind in Kind:
+        for method, port in RULE_PORTS.items():
+            for flows in sizes:
+                yield Case(f"ipvsadm {method}", kind, 4, tcp, flows, port, method)
     for family in (4, 6):
         name = f"IPv{family}, new flow"
         yield Case(f"SYN, {name}, no route look-up", Kind.TC, family, tcp, 0, NEAR_PORT)
@@ -102,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=int, default=1_000_000, help="packets a run (1000000)")
     parser.add_argument("--rounds", type=int, default=7, help="default: 7")
     parser.add_argument(
-        "--flows", metavar="N,...", default="1,65536,524288", help="powers of two (%(default)s)"
+        "--flows", metavar="N,...", default=_SIZES, help="powers of two (%(default)s)"
     )
     parser.add_argument("--only", metavar="TEXT", default="", help="cases with this in their title")
     parser.add_argument("--max-flows", type=int, default=1 << 20, help="size of the tables")
@@ -121,9 +140,12 @@ def run(arguments: argparse.Namespace) -> int:
             stand(network, Path(name), arguments.max_flows) as made,
         ):
             _print_head()
+            results = {}
             for case in cases(sizes):
                 if arguments.only in case.title:
-                    _print(case, _measure(made, case, arguments.repeat, arguments.rounds))
+                    results[case] = _measure(made, case, arguments.repeat, arguments.rounds)
+                    _print(case, results[case])
+            _print_gue(results)
     finally:
         os.sched_setaffinity(0, everywhere)
     return 0
@@ -133,14 +155,15 @@ def _measure(made: Stand, case: Case, repeat: int, rounds: int) -> Result:
     """Trivial, stub and subject in turn, *rounds* times."""
     result = Result([], [], [])
     packet = case.frame(ACK if case.flows else SYN)
-    repeat = repeat if case.flows else min(repeat, _FLOWS_A_RUN)
+    most = _SINGLY if case.singly else repeat if case.flows else _FLOWS_A_RUN
+    repeat = min(repeat, most)
     if case.flows:
         made.clear(case.family)
         opened = made.feed(Kind.TC, case.frame(SYN), case.flows, case.flows)
         _expect(case, opened.reasons, _OPENED, case.flows)
     for _ in range(rounds):
         result.trivial.append(made.trivial(packet, repeat))
-        result.stub.append(made.stub(case.kind, packet, repeat, case.flows))
+        result.stub.append(made.stub(case.kind, packet, repeat, case.flows, singly=case.singly))
         if case.flows:
             result.subject.append(_established(made, case, packet, repeat))
         else:
@@ -159,8 +182,9 @@ def _established(made: Stand, case: Case, packet: Frame, repeat: int) -> int:
     got: dict[str, int] = {}
     for _ in range(_TRIES):
         made.forget_hops()
+        # Each flow's next hop is looked up before a tunnel's outer header is refused.
         made.feed(Kind.TC, case.frame(ACK), case.flows, case.flows)
-        timed = made.feed(case.kind, packet, repeat, case.flows)
+        timed = made.feed(case.kind, packet, repeat, case.flows, singly=case.singly)
         got = timed.reasons
         if got.get(_FORWARDED[case.kind]) == repeat and len(got) == 1:
             return timed.nanoseconds
@@ -181,7 +205,7 @@ def _print_head() -> None:
 
 
 def _print(case: Case, result: Result) -> None:
-    aim = "" if case.aim is None else f"{case.aim:>6.1f}"
+    aim = "" if case.aim is None else f"{case.aim:>6.1f} {_verdict(result.ratio <= case.aim)}"
     flows = f"{case.flows:,}" if case.flows else "new"
     print(
         f"{case.title:<38} {case.kind:<4} {flows:>8} {median(result.trivial):>8.0f}"
@@ -189,3 +213,20 @@ def _print(case: Case, result: Result) -> None:
         f" {result.lowest:>7} {result.ratio:>7.2f} {aim}",
         flush=True,
     )
+
+
+def _print_gue(results: dict[Case, Result]) -> None:
+    """What GUE costs beyond IPIP, each outer header with its checksum or without."""
+    for case, result in results.items():
+        plain = replace(case, title="ipvsadm -i", method="-i", port=RULE_PORTS["-i"])
+        if case.method.startswith("-i gue") and case.kind is Kind.XDP and plain in results:
+            more = result.net - results[plain].net
+            aim = _GUE_MORE * median(result.trivial) / _TRIVIAL
+            print(
+                f"{case.title}, {case.flows:,} flows: {more:+.0f} ns beyond ipip,"
+                f" aim {aim:.0f} ({_verdict(more <= aim)})"
+            )
+
+
+def _verdict(holds: bool) -> str:
+    return "holds" if holds else "missed"

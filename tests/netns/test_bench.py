@@ -139,12 +139,37 @@ def test_packets_are_fed_to_the_datapath() -> None:
         *("--max-flows", "4096"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = done.stdout.splitlines()[1:]
-    assert len(rows) == 16
+    rows = re.findall(r"^.* (?:xdp|tc) .*$", done.stdout, re.MULTILINE)
+    # 16 of a haproxy.cfg's services; six ways to forward, by two hooks, with two numbers of flows
+    assert len(rows) == 16 + 24
+    beyond = re.findall(r"^ipvsadm -i gue.* ns beyond ipip", done.stdout, re.MULTILINE)
+    assert len(beyond) == 4  # with and without a checksum
     # Opening a flow costs several times what an established flow's packet does.
     opened = _number(r"SYN, IPv4, new flow +tc +new +\d+ +\d+ +(\d+)", done.stdout)
     known = _number(r"TCP, IPv4, established +tc +1 +\d+ +\d+ +(\d+)", done.stdout)
     assert opened > known > 0
+
+
+@pytest.mark.needs("nft", "ethtool")
+def test_forwarding_methods_beside_nftables() -> None:
+    """That packets arrived, by the hook that is named, it checks itself."""
+    done = _bench(
+        *("director", "--only", "flood", "--rounds", "1", "--seconds", "0.1", "--calm", "0")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, *rows = done.stdout.splitlines()
+    assert len(rows) == 10
+    for row in rows:
+        *_, rate, _lost, per_core, nanoseconds, _direct, _nftables = row.split()
+        assert float(rate.replace(",", "")) > 1000, row
+        assert float(nanoseconds) * float(per_core.replace(",", "")) == pytest.approx(1e9, rel=0.01)
+
+
+def test_rules_are_restored_and_listed() -> None:
+    done = _bench("director", "--only", "commands", "--services", "20", "--reals", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _number(r"^ipvsadm -R, 20 services x 3 real servers: ([0-9.]+) s", done.stdout) > 0
+    assert ", 60 real servers: " in done.stdout
 
 
 def test_health_checks_are_counted() -> None:
