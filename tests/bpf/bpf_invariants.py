@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bpf_lab import COUNTED, CROSS, HOP_RANGE, LIVE, PARTED, REVERSE, Flow, Lab
+import bpf_ipvs_invariants
+from bpf_lab import COUNTED, CROSS, HOP_RANGE, LIVE, NO_SLOT, ONEWAY, PARTED, REVERSE, Flow, Lab
 from bpf_model import flow_home
 
 
@@ -18,14 +19,17 @@ def check(lab: Lab) -> None:
     keys = Counter(_key(flow) for flow in flows.values())
     assert all(count == 1 for count in keys.values()), f"two slots of one key: {keys}"
     for flow in flows.values():
-        if not flow.ctl & PARTED:
+        if flow.ctl & ONEWAY:
+            assert flow.common.integer("peer") == NO_SLOT, f"slot {flow.slot} is one-way"
+        elif not flow.ctl & PARTED:
             _check_peer(flow, flows)
     _check_counts(lab, list(flows.values()))
+    bpf_ipvs_invariants.check(lab, list(flows.values()))
 
 
 def _key(flow: Flow) -> tuple[object, ...]:
     ends = (str(flow.address(n)) for n in ("saddr", "daddr"))
-    return (*ends, flow.port("sport"), flow.port("dport"), flow.ctl & 8)
+    return (*ends, flow.port("sport"), flow.port("dport"), flow.proto)
 
 
 def _check_reachability(lab: Lab, family: int, flows: list[Flow]) -> None:
@@ -37,7 +41,7 @@ def _check_reachability(lab: Lab, family: int, flows: list[Flow]) -> None:
         home = flow_home(
             (str(flow.address("saddr")), flow.port("sport")),
             (str(flow.address("daddr")), flow.port("dport")),
-            17 if flow.ctl & 8 else 6,
+            flow.proto,
             lab.hash_seed,
             lab.slots[family],
         )

@@ -45,6 +45,7 @@ CHECKSUM_COMPLETE: Final = 1 << 2  # BPF_F_TEST_SKB_CHECKSUM_COMPLETE, Linux 6.1
 LIVE, REVERSE, UDP, COUNTED, REPLIED = 2, 0x4, 0x8, 0x10, 0x20
 FIN_CLIENT, FIN_REAL, CLOSED, CROSS = 0x40, 0x80, 0x100, 0x200
 REAL_WAITS, STAMPED, PARTED = 0x400, 0x800, 0x1000
+INACTIVE, IPVS, SCTP, ONEWAY = 0x400, 0x2000, 0x4000, 0x8000
 NO_SLOT: Final = 0xFFFFFFFF
 HOP_RANGE: Final = 32
 
@@ -121,6 +122,10 @@ class Flow:
 
     def is_(self, bits: int) -> bool:
         return self.ctl & bits == bits
+
+    @property
+    def proto(self) -> int:
+        return 17 if self.ctl & UDP else 132 if self.ctl & SCTP else 6
 
     @property
     def peer_family(self) -> int:
@@ -235,7 +240,8 @@ class Lab:
         key = self.codec.address_key.pack(addr=address_bytes(packed), af=packed.version)
         self.maps.local_addresses.put(key, (1).to_bytes(4, "little"))
 
-    def _next_id(self) -> int:
+    def next_id(self) -> int:
+        """A number that nothing has had since the last reset."""
         self._ids += 1
         return self._ids
 
@@ -255,7 +261,7 @@ class Lab:
         fullconn: int = 0,
     ) -> int:
         """Add an available real server; its id."""
-        number = self._next_id()
+        number = self.next_id()
         where = ip_address(address)
         source = None
         if snat is None:
@@ -297,7 +303,7 @@ class Lab:
         total_weight: int = 0,
     ) -> int:
         """Add a pool whose table is *reals*, ids in order; its id."""
-        number = self._next_id()
+        number = self.next_id()
         base = self._tables
         self._tables += len(reals) + 1
         self.maps.tables.write_words(base, reals)
@@ -328,7 +334,7 @@ class Lab:
         half: int = 300,
     ) -> int:
         """Add a service; timeouts in ticks. Its id."""
-        number = self._next_id()
+        number = self.next_id()
         self.maps.service_lives.write(
             number,
             self.codec.service_live.pack(
@@ -385,11 +391,14 @@ class Lab:
         at: str = "front",
         gso_size: int = 0,
         flags: int = 0,
+        mark: int = 0,
     ) -> Result:
-        """Feed one frame as if interface *at* had received it."""
+        """Feed one frame as if interface *at* had received it, with firewall mark *mark* (TC only)."""
         before = self.reasons()
         if hook == "tc":
-            skb = SkbContext(ifindex=self.ifindex[at], ingress_ifindex=self.ifindex[at])
+            skb = SkbContext(
+                ifindex=self.ifindex[at], ingress_ifindex=self.ifindex[at], mark=mark
+            )
             if gso_size:
                 skb.gso_size = gso_size
                 skb.gso_segs = max(1, -(-len(frame) // gso_size))
