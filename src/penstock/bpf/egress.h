@@ -48,6 +48,14 @@ static __always_inline int is_local_address(const be32 *addr, u8 af)
 	return map_lookup(&local_addresses, &a) != NULL;
 }
 
+static __always_inline void hop_to_host(struct hop *hop)
+{
+	hop->kind = HOP_LOCAL;
+	hop->ifindex = LOOPBACK_IFINDEX;
+	hop->port = LOCAL_PORT;
+	hop->mtu = 65536;
+}
+
 /* Looks the route up as the host's own output would: the input device is the loopback. */
 __noinline int resolve_hop(struct __sk_buff *skb, struct hop *hop)
 {
@@ -59,10 +67,7 @@ __noinline int resolve_hop(struct __sk_buff *skb, struct hop *hop)
 	if (!hop)
 		return DROP_NO_ROUTE;
 	if (is_local_address(hop->dst, hop->af)) {
-		hop->kind = HOP_LOCAL;
-		hop->ifindex = LOOPBACK_IFINDEX;
-		hop->port = LOCAL_PORT;
-		hop->mtu = 65536;
+		hop_to_host(hop);
 		return 0;
 	}
 	fib.family = hop->af == 4 ? AF_INET : AF_INET6;
@@ -76,6 +81,10 @@ __noinline int resolve_hop(struct __sk_buff *skb, struct hop *hop)
 	/* All is filled in, and the packet's size is for the caller to judge (it may be cut). */
 	if (rc == FIB_FRAG_NEEDED)
 		rc = FIB_SUCCESS;
+	if (rc == FIB_NOT_FWDED && hop->or_host) {
+		hop_to_host(hop);
+		return 0;
+	}
 	if (rc != FIB_SUCCESS && rc != FIB_NO_NEIGH)
 		return DROP_NO_ROUTE;
 	hop->kind = HOP_NEIGHBOUR;

@@ -68,20 +68,6 @@ static __always_inline void outer_of(const void *l3, const u8 af, struct outer *
 	o->inner_af = af;
 }
 
-static __always_inline u16 pseudo_of(const void *l3, const u8 af, u8 proto)
-{
-	if (af == 4) {
-		const struct iphdr *ip = l3;
-
-		return fold16((u64)ip->saddr + ip->daddr + htonl(proto) +
-			      htonl((u32)ntohs(ip->tot_len) - 20));
-	}
-	const struct ip6hdr *ip = l3;
-
-	return fold16(sum128(ip->saddr) + sum128(ip->daddr) + htonl(proto) +
-		      htonl(ntohs(ip->payload_len)));
-}
-
 /*
  * The sum of a plain TCP or UDP packet's words, without reading its payload: a correct header sums
  * up to nothing, a transport to what its pseudo header is short of that. *left*: the transport's

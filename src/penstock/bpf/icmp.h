@@ -2,6 +2,7 @@
 /* ICMP: errors of our own to a sender, and others' errors about a flow, translated along it. */
 #pragma once
 #include "rewrite.h"
+#include "sum.h"
 
 #define ICMP_UNREACHABLE 3
 #define ICMP_PORT_UNREACHABLE 3
@@ -14,8 +15,8 @@
 #define ICMP6_TIME_EXCEEDED 3
 #define ICMP6_PARAMETER 4
 
-#define QUOTE_L4 20 /* of the transport: up to the end of either checksum field, at least */
-#define QUOTE(af) (IP_HLEN(af) + QUOTE_L4)
+#define QUOTE 128 /* bytes of a packet: all headers, and no room for extensions (RFC 4884, 5.5) */
+#define ERROR_TOS 0xc0 /* internetwork control (RFC 1812, 4.3.2.5) */
 #define ERROR_HEAD(af) (IP_HLEN(af) + 8) /* pushed in front of the quote */
 
 struct error_head4 {
@@ -31,70 +32,56 @@ struct error_head6 {
 } __packed;
 
 /*
- * What the quoted transport bytes add to the ICMP checksum by the time a receiver sees them. When
- * their checksum was left to the device (CHECKSUM_PARTIAL), the field holds the pseudo header's
- * sum P now, and the device will make the bytes sum up to the complement of P.
+ * What the quote, *ip* its IP header, adds to the ICMP checksum by the time a receiver sees it. Where
+ * the transport's checksum was left to the device (CHECKSUM_PARTIAL), the field holds the pseudo
+ * header's sum P now, and the device will make the bytes sum up to the complement of P; *received*:
+ * there is no device to do so, the quote came in an error.
  */
-static __always_inline u64 quoted_sum(const u32 *quote, const u8 af)
+static __always_inline u64 quoted_sum(struct __sk_buff *skb, const u32 *ip, const u8 af, u32 received)
 {
-	const u32 *l4 = quote + IP_HLEN(af) / 4;
-	u64 pseudo, sum = 0;
-	u16 check;
-	u8 proto;
+	u8 proto = af == 4 ? ((const struct iphdr *)ip)->protocol :
+			     ((const struct ip6hdr *)ip)->nexthdr;
+	u16 pseudo = pseudo_of(ip, af, proto), check;
 
-	if (af == 4) {
-		const struct iphdr *ip = (const void *)quote;
-
-		proto = ip->protocol;
-		pseudo = (u64)ip->saddr + ip->daddr + htonl(proto) +
-			 htonl((u32)ntohs(ip->tot_len) - 20);
-	} else {
-		const struct ip6hdr *ip = (const void *)quote;
-
-		proto = ip->nexthdr;
-		pseudo = sum128(ip->saddr) + sum128(ip->daddr) + htonl(proto) +
-			 htonl(ntohs(ip->payload_len));
-	}
-	check = proto == IPPROTO_TCP ? ((const struct tcphdr *)l4)->check :
-				       ((const struct udphdr *)l4)->check;
-	if (fold16(pseudo) == check)
-		return (u16)~check;
-	for (int i = 0; i < QUOTE_L4 / 4; i++)
-		sum += l4[i];
-	return sum;
+	if (!received &&
+	    !skb_load_bytes(skb, L4_OFFSET(af) + CHECK_OFFSET(proto), &check, sizeof(check)) &&
+	    check == pseudo)
+		return sum_words(ip, IP_HLEN(af) / 4) + (u16)~check;
+	return sum_packet(skb);
 }
 
-/* How much of the packet is quoted: all that its headers claim, or QUOTE bytes of it. */
+/* How much of the packet is quoted: what its headers claim, as far as it is there. */
 static __always_inline u32 quote_size(struct __sk_buff *skb, const u8 af)
 {
+	u32 len, have = skb->len - ETH_LEN;
 	be16 claimed = 0;
-	u32 len;
 
 	if (skb_load_bytes(skb, ETH_LEN + (af == 4 ? 2 : 4), &claimed, sizeof(claimed)))
 		return 0;
 	len = ntohs(claimed) + (af == 4 ? 0 : 40);
-	return len < IP_HLEN(af) + 8 || len > QUOTE(af) ? QUOTE(af) : len;
+	if (len < IP_HLEN(af) + 8 || len > have) /* BIG TCP leaves the length zero */
+		len = have;
+	return len > QUOTE ? QUOTE : len;
 }
 
 /*
  * Turns the packet into an ICMP error to its sender, with the Ethernet addresses for the way back.
- * The quote is the old packet itself, cut short, in its old place; while it is summed up, zeros
- * make a shorter one QUOTE bytes long. 0, or 1 when there is no memory.
+ * The quote is the old packet itself, cut short, in its old place. 0, or 1 when there is no memory.
  */
 static __always_inline int make_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
-				      u16 mtu)
+				      u16 mtu, u32 received)
 {
-	u32 quote[QUOTE(6) / 4] = {}, icmp[2] = {}, quoted = quote_size(skb, af);
+	u32 quote[10] = {}, icmp[2] = {}, quoted = quote_size(skb, af);
 	struct ethhdr eth;
 	void *data, *end;
 	u64 sum;
 
 	if (skb_change_tail(skb, ETH_LEN + quoted, 0) ||
-	    skb_change_tail(skb, ETH_LEN + QUOTE(af), 0) ||
 	    skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
-	    skb_load_bytes(skb, ETH_LEN, quote, QUOTE(af)) ||
-	    skb_change_tail(skb, ETH_LEN + quoted, 0) ||
-	    skb_change_head(skb, ERROR_HEAD(af), 0))
+	    skb_load_bytes(skb, ETH_LEN, quote, IP_HLEN(af)))
+		return 1;
+	sum = quoted_sum(skb, quote, af, received);
+	if (skb_change_head(skb, ERROR_HEAD(af), 0))
 		return 1;
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
@@ -105,23 +92,20 @@ static __always_inline int make_error(struct __sk_buff *skb, const u8 af, u8 typ
 	((struct ethhdr *)data)->proto = eth.proto;
 	icmp[0] = htonl((u32)type << 24 | (u32)code << 16);
 	icmp[1] = htonl(mtu);
-	sum = (u64)icmp[0] + icmp[1] + quoted_sum(quote, af);
-	for (int i = 0; i < IP_HLEN(af) / 4; i++)
-		sum += quote[i];
+	sum += (u64)icmp[0] + icmp[1];
 	if (af == 4) {
 		struct error_head4 *e = data;
 		struct iphdr *was = (void *)quote;
 
 		__builtin_memset(&e->ip, 0, sizeof(e->ip));
 		e->ip.ver_ihl = 0x45;
+		e->ip.tos = ERROR_TOS;
 		e->ip.tot_len = htons(ERROR_HEAD(4) + quoted);
 		e->ip.ttl = 64;
 		e->ip.protocol = IPPROTO_ICMP;
 		e->ip.saddr = was->daddr;
 		e->ip.daddr = was->saddr;
-		e->ip.check = ~fold16((u64)htonl(0x45000000 | (ERROR_HEAD(4) + quoted)) +
-				      htonl(64u << 24 | IPPROTO_ICMP << 16) + was->saddr +
-				      (u64)was->daddr);
+		e->ip.check = ~fold16(sum_words(data + ETH_LEN, 5));
 		__builtin_memcpy(e->icmp, icmp, 8);
 		*(u16 *)&e->icmp[2] = ~fold16(sum);
 	} else {
@@ -146,7 +130,7 @@ static __always_inline int make_error(struct __sk_buff *skb, const u8 af, u8 typ
 static __always_inline int answer_error(struct __sk_buff *skb, const u8 af, u8 type, u8 code,
 					u16 mtu)
 {
-	if (make_error(skb, af, type, code, mtu))
+	if (make_error(skb, af, type, code, mtu, 0))
 		return TC_SHOT;
 	return redirect(skb->ifindex, skb->ifindex == LOOPBACK_IFINDEX ? F_INGRESS : 0);
 }

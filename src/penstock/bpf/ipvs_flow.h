@@ -178,7 +178,7 @@ __noinline u32 ipvs_open(const struct request *q, u32 service, u32 id)
 		to->sport = q->key.sport;
 	} else {
 		to->ctl |= CTL_ONEWAY;
-		to->word = WORD_NO_OUTPUT | r->tunnel_flags |
+		to->word = WORD_NO_OUTPUT | (u32)r->tunnel_flags << 8 |
 			   (u32)r->tunnel << WORD_TUNNEL_SHIFT |
 			   (r->af != q->key.af ? WORD_OTHER_FAMILY : 0);
 		__builtin_memcpy(to->saddr, r->snat, 16);

@@ -7,8 +7,6 @@
 #include "icmp.h"
 #include "encap.h"
 
-#define SUM_CHUNKS 160 /* of 64 bytes: jumbo frames */
-
 /* What is being forwarded decides what of it is rewritten. */
 enum shape {
 	SHAPE_PLAIN, /* the transport header is at its usual place */
@@ -16,35 +14,6 @@ enum shape {
 	SHAPE_FRAGMENT, /* a later fragment: addresses only */
 	SHAPE_ERROR, /* an ICMP error about the flow */
 };
-
-/* The sum of up to 64 bytes of the packet from *at* on; those past its end count as nothing. */
-__noinline u32 sum_chunk(struct __sk_buff *skb, u32 at)
-{
-	struct scratch *s = scratch();
-	u32 n = skb->len - at;
-
-	if (!s || at >= skb->len)
-		return 0;
-	if (n > sizeof(s->bytes))
-		n = sizeof(s->bytes);
-	__builtin_memset(s->bytes, 0, sizeof(s->bytes));
-	n -= 1;
-	opaque(n);
-	n = (n & 63) + 1; /* as the verifier has to see it */
-	if (skb_load_bytes(skb, at, s->bytes, n))
-		return 0;
-	return fold32(sum_words((const u32 *)s->bytes, sizeof(s->bytes) / 4));
-}
-
-/* The folded sum of the packet from its IP header on; for what cannot be known without reading. */
-__noinline u32 sum_packet(struct __sk_buff *skb)
-{
-	u64 sum = 0;
-
-	for (u32 i = 0; i < SUM_CHUNKS; i++)
-		sum += sum_chunk(skb, ETH_LEN + i * 64);
-	return fold32(sum);
-}
 
 /* The addresses that a flow's packets travel to its real under. */
 static __always_inline int way_of(const struct flow *f, const u8 af, be32 *saddr, be32 *daddr)
@@ -117,7 +86,7 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const u8 af, u32 s
 	o->af = oaf;
 	o->tunnel = WORD_TUNNEL(word);
 	/* Over IPv6 a sum is always right, and there are receivers that take no datagram without. */
-	o->csum = o->tunnel == TUNNEL_GUE ? oaf == 6 || word & (WORD_CSUM | WORD_REMCSUM) :
+	o->csum = o->tunnel == TUNNEL_GUE ? oaf == 6 || !!(word & (WORD_CSUM | WORD_REMCSUM)) :
 		  o->tunnel == TUNNEL_GRE ? !!(word & WORD_CSUM) : 0;
 	if (skb->gso_size && o->tunnel == TUNNEL_GUE)
 		o->csum = 0; /* what cuts it does not know of the outer sum */

@@ -94,3 +94,18 @@ static __always_inline int fix_transport_tc(struct __sk_buff *skb, const u8 af, 
 		return 0;
 	return !ports || !l4_csum_replace(skb, at, 0, fold32(ports), flags);
 }
+
+/* The pseudo header's sum of a plain packet: what its transport's checksum starts from. */
+static __always_inline u16 pseudo_of(const void *l3, const u8 af, u8 proto)
+{
+	if (af == 4) {
+		const struct iphdr *ip = l3;
+
+		return fold16((u64)ip->saddr + ip->daddr + htonl(proto) +
+			      htonl((u32)ntohs(ip->tot_len) - 20));
+	}
+	const struct ip6hdr *ip = l3;
+
+	return fold16(sum128(ip->saddr) + sum128(ip->daddr) + htonl(proto) +
+		      htonl(ntohs(ip->payload_len)));
+}

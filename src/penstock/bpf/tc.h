@@ -45,6 +45,7 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		hop = hop_for(t, af, proto);
 		if (!hop)
 			return drop(DROP_NO_ROUTE);
+		hop->or_host = !!(ctl & CTL_IPVS);
 		why = resolve_hop(skb, hop);
 		if (why)
 			return drop(why);

@@ -83,7 +83,7 @@ static __always_inline int tell_client(struct __sk_buff *skb, const u8 af, u8 ty
 	struct hop *hop;
 	u32 why;
 
-	if (make_error(skb, af, type, code, mtu))
+	if (make_error(skb, af, type, code, mtu, 1))
 		return drop(DROP_REWRITE);
 	if (skb_load_bytes(skb, ETH_LEN + (af == 4 ? 12 : 8), t.saddr, af == 4 ? 4 : 16) ||
 	    skb_load_bytes(skb, ETH_LEN + (af == 4 ? 16 : 24), t.daddr, af == 4 ? 4 : 16))
@@ -108,11 +108,28 @@ __noinline int tell_client6(struct __sk_buff *skb, u32 type, u32 code, u32 mtu)
 	return tell_client(skb, 6, type, code, mtu);
 }
 
+/* The kernel counts the error it sends, and what it got of the client's packet, as answers. */
+static __always_inline void account_error(const struct flow *f, u32 error, u32 quote)
+{
+	u32 service = f->service, real = f->real;
+	struct traffic *s = map_lookup(&service_traffic, &service);
+	struct traffic *r = map_lookup(&real_traffic, &real);
+
+	if (!s || !r)
+		return;
+	s->packets_out += 2;
+	s->bytes_out += error + quote;
+	r->packets_out += 2;
+	r->bytes_out += error + quote;
+}
+
 static __always_inline int tunnel_error(struct __sk_buff *skb, const u8 af)
 {
 	const u32 quoted = ETH_LEN + IP_HLEN(af) + 8;
 	u32 at, slot, mtu, strip;
 	u8 outer_proto, inner_af;
+	struct flow *f;
+	u32 quote;
 	u8 icmp[8], first;
 
 	if (skb_load_bytes(skb, ETH_LEN + IP_HLEN(af), icmp, sizeof(icmp)) ||
@@ -136,6 +153,10 @@ static __always_inline int tunnel_error(struct __sk_buff *skb, const u8 af)
 	strip = at - ETH_LEN;
 	if (strip > 256 || skb_adjust_room(skb, -(s32)strip, ROOM_MAC, 0))
 		return drop(DROP_REWRITE);
+	f = flow_at(af, slot);
+	quote = skb->len - ETH_LEN;
+	if (f)
+		account_error(f, quote_size(skb, af) + ERROR_HEAD(af), quote);
 	return af == 4 ? tell_client4(skb, icmp[0], icmp[1], mtu) :
 			 tell_client6(skb, icmp[0], icmp[1], mtu);
 }

@@ -162,7 +162,7 @@ struct real {
 	u16 snat_last;
 	u16 source_given; /* the configuration named the source address */
 	u8 tunnel; /* TUNNEL_* */
-	u8 tunnel_flags; /* of TUN_* in conn words */
+	u8 tunnel_flags; /* WORD_CSUM, WORD_REMCSUM of ipvs_state.h, divided by 256 */
 	be16 tunnel_port;
 	u32 retired;
 	char pool[NAME_LEN];

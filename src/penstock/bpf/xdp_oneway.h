@@ -19,7 +19,7 @@ static __always_inline u32 xdp_outer(void *l3, const u8 af, u8 proto, u32 word, 
 	u32 left = NOT_LEFT;
 
 	o->tunnel = WORD_TUNNEL(word);
-	o->csum = o->tunnel == TUNNEL_GUE ? af == 6 || word & (WORD_CSUM | WORD_REMCSUM) :
+	o->csum = o->tunnel == TUNNEL_GUE ? af == 6 || !!(word & (WORD_CSUM | WORD_REMCSUM)) :
 		  o->tunnel == TUNNEL_GRE ? !!(word & WORD_CSUM) : 0;
 	if (o->csum) {
 		if ((void *)(check + 1) > end || !*check)

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Summing packets up by reading them, for what cannot be known from their headers. */
+#pragma once
+#include "scratch.h"
+#include "csum.h"
+
+#define SUM_CHUNKS 160 /* of 64 bytes: jumbo frames */
+
+/* The sum of up to 64 bytes of the packet from *at* on; those past its end count as nothing. */
+__noinline u32 sum_chunk(struct __sk_buff *skb, u32 at)
+{
+	struct scratch *s = scratch();
+	u32 n = skb->len - at;
+
+	if (!s || at >= skb->len)
+		return 0;
+	if (n > sizeof(s->bytes))
+		n = sizeof(s->bytes);
+	__builtin_memset(s->bytes, 0, sizeof(s->bytes));
+	n -= 1;
+	opaque(n);
+	n = (n & 63) + 1; /* as the verifier has to see it */
+	if (skb_load_bytes(skb, at, s->bytes, n))
+		return 0;
+	return fold32(sum_words((const u32 *)s->bytes, sizeof(s->bytes) / 4));
+}
+
+/* The folded sum of the packet from its IP header on; for what cannot be known without reading. */
+__noinline u32 sum_packet(struct __sk_buff *skb)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < SUM_CHUNKS; i++)
+		sum += sum_chunk(skb, ETH_LEN + i * 64);
+	return fold32(sum);
+}
