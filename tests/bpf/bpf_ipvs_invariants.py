@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold for IPVS's connections, templates and counts after every packet and every sweep."""
+"""What must hold for IPVS's connections, templates and counts after every packet and sweep."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def _check_active(lab: Lab, heads: list[Flow]) -> None:
         assert flow.ctl & COUNTED
         active = flow.common.integer("word") & 15 in _ACTIVE_STATES[flow.proto]
         assert active != bool(flow.ctl & INACTIVE), f"slot {flow.slot}: {flow.ctl:#x}"
-    active_of = Counter(
-        flow.common.integer("real") for flow in heads if not flow.ctl & INACTIVE
-    )
+    active_of = Counter(flow.common.integer("real") for flow in heads if not flow.ctl & INACTIVE)
     at = lab.codec.real_live.offset("active")
     for number in lab.ids:
         assert lab.maps.real_lives.load32(number, at) == active_of[number], f"real {number}"

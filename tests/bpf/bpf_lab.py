@@ -393,12 +393,10 @@ class Lab:
         flags: int = 0,
         mark: int = 0,
     ) -> Result:
-        """Feed one frame as if interface *at* had received it, with firewall mark *mark* (TC only)."""
+        """Feed one frame as if interface *at* had received it; TC sees it with *mark*."""
         before = self.reasons()
         if hook == "tc":
-            skb = SkbContext(
-                ifindex=self.ifindex[at], ingress_ifindex=self.ifindex[at], mark=mark
-            )
+            skb = SkbContext(ifindex=self.ifindex[at], ingress_ifindex=self.ifindex[at], mark=mark)
             if gso_size:
                 skb.gso_size = gso_size
                 skb.gso_segs = max(1, -(-len(frame) // gso_size))

@@ -63,7 +63,7 @@ static __always_inline void outer_of(const void *l3, const u8 af, struct outer *
 		o->tos = ntohl(ip->ver_tc_flow) >> 20;
 		o->ttl = ip->hop_limit;
 		o->inner_len = ntohs(ip->payload_len) + 40;
-		o->frag_off = pmtu_disc ? htons(IP_DF) : 0; /* as IPv6 is not cut on its way */
+		o->frag_off = 0; /* what is too big was told so before (ip_vs_prepare_tunneled_skb()) */
 	}
 	o->inner_af = af;
 }

@@ -47,7 +47,7 @@ static __always_inline u64 quoted_sum(struct __sk_buff *skb, const u32 *ip, cons
 	    !skb_load_bytes(skb, L4_OFFSET(af) + CHECK_OFFSET(proto), &check, sizeof(check)) &&
 	    check == pseudo)
 		return sum_words(ip, IP_HLEN(af) / 4) + (u16)~check;
-	return sum_packet(skb);
+	return sum_packet(skb, skb->len - ETH_LEN);
 }
 
 /* How much of the packet is quoted: what its headers claim, as far as it is there. */

@@ -103,7 +103,7 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const u8 af, u32 s
 		o->csum_at = IP_HLEN(af) + check_at;
 	}
 	if (o->csum && !summed)
-		o->inner_sum = sum_packet(skb);
+		o->inner_sum = sum_packet(skb, o->inner_len);
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
 	if (data + L4_OFFSET(af) > end)

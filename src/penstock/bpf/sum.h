@@ -6,13 +6,13 @@
 
 #define SUM_CHUNKS 160 /* of 64 bytes: jumbo frames */
 
-/* The sum of up to 64 bytes of the packet from *at* on; those past its end count as nothing. */
-__noinline u32 sum_chunk(struct __sk_buff *skb, u32 at)
+/* The sum of up to 64 bytes of the packet from *at* on; those from *end* on count as nothing. */
+__noinline u32 sum_chunk(struct __sk_buff *skb, u32 at, u32 end)
 {
 	struct scratch *s = scratch();
-	u32 n = skb->len - at;
+	u32 n = end - at;
 
-	if (!s || at >= skb->len)
+	if (!s || at >= end)
 		return 0;
 	if (n > sizeof(s->bytes))
 		n = sizeof(s->bytes);
@@ -25,12 +25,15 @@ __noinline u32 sum_chunk(struct __sk_buff *skb, u32 at)
 	return fold32(sum_words((const u32 *)s->bytes, sizeof(s->bytes) / 4));
 }
 
-/* The folded sum of the packet from its IP header on; for what cannot be known without reading. */
-__noinline u32 sum_packet(struct __sk_buff *skb)
+/*
+ * The folded sum of the IP packet's *len* bytes, for what cannot be known without reading. What pads
+ * the frame behind them need not be zeros.
+ */
+__noinline u32 sum_packet(struct __sk_buff *skb, u32 len)
 {
 	u64 sum = 0;
 
 	for (u32 i = 0; i < SUM_CHUNKS; i++)
-		sum += sum_chunk(skb, ETH_LEN + i * 64);
+		sum += sum_chunk(skb, ETH_LEN + i * 64, ETH_LEN + len);
 	return fold32(sum);
 }

@@ -69,6 +69,8 @@ static __always_inline int xdp_oneway(struct xdp_md *xdp, const u8 af, struct fl
 		if (!size)
 			return XDP_PASS;
 		age_packet(data + ETH_LEN, af);
+		if (af == 6)
+			o.inner_sum += HOP_LIMIT_DIFF; /* in IPv4 the header's own checksum makes up for it */
 		o.af = af;
 		o.spread = slot;
 		if (af == 4) {
