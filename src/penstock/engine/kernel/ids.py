@@ -40,7 +40,9 @@ class Ids:
 
 
 class Regions:
-    """First-fit allocator of entry ranges; a freed range is reused only after ``settle()``.
+    """Allocator of entry ranges: behind all others while there is room, then the first that fits.
+
+    A freed range is reused only after ``settle()``.
 
     The pause is for programs that still read a table which has just been replaced.
     """
@@ -49,19 +51,23 @@ class Regions:
         self._size = size
         self._taken: dict[int, int] = {base: length for base, length in taken if length}
         self._dying: list[int] = []
+        self._end = max((base + length for base, length in self._taken.items()), default=0)
 
     def take(self, length: int) -> int:
         """Base of a free range of *length* entries. Raises DatapathError when none is free."""
         if length == 0:
             return 0
-        at = 0
-        for base in sorted(self._taken):
-            if base - at >= length:
-                break
-            at = base + self._taken[base]
+        at = self._end
+        if at + length > self._size:
+            at = 0
+            for base in sorted(self._taken):
+                if base - at >= length:
+                    break
+                at = base + self._taken[base]
         if at + length > self._size:
             raise DatapathError(f"the scheduler tables need more than {self._size} entries")
         self._taken[at] = length
+        self._end = max(self._end, at + length)
         return at
 
     def free(self, base: int, length: int) -> None:
@@ -73,3 +79,5 @@ class Regions:
         for base in self._dying:
             self._taken.pop(base, None)
         self._dying.clear()
+        if not self._taken:
+            self._end = 0

@@ -107,16 +107,6 @@ class Codec:
         digest = hashlib.blake2b(repr((shared, enums)).encode(), digest_size=8)
         return int.from_bytes(digest.digest(), "little")
 
-    def unpack_live(self, raw: bytes) -> tuple[int, int, int, int]:
-        """A ``real_live`` element's conns, active, persist and total."""
-        fields = self.real_live.unpack(raw)
-        return (
-            fields.integer("conns"),
-            fields.integer("active"),
-            fields.integer("persist"),
-            fields.integer("total"),
-        )
-
     def pack_real(self, state: RealState, snat: Address | None, *, retired: bool) -> bytes:
         """The ``real`` element; *snat* is the source address towards it (None: not known yet)."""
         key = state.key

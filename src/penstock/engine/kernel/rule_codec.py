@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from ipaddress import ip_address
 
 from penstock.engine.api import DestCounters, ServiceImage
 from penstock.engine.kernel.cursor import step, top
 from penstock.engine.kernel.keys import Codec
-from penstock.engine.kernel.packer import packer
+from penstock.engine.kernel.packer import packer, unpacker
 from penstock.engine.kernel.units import address_bytes, ticks
 from penstock.ipvs.model import (
     HASHED,
@@ -27,6 +26,7 @@ from penstock.ipvs.names import place
 from penstock.kernel.maps import ArrayMap
 from penstock.model import Address
 
+Traffic = tuple[int, int, int, int]  # packets and bytes in, packets and bytes out
 _IPVS, _PERSISTENT, _OPS, _TAKEOVER = 1, 2, 4, 8  # types.h, SERVICE_*
 _FALLBACK, _HASH_PORT = 1, 2  # types.h, POOL_*
 _WORD_CSUM, _WORD_REMCSUM = 0x4, 0x8  # ipvs_state.h, WORD_CSUM and WORD_REMCSUM; times 256
@@ -58,6 +58,8 @@ class RuleCodec:
         self._pack_vip_key = packer(codec.vip_key, "addr", "port", "proto", "af")
         self._pack_vip = packer(codec.vip, "service")
         self._real_live = codec.real_live
+        self._real_numbers = unpacker(codec.real_live, "conns", "active", "persist", "total")
+        self._service_total = unpacker(codec.service_live, "total")
         self._pack_limits = packer(codec.real_live, "weight", "available", "upper", "lower")
         self._limits = tuple(
             codec.real_live.offset(name)
@@ -197,17 +199,13 @@ class RuleCodec:
     def live_conns(self, lives: ArrayMap, number: int) -> int:
         return lives.load32(number, self._codec.service_live.offset("conns"))
 
-    def service_counters(self, live: bytes, traffic: tuple[int, ...]) -> DestCounters:
-        return _counters(self._codec.service_live.unpack(live).integer("total"), traffic)
+    def service_counters(self, live: bytes, traffic: Traffic) -> DestCounters:
+        (total,) = self._service_total(live)
+        return DestCounters(total, *traffic)
 
-    def real_counters(self, live: bytes, traffic: tuple[int, ...]) -> DestCounters:
-        conns, active, persist, total = self._codec.unpack_live(live)
-        return replace(
-            _counters(total, traffic),
-            active=active,
-            inactive=max(0, conns - active),
-            persistent=persist,
-        )
+    def real_counters(self, live: bytes, traffic: Traffic) -> DestCounters:
+        conns, active, persist, total = self._real_numbers(live)
+        return DestCounters(total, *traffic, active, max(0, conns - active), persist)
 
     # -- reading back ------------------------------------------------------------------
 
@@ -223,11 +221,6 @@ class RuleCodec:
         family = fields.integer("af")
         packed = fields.raw("addr")[: 4 if family == 4 else 16]
         return fields.text("pool"), (socket.inet_ntop(_AF[family], packed), fields.integer("port"))
-
-
-def _counters(total: int, traffic: tuple[int, ...]) -> DestCounters:
-    packets_in, bytes_in, packets_out, bytes_out = traffic  # types.h, struct traffic
-    return DestCounters(total, packets_in, bytes_in, packets_out, bytes_out)
 
 
 def _mask(service: VirtualService) -> bytes:

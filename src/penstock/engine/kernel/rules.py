@@ -18,7 +18,7 @@ from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.loader import Datapath
 from penstock.engine.kernel.marks import MarkRules
 from penstock.engine.kernel.network import Network
-from penstock.engine.kernel.rule_codec import RuleCodec
+from penstock.engine.kernel.rule_codec import RuleCodec, Traffic
 from penstock.ipvs.model import Connection, Destination, DestKey, Method, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX, key_of_name, service_name
 from penstock.kernel.maps import PerCpuArray
@@ -358,12 +358,17 @@ class KernelRules:
             place[key] = _Dest(number, None)
 
 
-def _reader(counters: PerCpuArray, numbers: Collection[int]) -> Callable[[int], tuple[int, ...]]:
+def _reader(counters: PerCpuArray, numbers: Collection[int]) -> Callable[[int], Traffic]:
     """How to read elements *numbers*: one system call each, or all of the map in a few."""
     if len(numbers) <= _FEW:
-        return counters.sum
-    columns = counters.columns(max(numbers) + 1)
-    return lambda number: tuple(column[number] for column in columns)
+
+        def one(number: int) -> Traffic:
+            packets_in, bytes_in, packets_out, bytes_out = counters.sum(number)
+            return packets_in, bytes_in, packets_out, bytes_out
+
+        return one
+    rows = list(zip(*counters.columns(max(numbers) + 1), strict=True))
+    return rows.__getitem__  # types.h, struct traffic, has just these four
 
 
 def _id(number: int) -> bytes:
