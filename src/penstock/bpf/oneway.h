@@ -232,8 +232,9 @@ static __always_inline int forward_oneway(struct __sk_buff *skb, const u8 af, st
 	room = WORD_TUNNEL(word) ? (oaf == 4 ? 20 : 40) + tunnel_size(word) : 0;
 	limit = port->mtu - room;
 	if (unlikely(skb->len - ETH_LEN > limit) && !port->loopback && !skb->gso_size) {
-		cut = may_be_cut(skb, af) && oaf == 4;
-		if (!cut && (af == 6 || d->pmtu_disc)) {
+		/* Only an outer packet is the host's to send: one without is for the VIP, and so for it. */
+		cut = room && oaf == 4 && may_be_cut(skb, af);
+		if (!cut && (af == 6 || d->pmtu_disc || !room)) {
 			count(DROP_TOO_BIG);
 			if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
 				return TC_SHOT;
