@@ -331,10 +331,10 @@ static __always_inline int is_reused(const struct flow *f, const struct director
 }
 
 /*
- * A client's packet meets its connection: *opens* when it is one that opens connections. Has it
- * ended, or has its destination? (ip_vs_in_hook())
+ * A client's packet meets its connection: *opens* when it is one that opens connections, *wanted*
+ * when its destination has to want it. Has it ended, or has its destination? (ip_vs_in_hook())
  */
-__noinline u32 ipvs_revisit(u32 af, u32 slot, u32 opens)
+__noinline u32 ipvs_revisit(u32 af, u32 slot, u32 opens, u32 wanted)
 {
 	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot);
 	struct director *d = director();
@@ -346,7 +346,8 @@ __noinline u32 ipvs_revisit(u32 af, u32 slot, u32 opens)
 	id = f->real;
 	r = map_lookup(&real_lives, &id);
 	gone = r && r->gone;
-	if (!(opens && ((d->expire_nodest_conn && r && !r->weight) || is_reused(f, d))) &&
+	if (!(wanted && r && !r->weight) &&
+	    !(opens && ((d->expire_nodest_conn && r && !r->weight) || is_reused(f, d))) &&
 	    !(gone && d->expire_nodest_conn))
 		return gone ? REVISIT_GONE : REVISIT_KEEP;
 	flow_end(af, slot);

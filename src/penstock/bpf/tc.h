@@ -156,6 +156,12 @@ static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusa
 	return why < DROP_SERVICE_MAXCONN /* the first of them */ ? TCX_NEXT : TC_SHOT;
 }
 
+/* expire_quiescent_udp: a datagram asks whether its destination is still wanted. */
+static __always_inline u32 looks_at_udp(const struct flow *f, const struct control *c)
+{
+	return c->quiescent_udp && f->ctl & CTL_UDP;
+}
+
 /* Does a packet make IPVS look at its connection again? A client's, for good reasons only. */
 static __always_inline u32 revisit(const u8 af, u32 slot, const struct flow *f,
 				   const struct request *q)
@@ -164,9 +170,9 @@ static __always_inline u32 revisit(const u8 af, u32 slot, const struct flow *f,
 					!(f->ctl & CTL_UDP) && q->tcp_flags & TCP_SYN;
 	struct control *c = control();
 
-	if (f->ctl & CTL_REVERSE || !(opens || (c && c->gone)))
+	if (f->ctl & CTL_REVERSE || !c || !(opens || c->gone || looks_at_udp(f, c)))
 		return REVISIT_KEEP;
-	return ipvs_revisit(af, slot, opens);
+	return ipvs_revisit(af, slot, opens, looks_at_udp(f, c));
 }
 
 /* The slot for a packet whose flow, if it has one, was found there; or a refusal. */

@@ -226,7 +226,8 @@ struct control {
 	u64 hash_seed; /* for whoever adopts the tables */
 	u64 format; /* digest of everything in this file, written by the loader */
 	u32 gone; /* deleted IPVS destinations that still have connections */
-	u32 spare[7];
+	u32 quiescent_udp; /* expire_quiescent_udp */
+	u32 spare[6];
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */

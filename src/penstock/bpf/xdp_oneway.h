@@ -54,7 +54,7 @@ static __always_inline int xdp_oneway(struct xdp_md *xdp, const u8 af, struct fl
 	struct outer o = {};
 	struct ethhdr *eth;
 
-	if (unlikely(!c || !d || !port || c->gone || word & WORD_OTHER_FAMILY ||
+	if (unlikely(!c || !d || !port || c->gone || c->quiescent_udp || word & WORD_OTHER_FAMILY ||
 		     !port->xdp_redirect || bytes > port->mtu ||
 		     !hop_fresh(f->hop_stamp, hop_stamp(c, now)) || q->tcp_flags & TCP_SYN))
 		return XDP_PASS;

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from penstock.runtime import RuntimePaths
 
 _PREFIX: Final = "net.ipv4.vs."
 _PAIRS: Final = {"sync_threshold": ("sync_threshold", "sync_period")}  # two numbers in one setting
+_ADDRESSES: Final = frozenset({"tunnel_source"})  # shown and taken as IPv4 addresses
 
 
 @click.command("sysctl", short_help="Show or set net.ipv4.vs.* of this network namespace.")
@@ -104,8 +106,11 @@ def _set(paths: RuntimePaths, known: dict[str, int], name: str, text: str) -> di
     _check(known, name)
     names = _PAIRS.get(name, (name,))
     try:
-        values = [int(word, 0) for word in text.split()]
-    except ValueError:
+        values = [
+            _number_of_address(word) if name in _ADDRESSES else int(word, 0)
+            for word in text.split()
+        ]
+    except (ValueError, OSError):
         values = []
     if not 1 <= len(values) <= len(names):
         wanted = "a number" if len(names) == 1 else f"up to {len(names)} numbers"
@@ -119,8 +124,15 @@ def _set(paths: RuntimePaths, known: dict[str, int], name: str, text: str) -> di
 
 def _show(known: dict[str, int], name: str, *, values: bool) -> None:
     _check(known, name)
-    text = "\t".join(str(known[part]) for part in _PAIRS.get(name, (name,)))
+    if name in _ADDRESSES:
+        text = socket.inet_ntoa(known[name].to_bytes(4, "big"))
+    else:
+        text = "\t".join(str(known[part]) for part in _PAIRS.get(name, (name,)))
     click.echo(text if values else f"{_PREFIX}{name} = {text}")
+
+
+def _number_of_address(text: str) -> int:
+    return int.from_bytes(socket.inet_aton(text), "big")
 
 
 def _check(known: dict[str, int], name: str) -> None:

@@ -3,7 +3,8 @@
 
 Sources: vs_vars in net/netfilter/ipvs/ip_vs_ctl.c of Linux 6.1; the two of lblc and lblcr, which
 the kernel keeps beside them; ``sync_threshold``, a pair there, is ``sync_threshold`` and
-``sync_period`` here.
+``sync_period`` here. The timeouts by state have the names that IPVS gave them on Linux 2.4;
+``tunnel_source`` and ``expire_quiescent_udp`` are ours.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _MOST = (1 << 31) - 1
+_LONGEST = 31 * 86400  # seconds, as of ``ipvsadm --set``
 
 
 class Sysctl(NamedTuple):
@@ -29,6 +31,8 @@ SYSCTLS: dict[str, Sysctl] = {
     "drop_packet": Sysctl(0, most=3),
     "expire_nodest_conn": Sysctl(0),
     "expire_quiescent_template": Sysctl(0),
+    # UDP of a destination with weight 0 is scheduled anew at its next datagram.
+    "expire_quiescent_udp": Sysctl(0, most=1),
     "ignore_tunneled": Sysctl(0),
     "lblc_expiration": Sysctl(86400),
     "lblcr_expiration": Sysctl(86400),
@@ -49,6 +53,17 @@ SYSCTLS: dict[str, Sysctl] = {
     "sync_sock_size": Sysctl(0),
     "sync_threshold": Sysctl(3),
     "sync_version": Sysctl(1, most=1),
+    # Seconds, by TCP state; ESTABLISHED, FIN_WAIT and UDP have theirs from ``ipvsadm --set``.
+    "timeout_close": Sysctl(10, least=1, most=_LONGEST),
+    "timeout_closewait": Sysctl(60, least=1, most=_LONGEST),
+    "timeout_lastack": Sysctl(30, least=1, most=_LONGEST),
+    "timeout_synack": Sysctl(120, least=1, most=_LONGEST),
+    "timeout_synrecv": Sysctl(60, least=1, most=_LONGEST),
+    "timeout_synsent": Sysctl(120, least=1, most=_LONGEST),
+    "timeout_timewait": Sysctl(120, least=1, most=_LONGEST),
+    # An IPv4 network, as a number, whose lower half outer headers without ports vary in; 0: the
+    # route's source. Receivers then spread tunnelled packets over their queues.
+    "tunnel_source": Sysctl(0, most=(1 << 32) - 1),
 }
 
 DEFAULTS: dict[str, int] = {name: one.default for name, one in SYSCTLS.items()}

@@ -22,6 +22,16 @@ _PLAIN = (
     *("conn_reuse_mode", "expire_nodest_conn", "expire_quiescent_template"),
     *("sloppy_tcp", "sloppy_sctp", "pmtu_disc"),
 )
+# timeouts of TCP states, by the state's number
+_STATES = {
+    "timeout_synsent": 2,
+    "timeout_synrecv": 3,
+    "timeout_timewait": 5,
+    "timeout_close": 6,
+    "timeout_closewait": 7,
+    "timeout_lastack": 8,
+    "timeout_synack": 10,
+}
 _SECONDS = {"lblc_expiration": "cache_ticks", "lblcr_expiration": "cache_set_ticks"}
 
 
@@ -33,6 +43,7 @@ class DirectorMap:
         self._layout = datapath.codec.director
         self._controls = datapath.maps.controls
         self._gone = datapath.codec.control.offset("gone")
+        self._quiescent_udp = datapath.codec.control.offset("quiescent_udp")
         self._drop_packet = 0
         self._droprate = 10
 
@@ -57,6 +68,10 @@ class DirectorMap:
             self._store(name, value)
         elif name in _SECONDS:
             self._store(_SECONDS[name], ticks(value * 1000))
+        elif name in _STATES:
+            self._store("tcp", ticks(value * 1000), _STATES[name])
+        elif name == "expire_quiescent_udp":
+            self._controls.store32(0, self._quiescent_udp, value)
         elif name == "tunnel_source":
             # The field is in network order: an address as a number, its bytes the other way round.
             self._store(name, int.from_bytes(value.to_bytes(4, "big"), "little"))
