@@ -20,6 +20,7 @@ LIMIT = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
 CEILINGS = {
     "penstock_tc": 250_000,
     "penstock_xdp": 40_000,
+    "penstock_reply": 40_000,
     "penstock_sweep": 25_000,
 }
 

@@ -43,7 +43,7 @@ static __always_inline u64 quoted_sum(struct __sk_buff *skb, const u32 *ip, cons
 			     ((const struct ip6hdr *)ip)->nexthdr;
 	u16 pseudo = pseudo_of(ip, af, proto), check;
 
-	if (!received &&
+	if (!received && proto != IPPROTO_SCTP &&
 	    !skb_load_bytes(skb, L4_OFFSET(af) + CHECK_OFFSET(proto), &check, sizeof(check)) &&
 	    check == pseudo)
 		return sum_words(ip, IP_HLEN(af) / 4) + (u16)~check;
@@ -233,7 +233,7 @@ static __always_inline u32 flow_of_error(struct __sk_buff *skb, const u8 af)
 		k->dport = e6->sport;
 		k->proto = e6->inner.nexthdr;
 	}
-	if (k->proto != IPPROTO_TCP && k->proto != IPPROTO_UDP)
+	if (k->proto != IPPROTO_TCP && k->proto != IPPROTO_UDP && k->proto != IPPROTO_SCTP)
 		return NO_SLOT;
 	return flow_lookup(k);
 }

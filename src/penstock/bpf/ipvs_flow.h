@@ -286,13 +286,13 @@ __noinline u32 ipvs_choose(const struct request *q, u32 service)
 		id = tied_to(q, service);
 		if (id != NO_DESTINATION)
 			return id;
-	} else if (!s->fwmark && q->key.dport != s->port) {
-		/* FTP's service, met at another port: not its business (ip_vs_leave()). */
-		return REFUSAL(s->port == htons(PORT_FTP) ? PASS_NO_SERVICE : DROP_NO_DESTINATION);
 	}
-	id = ipvs_select(p, pool, &q->key);
+	id = s->flags & SERVICE_PERSISTENT || s->fwmark || q->key.dport == s->port ?
+		     ipvs_select(p, pool, &q->key) : NO_DESTINATION;
+	/* FTP's service, met at another port: that may be the host's own (ip_vs_leave()). */
 	if (id == NO_DESTINATION)
-		return REFUSAL(DROP_NO_DESTINATION);
+		return REFUSAL(s->port == htons(PORT_FTP) && q->key.dport != s->port ?
+				       PASS_NO_SERVICE : DROP_NO_DESTINATION);
 	return s->flags & SERVICE_PERSISTENT ? tie(q, service, id) : id;
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The datapath: one source, three programs on the same maps.
+ * The datapath: one source, several programs on the same maps.
  *
  *   tc     every packet an interface receives; knows every case
  *   xdp    the same packets earlier; established flows only, the rest is left to tc
+ *   reply  answers of IPVS's real servers on this host, where they leave it
  *   sweep  run by the control plane once a second: expires flows
  */
-#include "tc.h"
+#include "reply.h"
 #include "xdp.h"
 #include "sweep.h"
 
@@ -15,6 +16,11 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 SEC("tc") int penstock_tc(struct __sk_buff *skb)
 {
 	return tc_packet(skb);
+}
+
+SEC("tc") int penstock_reply(struct __sk_buff *skb)
+{
+	return reply_packet(skb);
 }
 
 SEC("xdp") int penstock_xdp(struct xdp_md *xdp)

@@ -133,6 +133,9 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		}
 	}
 	count(EVENT_FORWARDED_TC);
+	/* What is masqueraded for this host goes on where it is: there its source is no surprise. */
+	if (port->loopback && (ctl & (CTL_IPVS | CTL_REVERSE)) == CTL_IPVS && !cut)
+		return TCX_NEXT;
 	if (port->loopback || unlikely(cut))
 		return send_to_host(skb);
 	if (unlikely(hop != NULL))
