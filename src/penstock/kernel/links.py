@@ -18,7 +18,9 @@ from penstock.kernel.programs import Program
 
 _ATTACH_XDP: Final = 37  # enum bpf_attach_type
 _ATTACH_TCX_INGRESS: Final = 46
+_ATTACH_TCX_EGRESS: Final = 47
 _TC_INGRESS: Final = 1  # enum bpf_tc_attach_point
+_TC_EGRESS: Final = 2
 _TC_REPLACE: Final = 1
 # Where our filter sits in the clsact chain: how a later process finds it again.
 _FILTER_HANDLE: Final = 0x70656E73
@@ -153,32 +155,33 @@ def attach_xdp(program: Program, ifindex: int, mode: XdpMode) -> Link:
     )
 
 
-def attach_tcx(program: Program, ifindex: int) -> Link:
-    """Attach to an interface's tcx ingress, behind those already there (Linux 6.6 and later)."""
+def attach_tcx(program: Program, ifindex: int, *, egress: bool = False) -> Link:
+    """Attach to an interface's tcx hook, behind those already there (Linux 6.6 and later)."""
     return Link(
         call(
             f"attach the tc program to interface {ifindex}",
             "bpf_link_create",
             program.fd,
             ifindex,
-            _ATTACH_TCX_INGRESS,
+            _ATTACH_TCX_EGRESS if egress else _ATTACH_TCX_INGRESS,
             None,
         )
     )
 
 
 class ClsactFilter:
-    """Our filter on an interface's clsact ingress, where tcx is missing.
+    """Our filter on an interface's clsact ingress (or egress), where tcx is missing.
 
     It is found by its handle and priority, so there is nothing to pin: construct one for an
     interface to adopt what a former process left.
     """
 
-    def __init__(self, ifindex: int) -> None:
+    def __init__(self, ifindex: int, *, egress: bool = False) -> None:
         self.ifindex = ifindex
+        self._point = _TC_EGRESS if egress else _TC_INGRESS
 
     def _hook(self) -> _TcHook:
-        return _TcHook(sz=ctypes.sizeof(_TcHook), ifindex=self.ifindex, attach_point=_TC_INGRESS)
+        return _TcHook(sz=ctypes.sizeof(_TcHook), ifindex=self.ifindex, attach_point=self._point)
 
     def _options(self) -> _TcOptions:
         return _TcOptions(

@@ -26,13 +26,14 @@ class Attachments:
     outlive us and the next daemon switches them to its own programs without a gap.
     """
 
-    def __init__(self, tc: Program, xdp: Program, hook: Hook, pins: Path) -> None:
+    def __init__(self, tc: Program, xdp: Program, reply: Program, hook: Hook, pins: Path) -> None:
         self._tc = tc
         self._xdp = xdp
+        self._reply = reply
         self._hook = hook
         self._links = pins / "links"
         self._links.mkdir(parents=True, exist_ok=True)
-        self._filters: dict[int, ClsactFilter] = {}
+        self._filters: dict[tuple[str, int], ClsactFilter] = {}
         self.xdp_on: set[int] = set()
 
     def attach(self, ifindex: int, kind: str, *, has_driver: bool) -> str | None:
@@ -41,7 +42,7 @@ class Attachments:
         *kind* is the link kind ("veth", "bridge", "" for a device with a driver). Returns a
         sentence when XDP was asked for and TC had to do. Raises LibbpfError when TC fails too.
         """
-        self._attach_tc(ifindex)
+        self._attach_tc("tc", ifindex, self._tc)
         wants_xdp = self._hook is Hook.XDP or (
             self._hook is Hook.AUTO and has_driver and kind not in _VIRTUAL
         )
@@ -56,35 +57,40 @@ class Attachments:
             return f"XDP is not possible there ({error}); TC does the work"
         return None
 
+    def attach_reply(self, ifindex: int) -> None:
+        """See what leaves by the interface, too. Raises LibbpfError."""
+        self._attach_tc("reply", ifindex, self._reply)
+
     def forget(self, ifindex: int) -> None:
         """The interface is gone or no longer ours."""
-        self._drop("tc", ifindex)
-        self._drop("xdp", ifindex)
-        filter_ = self._filters.pop(ifindex, None)
-        if filter_ is not None:
-            filter_.detach()
+        for what in ("tc", "xdp", "reply"):
+            self._drop(what, ifindex)
+            filter_ = self._filters.pop((what, ifindex), None)
+            if filter_ is not None:
+                filter_.detach()
 
     def known(self) -> set[int]:
         """Interfaces with something of ours on them, also from an earlier daemon."""
         pinned = {int(path.name.partition("-")[2]) for path in self._links.iterdir()}
-        return pinned | set(self._filters)
+        return pinned | {ifindex for _, ifindex in self._filters}
 
     def detach_all(self) -> None:
         for ifindex in self.known():
             self.forget(ifindex)
 
-    def _attach_tc(self, ifindex: int) -> None:
-        if self._take_over("tc", ifindex, self._tc):
+    def _attach_tc(self, what: str, ifindex: int, program: Program) -> None:
+        if self._take_over(what, ifindex, program):
             return
+        egress = what == "reply"
         try:
-            with attach_tcx(self._tc, ifindex) as link:
-                link.pin(self._pin("tc", ifindex))
+            with attach_tcx(program, ifindex, egress=egress) as link:
+                link.pin(self._pin(what, ifindex))
         except LibbpfError as error:
             if error.errno != errno.EINVAL:  # a kernel before 6.6 knows no such attach type
                 raise
-            filter_ = ClsactFilter(ifindex)
-            filter_.replace(self._tc)
-            self._filters[ifindex] = filter_
+            filter_ = ClsactFilter(ifindex, egress=egress)
+            filter_.replace(program)
+            self._filters[what, ifindex] = filter_
 
     def _attach_xdp(self, ifindex: int) -> None:
         if not self._take_over("xdp", ifindex, self._xdp):

@@ -21,7 +21,7 @@ from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray, possible_c
 from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import Program
 
-PROGRAMS = ("penstock_tc", "penstock_xdp", "penstock_sweep")
+PROGRAMS = ("penstock_tc", "penstock_reply", "penstock_xdp", "penstock_sweep")
 _WINDOW = 32  # flow.h, HOP_RANGE
 # Two slots a flow, and one in five left free: an insert then finds room near its home slot.
 _SLOTS_PER_FLOW = 2.5
@@ -65,6 +65,7 @@ class Datapath:
     maps: Maps
     codec: Codec
     tc: Program
+    reply: Program
     xdp: Program
     sweep: Program
     max_flows: int
@@ -143,6 +144,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             maps=maps,
             codec=codec,
             tc=obj.program("penstock_tc"),
+            reply=obj.program("penstock_reply"),
             xdp=obj.program("penstock_xdp"),
             sweep=obj.program("penstock_sweep"),
             max_flows=int(slots4 / _SLOTS_PER_FLOW),

@@ -43,7 +43,10 @@ class Network:
         self._maps = datapath.maps
         self._codec = datapath.codec
         self._only = frozenset(settings.interfaces)
-        self._attachments = Attachments(datapath.tc, datapath.xdp, settings.hook, pins)
+        self._attachments = Attachments(
+            datapath.tc, datapath.xdp, datapath.reply, settings.hook, pins
+        )
+        self._watches_replies = False
         self._sysctl_file = state / "sysctls.json"
         self._sysctls = sysctl.Sysctls(self._recorded())
         self._monitor = netlink.Monitor()
@@ -102,6 +105,19 @@ class Network:
                 route = netlink.route_to(destination)
                 self._sources[destination] = route.source if route else None
         return self._sources[destination]
+
+    def is_local(self, address: Address) -> bool:
+        """Whether *address* is one of this host's."""
+        key = self._codec.address_key.pack(addr=address_bytes(address), af=address.version)
+        return self._maps.local_addresses.get(key) is not None
+
+    def watch_replies(self) -> None:
+        """From now on see what this host's own servers send, on every interface."""
+        if not self._watches_replies:
+            self._watches_replies = True
+            for interface in netlink.interfaces():
+                if self._is_ours(interface) and not interface.loopback:
+                    self._watch(interface)
 
     def ifindex(self, name: str) -> int:
         """Index of the interface called *name*. Raises DatapathError when there is none."""
@@ -228,6 +244,14 @@ class Network:
             raise DatapathError(f"cannot attach to interface {interface.name}: {error}") from error
         if note:
             _log.warning(note, interface=interface.name)
+        if self._watches_replies and not interface.loopback:
+            self._watch(interface)
+
+    def _watch(self, interface: netlink.Interface) -> None:
+        try:
+            self._attachments.attach_reply(interface.index)
+        except LibbpfError as error:
+            raise DatapathError(f"cannot attach to interface {interface.name}: {error}") from error
 
     def _write_ports(self, current: Mapping[int, netlink.Interface]) -> None:
         """Tell the datapath which interfaces it may send through."""

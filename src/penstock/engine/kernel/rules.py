@@ -68,6 +68,7 @@ class KernelRules:
         self._director = DirectorMap(datapath)
         self._sweep = datapath.sweep
         self._marks = MarkRules()
+        self._masqueraded: set[str] = set()  # addresses of destinations, this host's or not
         self._services: dict[ServiceKey, _Service] = {}
         self._leaving: dict[ServiceKey, _Service] = {}  # removed, with connections still
         if datapath.adopted:
@@ -180,6 +181,8 @@ class KernelRules:
 
     def refresh_sources(self) -> None:
         """Routes have changed, and with them the outer source towards a tunnel's end."""
+        for address in self._masqueraded:
+            self._watch_own(address)
         for key, service in self._services.items():
             self._maps.reals.put_many(
                 {
@@ -221,8 +224,16 @@ class KernelRules:
             self._codec.store_limits(self._maps.real_lives, one.id, dest)
             if before is None or self._codec.differs(before, dest):
                 reals[_id(one.id)] = self._real(image.service.key, dest)
+                if dest.method == Method.MASQ and dest.address not in self._masqueraded:
+                    self._masqueraded.add(dest.address)
+                    self._watch_own(dest.address)
         if len(service.dests) > len(wanted):
             retired += [(service, key) for key in service.dests if key not in wanted]
+
+    def _watch_own(self, address: str) -> None:
+        """A masqueraded server on this host answers past TC's ingress."""
+        if self._network.is_local(self._codec.address(address)):
+            self._network.watch_replies()
 
     def _new_dest(self, service: _Service, key: DestKey) -> _Dest:
         """A destination, with the connections it had if it is one that was deleted."""
