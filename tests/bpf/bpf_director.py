@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import msgspec
 from bpf_ipvs_model import tables
-from bpf_lab import REALS, SNAT, VIP, Lab
+from bpf_lab import LOCAL, REALS, SNAT, VIP, Lab
 
 from penstock.engine.api import DestCounters, ServiceImage
 from penstock.engine.kernel.director_map import DirectorMap
@@ -35,11 +35,18 @@ class _Numbers(Ids):
         return self._lab.next_id()
 
 
-class _Routes:
-    """Of the network, what rules ask for: the source that packets to an address have."""
+class _Host:
+    """Of the network, what rules ask for."""
 
     def source_for(self, address: Address) -> Address:
+        """The source that packets to *address* have."""
         return ip_address(SNAT[address.version])
+
+    def is_local(self, address: Address) -> bool:
+        return str(address) in LOCAL.values()
+
+    def watch_replies(self) -> None:
+        """The laboratory attaches nothing: it feeds the programs itself."""
 
 
 def virtual(
@@ -97,7 +104,7 @@ class Director:
         numbers = _Numbers(self.lab)
         self.engine = KernelRules(
             replace(self.lab.datapath, adopted=True),
-            _Routes(),  # type: ignore[arg-type]
+            _Host(),  # type: ignore[arg-type]
             reals=numbers,
             pools=numbers,
             services=numbers,

@@ -45,7 +45,8 @@ static __always_inline void template_of(const struct service *s, const u8 af, co
 #define TEMPLATE_LEAVE 0 /* a connection less */
 #define TEMPLATE_ASSURE 1
 
-static __always_inline u32 tell_template(const u8 af, u32 slot, u32 what)
+/* *ctl*: of the connection, whose slot may have been taken down already. */
+static __always_inline u32 tell_template(const u8 af, u32 slot, u32 ctl, u32 what)
 {
 	struct flow *f = flow_at(af, slot);
 	struct template_key k;
@@ -62,11 +63,11 @@ static __always_inline u32 tell_template(const u8 af, u32 slot, u32 what)
 	if (af == 4) {
 		const struct flow4 *f4 = (const void *)f;
 
-		template_of(s, 4, &f4->saddr, &f4->daddr, f4->dport, proto_of(f->ctl), &k);
+		template_of(s, 4, &f4->saddr, &f4->daddr, f4->dport, proto_of(ctl), &k);
 	} else {
 		const struct flow6 *f6 = (const void *)f;
 
-		template_of(s, 6, f6->saddr, f6->daddr, f6->dport, proto_of(f->ctl), &k);
+		template_of(s, 6, f6->saddr, f6->daddr, f6->dport, proto_of(ctl), &k);
 	}
 	t = map_lookup(&templates, &k);
 	if (!t)
@@ -104,7 +105,7 @@ static __always_inline u32 uncount_connection(const u8 af, u32 slot, u32 ctl)
 			__sync_fetch_and_add(&r->active, -1);
 		passes_lower(r, __sync_fetch_and_add(&r->conns, -1) - 1);
 	}
-	return tell_template(af, slot, TEMPLATE_LEAVE);
+	return tell_template(af, slot, ctl, TEMPLATE_LEAVE);
 }
 
 __noinline u32 ipvs_uncount4(u32 slot, u32 ctl)
@@ -119,10 +120,14 @@ __noinline u32 ipvs_uncount6(u32 slot, u32 ctl)
 
 __noinline u32 ipvs_assure4(u32 slot)
 {
-	return tell_template(4, slot, TEMPLATE_ASSURE);
+	struct flow *f = flow_at(4, slot);
+
+	return f ? tell_template(4, slot, f->ctl, TEMPLATE_ASSURE) : 0;
 }
 
 __noinline u32 ipvs_assure6(u32 slot)
 {
-	return tell_template(6, slot, TEMPLATE_ASSURE);
+	struct flow *f = flow_at(6, slot);
+
+	return f ? tell_template(6, slot, f->ctl, TEMPLATE_ASSURE) : 0;
 }

@@ -106,12 +106,13 @@ static long sweep_template(void *map, struct template_key *key, struct template 
 
 	if ((s32)(s->now - t->seen) <= (s32)t->ticks)
 		return 0;
-	if (t->controls) {
+	r = map_lookup(&real_lives, &real);
+	/* Connections from before an edit of the mask cannot count themselves out of it. */
+	if (t->controls && r && r->conns) {
 		t->seen = s->now;
 		t->ticks = CONTROL_TICKS;
 		return 0;
 	}
-	r = map_lookup(&real_lives, &real);
 	if (!map_delete(&templates, key) && r)
 		__sync_fetch_and_add(&r->persist, -1);
 	return 0;
