@@ -89,11 +89,19 @@ def shared(
 
 
 @pytest.fixture(scope="module")
-def directed_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    """One director's network for a whole module, with a penstock for IPVS rules in it."""
+def directed_network(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Director]:
+    """One director's network for a whole module, with a penstock for IPVS rules in it.
+
+    On TC, where a module does not parametrize it with its hooks.
+    """
+    hook = getattr(request, "param", "tc")
+    if hook == "xdp":
+        _need("ethtool")
     with Network("psv") as made:
-        director = Director(directed(made), tmp_path_factory.mktemp("director"))
-        director.balancer.start_rules()
+        director = Director(directed(made), tmp_path_factory.mktemp("director"), hook)
+        director.start()
         yield director
 
 

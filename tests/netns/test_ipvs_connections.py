@@ -13,6 +13,8 @@ from scapy.layers.inet import IP, TCP
 from penstock.lab.network import until
 from penstock.lab.rules import Director, Service
 
+pytestmark = pytest.mark.parametrize("directed_network", ["tc", "xdp"], indirect=True)
+
 FAMILIES = (4, 6)
 TCP_INFO_TOTAL_RETRANS = 100  # offset of tcpi_total_retrans, linux/tcp.h
 

@@ -75,7 +75,7 @@ def test_neither_takes_the_others_addresses(director: Director) -> None:
 @pytest.mark.parametrize("options", ["-m", "-g"])
 def test_rules_and_connections_survive_a_crash(director: Director, options: str) -> None:
     director.answer_directly(1, 2, 3)
-    director.balancer.start_rules()
+    director.start()
     director.ipvsadm("--set", "0", "99", "0")
     service = director.service("wrr", "-p 90").add({1: 1, 2: 1, 3: 2}, options)
     answers = service.hold(*range(1, 9))
@@ -84,7 +84,7 @@ def test_rules_and_connections_survive_a_crash(director: Director, options: str)
     director.balancer.kill()
     assert "".join(service.held(client) for client in range(1, 9)) == answers
     assert service.ask(9) in "123"  # the datapath schedules by itself meanwhile
-    director.balancer.start_rules()
+    director.start()
     assert director.ipvsadm("-Sn") == rules
     assert director.ipvsadm("-L", "--timeout") == "Timeout (tcp tcpfin udp): 900 99 300\n"
     assert set(rows) <= set(director.connections())
@@ -100,17 +100,17 @@ def test_rules_and_connections_survive_a_crash(director: Director, options: str)
 
 
 def test_nothing_is_left_when_it_ends(director: Director) -> None:
-    director.balancer.start_rules()
+    director.start()
     service = director.service("rr").add([1])
     assert service.ask(1) == "1"
     assert director.balancer.stop() == 0
     assert service.ask(1) == "-"
-    director.balancer.start_rules()
+    director.start()
     assert director.ipvsadm("-Sn") == ""
 
 
 def test_ten_thousand_rules_at_once(director: Director) -> None:
-    director.balancer.start_rules()
+    director.start()
     services = [f"10.{n >> 8}.{n & 255}.9:80" for n in range(2000)]
     director.admin(
         *(

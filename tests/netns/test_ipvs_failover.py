@@ -48,7 +48,7 @@ def built(
         first = Director(made.first, folder / "first")
         second = Director(made.second, folder / "second", serves=False)
         for director in (first, second):
-            director.balancer.start_rules()
+            director.start()
         for real in made.first.reals:
             network.on_close(tunnels.attach(real.namespace, compiled).close)
         yield Pair(made, first, second)

@@ -55,6 +55,15 @@ class Directed:
         self.network.on_close(made.close)
         return made
 
+    def for_xdp(self) -> None:
+        """Make the veths fit for XDP: checksums finished by the sender, packets as on a wire."""
+        ends = [(self.client, "c0"), (self.client, "c1"), (self.director, "front")]
+        ends += [(self.director, "back"), *((real, "r0") for real in self.reals)]
+        for host, interface in ends:
+            host.namespace.run("ethtool", "-K", interface, "tx", "off", "gro", "on")
+        for port in ("lb", "cl", *(real.namespace.role for real in self.reals)):
+            self.switch.run("ethtool", "-K", port, "tx", "off", "gro", "on")
+
     def answer_directly(self, real: Host) -> None:
         """Put the VIPs on a real, which keeps quiet about them and answers clients itself.
 

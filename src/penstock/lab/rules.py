@@ -2,8 +2,8 @@
 """A director under test: rules given to it as ``ipvsadm`` would, and who answers whom then.
 
 Clients and reals are numbers here: client 5 is 10.50.0.5 or fd50::5, real 2 is rs2. Who answered
-is a text with a character a connection: the real's number, "-" for a refusal, "?" for silence, "!" for
-anything else.
+is a text with a character a connection: the real's number, "-" for a refusal, "?" for silence, "!"
+for anything else.
 """
 
 from __future__ import annotations
@@ -44,23 +44,49 @@ class Counted:
 class Director:
     """One penstock that runs IPVS rules in *site*; *serves*: with servers on the reals."""
 
-    def __init__(self, site: Directed, directory: Path, *, serves: bool = True) -> None:
+    def __init__(
+        self, site: Directed, directory: Path, hook: str = "tc", *, serves: bool = True
+    ) -> None:
+        if hook == "xdp":
+            site.for_xdp()
+        self.hook = hook
         self.site = site
         self.balancer = Balancer(site.director.namespace, directory / "penstock")
         self.servers = serve(site) if serves else None
         self._addresses = 0
         self._changed: set[str] = set()
         self._direct: set[int] = set()
+        self._pending: list[str] = []
+        self._timeouts_changed = False
         self._steps: list[Steps] = []
+
+    def start(self) -> None:
+        """Run a daemon for rules alone."""
+        self.balancer.start_rules("--hook", self.hook)
+
+    def later(self, *lines: str) -> None:
+        """Give it these ipvsadm lines before anything else is asked of it."""
+        self._pending += lines
 
     def admin(self, *lines: str) -> None:
         """Give it these ipvsadm lines, all at once. Raises LabError with what it says of them."""
-        done = self.balancer.command("ipvsadm", "-R", stdin="".join(f"{line}\n" for line in lines))
+        self._pending += lines
+        self.flush()
+
+    def flush(self) -> None:
+        """Give it what waits."""
+        if not self._pending:
+            return
+        text = "".join(f"{line}\n" for line in self._pending)
+        self._pending.clear()
+        done = self.balancer.command("ipvsadm", "-R", stdin=text)
         if done.returncode or done.stderr or done.stdout:
             raise LabError(f"ipvsadm -R: {done.returncode}: {done.stdout}{done.stderr}")
 
     def ipvsadm(self, *arguments: str) -> str:
         """What one ipvsadm command prints. Raises LabError where it fails."""
+        self.flush()
+        self._timeouts_changed |= arguments[0] == "--set"
         done = self.balancer.command("ipvsadm", *arguments)
         if done.returncode or done.stderr:
             raise LabError(f"ipvsadm {' '.join(arguments)}: {done.returncode}: {done.stderr}")
@@ -68,6 +94,7 @@ class Director:
 
     def sysctl(self, name: str, value: int) -> None:
         """Set net.ipv4.vs.*name* until the next ``reset``."""
+        self.flush()
         self._changed.add(name)
         done = self.balancer.command("sysctl", f"net.ipv4.vs.{name}={value}")
         if done.returncode:
@@ -119,8 +146,11 @@ class Director:
         """No services, nothing held, timeouts and sysctls as they were at the start."""
         while self._steps:
             self._steps.pop().close()
-        self.admin("-C")
-        self.ipvsadm("--set", "900", "120", "300")
+        self._pending.clear()
+        self.later("-C")
+        if self._timeouts_changed:
+            self.ipvsadm("--set", "900", "120", "300")
+            self._timeouts_changed = False
         for name in self._changed:
             self.balancer.command("sysctl", f"net.ipv4.vs.{name}={_DEFAULTS[name]}")
         self._changed.clear()
@@ -146,10 +176,10 @@ class Service:
         self._udp = udp
         self.text = f"[{vip}]:{port}" if self._six else f"{vip}:{port}"
         self.key = f"{'-u' if udp else '-t'} {self.text}"
-        # Where everything happens on one CPU, the ICMPv6 error comes while connect() still holds the
-        # socket, and the client only hears the one that its next SYN brings, a second later.
+        # Where everything happens on one CPU, the ICMPv6 error comes while connect() still holds
+        # the socket: the client hears only the one that its next SYN brings, a second later.
         self._steps = director.steps(vip, port, timeout=1.5 if self._six and not udp else 0.5)
-        director.admin(f"-A {self.key} -s {scheduler} {options}")
+        director.later(f"-A {self.key} -s {scheduler} {options}")
 
     def real(self, number: int, port: int = 0) -> str:
         """Real *number*'s address and port, as ipvsadm wants it."""
@@ -228,6 +258,7 @@ class Service:
         return f"10.50.{int(number) >> 8}.{int(number) & 255}{colon}{port}"
 
     def _who(self, step: str) -> str:
+        self.director.flush()
         return _number(self._steps.step(step).split(" ", 3)[3])
 
 
