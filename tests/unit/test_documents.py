@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents say what is so: reasons, metrics, links, and the README's example."""
+"""The documents say what is so: reasons, metrics, links, settings, limits and command lines."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from test_metrics import STATUS
 
+from penstock.ipvs.model import AddDest, AddService
+from penstock.ipvs.sysctls import SYSCTLS
+from penstock.ipvsadm.names import Numeric
+from penstock.ipvsadm.options import NAMES
+from penstock.ipvsadm.parse import read
+from penstock.ipvsadm.request import Do
+from penstock.ipvsadm.restore import argument_lists
 from penstock.metrics import exposition
 
 ROOT = Path(__file__).parents[2]
@@ -56,3 +64,63 @@ def test_the_readmes_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make (\w+)`", readme):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+IPVS = (ROOT / "docs/ipvs.md").read_text()
+COMMANDS = sorted(
+    {
+        line
+        for document in DOCUMENTS
+        for line in re.findall(
+            r"^(?:    |\$ sudo )(ipvsadm .+)$", document.read_text(), re.MULTILINE
+        )
+    }
+)
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_ipvsadm_takes_the_commands(line: str) -> None:
+    read(shlex.split(line.partition(" #")[0]), Numeric())
+
+
+def test_ipvsadm_takes_the_example() -> None:
+    text = (ROOT / "examples/director/rules").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    asked = [read(argv, Numeric()) for argv in argument_lists("ipvsadm", "\n".join(lines))]
+    commands = [request.command for request in asked if isinstance(request, Do)]
+    assert len(commands) == len(asked)
+    assert sum(isinstance(one, AddService) for one in commands) == 3
+    assert sum(isinstance(one, AddDest) for one in commands) == 6
+
+
+def test_every_sysctl_has_its_row_and_default() -> None:
+    table = IPVS.split("## Settings")[1].split("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE)
+    assert told == [(name, str(one.default)) for name, one in SYSCTLS.items()]
+
+
+def test_our_own_options_are_explained() -> None:
+    own = [name for name in NAMES if name.startswith("check") or name.endswith("takeover")]
+    assert len(own) == 7
+    for name in own:
+        assert f"`--{name}" in IPVS, name
+
+
+def test_the_limits_are_the_datapaths() -> None:
+    limits = IPVS.split("## Limits")[1].replace(",", "")
+    for header, pattern, less in (
+        ("maps.h", r"ARRAY_MAP\(service_lives, (\d+)", 1),
+        ("maps.h", r"HASH_MAP\(reals, (\d+)", 1),
+        ("maps.h", r"ARRAY_MAP\(tables, (\d+)", 0),
+        ("maps.h", r"HASH_MAP\(templates, (\d+)", 0),
+        ("maps.h", r"LRU_MAP\(caches, (\d+)", 0),
+        ("types.h", r"define CACHE_SET (\d+)", 0),
+        ("ipvs_select.h", r"define MAX_LIST (\d+)", 0),
+    ):
+        found = re.search(pattern, (ROOT / "src/penstock/bpf" / header).read_text())
+        assert found is not None, pattern
+        assert re.search(rf"\b{int(found[1]) - less}\b", limits), pattern
