@@ -154,7 +154,7 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 	if (!fix_transport_tc(skb, out, L4_OFFSET(out), proto, diff, ports_diff))
 		return drop(DROP_REWRITE);
 	count(EVENT_FORWARDED_TC);
-	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(hop);
+	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(skb, hop);
 }
 
 __noinline int cross_from4(struct __sk_buff *skb, u32 slot, u32 tcp_flags)

@@ -232,7 +232,7 @@ static __always_inline int cross_error(struct __sk_buff *skb, const u8 af, u32 s
 	whole_sum_changes(skb, whole);
 	count(EVENT_ICMP_TRANSLATED);
 	count(EVENT_FORWARDED_TC);
-	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(hop);
+	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(skb, hop);
 }
 
 __noinline int cross_error4(struct __sk_buff *skb, u32 slot)

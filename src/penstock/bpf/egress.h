@@ -107,12 +107,24 @@ __noinline int resolve_hop(struct __sk_buff *skb, struct hop *hop)
 	return 0;
 }
 
-static __always_inline int send_to_neighbour(const struct hop *hop)
+static __always_inline int send_straight_to(const struct hop *hop)
 {
 	struct bpf_redir_neigh nh = { .nh_family = hop->af == 4 ? AF_INET : AF_INET6 };
 
 	__builtin_memcpy(nh.nh, hop->dst, 16);
 	return redirect_neigh(hop->ifindex, &nh, sizeof(nh), 0);
+}
+
+/*
+ * What this host itself has sent still has its route, over the loopback device, and would go there
+ * when its neighbour answers (neigh_update()); so the kernel is asked for another. Direct routing
+ * cannot have that: its packets' destination is not where they go.
+ */
+static __always_inline int send_to_neighbour(struct __sk_buff *skb, const struct hop *hop)
+{
+	if (skb->ifindex == LOOPBACK_IFINDEX && !hop->direct)
+		return redirect_neigh(hop->ifindex, NULL, 0, 0);
+	return send_straight_to(hop);
 }
 
 /* Into the host's own stack, as if it came over the loopback device. */

@@ -301,7 +301,7 @@ static __always_inline u32 claim_near(const u8 af, u32 home, u32 now)
 static __always_inline void fill(const u8 af, struct flow *f, const struct key *k,
 				 const struct rewrite *r)
 {
-	f->seen = now_tick();
+	f->seen = exact_tick();
 	f->peer = r->peer;
 	f->real = r->real;
 	f->hop_stamp = 0;
@@ -341,7 +341,7 @@ __noinline u32 any_number(u32 x)
 
 static __always_inline u32 insert(const u8 af, const struct key *k, const struct rewrite *r)
 {
-	u32 home = flow_home(k, af), slot = any_number(claim_near(af, home, now_tick()));
+	u32 home = flow_home(k, af), slot = any_number(claim_near(af, home, exact_tick()));
 	struct flow *f = flow_at(af, slot), *h = flow_at(af, home);
 
 	if (slot == NO_SLOT || !f || !h)

@@ -3,6 +3,7 @@
 #pragma once
 #include "ipvs_select.h"
 #include "select.h"
+#include "sync.h"
 
 static __always_inline int is_hashed(const struct pool *p)
 {
@@ -142,29 +143,28 @@ static __always_inline void clear_private(const u8 af, u32 slot)
 		f->ctl = SLOT_FREE;
 }
 
-/* A connection to destination *id*: its forward slot, or a refusal. */
-__noinline u32 ipvs_open(const struct request *q, u32 service, u32 id)
+/*
+ * A connection to *port* of destination *id*, its own where that is 0: the forward slot, or a
+ * refusal. *back*, *to* and *from* are room to work in.
+ */
+static __always_inline u32 open_connection(const struct request *q, u32 service, u32 id, be16 port,
+					   struct key *back, struct rewrite *to,
+					   struct rewrite *from)
 {
 	struct service *s = map_lookup(&services, &service);
 	struct real *r = map_lookup(&reals, &id);
-	struct scratch *m = scratch();
-	struct rewrite *to, *from;
 	u32 slot, reverse = NO_SLOT, one_packet;
 	struct control *c = control();
-	struct key *back;
 	struct flow *f;
-	be16 port;
 
-	if (!q || !s || !r || !m || !c)
+	if (!s || !r || !c)
 		return REFUSAL(DROP_NO_DESTINATION);
-	back = &m->back;
-	to = &m->to;
-	from = &m->from;
 	__builtin_memset(back, 0, sizeof(*back));
 	__builtin_memset(to, 0, sizeof(*to));
 	__builtin_memset(from, 0, sizeof(*from));
 	one_packet = s->flags & SERVICE_OPS && q->key.proto == IPPROTO_UDP;
-	port = destination_port(s, r, q->key.dport);
+	if (!port)
+		port = destination_port(s, r, q->key.dport);
 	to->real = from->real = id;
 	to->service = from->service = service;
 	to->peer = from->peer = NO_SLOT;
@@ -226,6 +226,16 @@ __noinline u32 ipvs_open(const struct request *q, u32 service, u32 id)
 	return slot;
 }
 
+/* The connection of a packet that has none, to destination *id*: its slot, or a refusal. */
+__noinline u32 ipvs_open(const struct request *q, u32 service, u32 id)
+{
+	struct scratch *m = scratch();
+
+	if (!q || !m)
+		return REFUSAL(DROP_NO_DESTINATION);
+	return open_connection(q, service, id, 0, &m->back, &m->to, &m->from);
+}
+
 /*
  * The new connection is one more of its service's and destination's, and of its template's.
  * Returns its slot.
@@ -252,12 +262,16 @@ __noinline u32 ipvs_count_in(const struct request *q, u32 service, u32 id, u32 s
 	__sync_fetch_and_add(&live->conns, 1);
 	__sync_fetch_and_add(&c->conns, 1);
 	passes_upper(r, __sync_fetch_and_add(&r->conns, 1) + 1);
+	f = q->key.af == 4 ? flow_at(4, slot) : flow_at(6, slot);
+	if (!f)
+		return slot;
+	if (c->sync_threshold)
+		f->word |= WORD_WAITS;
 	if (!(s->flags & SERVICE_PERSISTENT))
 		return slot;
 	template_of(s, q->key.af, q->key.saddr, q->key.daddr, q->key.dport, q->key.proto, &k);
 	t = map_lookup(&templates, &k);
-	f = q->key.af == 4 ? flow_at(4, slot) : flow_at(6, slot);
-	if (t && f) {
+	if (t) {
 		f->word |= WORD_CONTROLLED;
 		__sync_fetch_and_add(&t->controls, 1);
 	}
@@ -380,19 +394,18 @@ static __always_inline void assure(u32 af, u32 slot)
 		ipvs_assure6(slot);
 }
 
-/* What a packet (TCP flags, an SCTP event) does to its connection's state. Returns 0. */
-__noinline u32 ipvs_track(u32 af, u32 slot, u32 event)
+static __always_inline void follow_state(u32 af, u32 slot, u32 event)
 {
 	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot), *p, *forward;
 	u32 reverse, word, state, active;
 
 	if (!f)
-		return 0;
+		return;
 	p = af == 4 ? peer_of(4, f, slot) : peer_of(6, f, slot);
 	reverse = f->ctl & CTL_REVERSE;
 	forward = reverse ? p : f;
 	if (!forward)
-		return 0;
+		return;
 	if (reverse && !(f->ctl & CTL_REPLIED)) {
 		ctl_change(f, CTL_REPLIED, 0);
 		ctl_change(forward, CTL_REPLIED, 0);
@@ -400,14 +413,14 @@ __noinline u32 ipvs_track(u32 af, u32 slot, u32 event)
 			assure(af, reverse ? f->peer : slot);
 	}
 	if (f->ctl & CTL_UDP)
-		return 0;
+		return;
 	word = forward->word;
 	state = f->ctl & CTL_SCTP ? next_sctp(word, reverse, event) :
 				    next_tcp(word, reverse, event);
 	if (reverse)
 		word &= ~WORD_NO_OUTPUT;
 	if (((word & WORD_STATE) == state && word == forward->word))
-		return 0;
+		return;
 	word = (word & ~WORD_STATE) | state;
 	forward->word = word;
 	if (p)
@@ -417,6 +430,19 @@ __noinline u32 ipvs_track(u32 af, u32 slot, u32 event)
 		ipvs_recount(forward, active);
 	if (state == (f->ctl & CTL_SCTP ? SCTP_S_ESTABLISHED : TCP_S_ESTABLISHED))
 		assure(af, reverse ? f->peer : slot);
+}
+
+/*
+ * What a packet (TCP flags, an SCTP event) does to its connection's state; backups are told.
+ * Returns 0.
+ */
+__noinline u32 ipvs_track(u32 af, u32 slot, u32 event)
+{
+	struct control *c = control();
+
+	follow_state(af, slot, event);
+	if (c && c->sync_threshold)
+		sync_follow(af, slot);
 	return 0;
 }
 
@@ -426,17 +452,6 @@ static __always_inline int ipvs_moves(const struct flow *f, u32 ctl, u32 event)
 	if ((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE)
 		return 1;
 	if (ctl & CTL_PROTO)
-		return ctl & CTL_SCTP;
+		return ctl & CTL_SCTP || f->word & WORD_WAITS;
 	return !tcp_state_stays(f->word, event);
-}
-
-/* How long a connection may be silent. */
-static __always_inline u32 ipvs_ticks(const struct flow *f)
-{
-	struct director *d = director();
-	u32 state = f->word & WORD_STATE;
-
-	if (!d)
-		return 0;
-	return f->ctl & CTL_UDP ? d->udp : f->ctl & CTL_SCTP ? d->sctp[state] : d->tcp[state];
 }

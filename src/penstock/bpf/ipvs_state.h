@@ -15,6 +15,12 @@
 #define WORD_TUNNEL_SHIFT 8 /* enum tunnel, two bits */
 #define WORD_CSUM 0x400u /* outer checksum */
 #define WORD_REMCSUM 0x800u /* remote checksum offload */
+#define WORD_TOLD_SHIFT 12 /* the state that backups were told last */
+#define WORD_TOLD (15u << WORD_TOLD_SHIFT)
+#define WORD_WAITS 0x10000u /* the client's packets are counted until backups are told */
+#define WORD_COUNT_SHIFT 17
+#define WORD_COUNT (127u << WORD_COUNT_SHIFT)
+#define WORD_SYNCED 0x80000000u /* it came from another director */
 #define WORD_TUNNEL(word) ((word) >> WORD_TUNNEL_SHIFT & 3)
 
 #define TCP_S_ESTABLISHED 1
@@ -127,9 +133,20 @@ static __always_inline u32 next_sctp(u32 word, u32 reverse, u32 event)
 	return at < sizeof(sctp_next) / 8 ? sctp_next[at] >> (word & WORD_STATE) * 4 & 15 : 0;
 }
 
+/* How long a connection may be silent. */
+static __always_inline u32 ipvs_ticks(const struct flow *f)
+{
+	struct director *d = director();
+	u32 state = f->word & WORD_STATE;
+
+	if (!d)
+		return 0;
+	return f->ctl & CTL_UDP ? d->udp : f->ctl & CTL_SCTP ? d->sctp[state] : d->tcp[state];
+}
+
 /* The common case, at the cost of a comparison: an acknowledgement within a connection. */
 static __always_inline int tcp_state_stays(u32 word, u32 flags)
 {
-	return (word & WORD_STATE) == TCP_S_ESTABLISHED &&
+	return (word & (WORD_STATE | WORD_WAITS)) == TCP_S_ESTABLISHED &&
 	       (flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK)) == TCP_ACK;
 }

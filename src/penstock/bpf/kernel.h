@@ -47,8 +47,11 @@ enum {
 	MAP_ARRAY = 2,
 	MAP_PERCPU_ARRAY = 6,
 	MAP_LRU_HASH = 9,
+	MAP_RINGBUF = 27,
 };
 enum { F_NO_PREALLOC = 1 << 0, F_MMAPABLE = 1 << 10 };
+enum { RING_NO_WAKEUP = 1, RING_FORCE_WAKEUP = 2 };
+enum { RING_AVAILABLE = 0 };
 enum { UPDATE_ANY = 0, UPDATE_NOEXIST = 1 };
 
 enum { PACKET_OTHERHOST = 3 };
@@ -166,6 +169,9 @@ static long (*skb_adjust_room)(struct __sk_buff *skb, s32 diff, u32 mode,
 			       u64 flags) = (void *)50;
 static long (*fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size,
 			  u32 flags) = (void *)69;
+static void *(*ringbuf_reserve)(void *map, u64 size, u64 flags) = (void *)131;
+static void (*ringbuf_submit)(void *data, u64 flags) = (void *)132;
+static u64 (*ringbuf_query)(void *map, u64 flags) = (void *)134;
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size,
 			      u64 flags) = (void *)152;
 static u32 (*smp_processor_id)(void) = (void *)8;

@@ -83,6 +83,13 @@ ARRAY_MAP(directors, 1, u32, struct director, F_MMAPABLE);
 /* Where rr and wrr are, by pool: low half the place after the last choice, high half wrr's level. */
 ARRAY_MAP(cursors, 65536, u32, u64, F_MMAPABLE);
 HASH_MAP(templates, 1048576, struct template_key, struct template);
+/* What a master has to tell; read through mmap. */
+#define SYNC_RING (1u << 21)
+struct {
+	__uint(type, MAP_RINGBUF);
+	__uint(max_entries, SYNC_RING);
+} sync_ring SEC(".maps");
+ARRAY_MAP(sync_inbox, SYNC_BATCH, u32, struct sync_entry, F_MMAPABLE);
 LRU_MAP(caches, 65536, struct cache_key, struct cache);
 
 static __always_inline void count(enum reason why)
@@ -110,6 +117,12 @@ static __always_inline int drop(enum reason why)
 static __always_inline u32 now_tick(void)
 {
 	return ktime_get_coarse_ns() >> 26;
+}
+
+/* The same for what syscall programs run as well, to whom the coarse clock is not open. */
+static __always_inline u32 exact_tick(void)
+{
+	return ktime_get_ns() >> 26;
 }
 
 static __always_inline struct director *director(void)

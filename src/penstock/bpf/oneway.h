@@ -158,7 +158,7 @@ static __always_inline int send_oneway(struct __sk_buff *skb, const struct flow 
 	struct ethhdr *eth;
 
 	if (unlikely(hop != NULL))
-		return send_to_neighbour(hop);
+		return send_to_neighbour(skb, hop);
 	eth = packet(skb, HOOK_TC);
 	if ((void *)(eth + 1) > packet_end(skb, HOOK_TC))
 		return drop(DROP_REWRITE);
@@ -179,8 +179,10 @@ static __always_inline struct hop *hop_to_real(const struct flow *f, const u8 af
 	__builtin_memset(hop, 0, sizeof(*hop));
 	if (!way_of(f, af, hop->src, hop->dst))
 		return NULL;
-	if (!WORD_TUNNEL(f->word))
+	if (!WORD_TUNNEL(f->word)) {
 		__builtin_memset(hop->src, 0, 16);
+		hop->direct = 1;
+	}
 	hop->af = oaf;
 	hop->proto = proto;
 	return hop;

@@ -6,10 +6,12 @@
  *   xdp    the same packets earlier; established flows only, the rest is left to tc
  *   reply  answers of IPVS's real servers on this host, where they leave it
  *   sweep  run by the control plane once a second: expires flows
+ *   sync   run by the control plane: takes up connections of another director
  */
 #include "reply.h"
 #include "xdp.h"
 #include "sweep.h"
+#include "sync_take.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -32,4 +34,9 @@ SEC("syscall") int penstock_sweep(void *ctx)
 {
 	sweep_tables();
 	return 0;
+}
+
+SEC("syscall") int penstock_sync(void *ctx)
+{
+	return take_all();
 }

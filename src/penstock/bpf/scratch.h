@@ -37,6 +37,7 @@ struct hop {
 	u32 mtu;
 	u8 dmac[6];
 	u8 complete; /* dmac is known */
+	u8 direct; /* in: where the packet goes is not what it says */
 	u8 or_host; /* in: without a route it is the host's (a local route to a whole network) */
 };
 

@@ -56,8 +56,10 @@ static __always_inline u32 sweep_slot(const u8 af, u32 slot, u32 now)
 	}
 	allowed = ticks_allowed(f);
 	if (!lost_its_real(f) && (!allowed || (s32)(now - f->seen) <= (s32)allowed ||
-				  flow_age(af, f, slot, now) <= allowed))
+				  flow_age(af, f, slot, now) <= allowed)) {
+		sync_again(af, slot, now);
 		return 0;
+	}
 	if (!(f->ctl & CTL_CLOSED))
 		count(EVENT_FLOW_EXPIRED);
 	flow_end(af, slot);
@@ -124,6 +126,8 @@ static __always_inline u32 sweep_tables(void)
 	struct sweep s = { .now = ktime_get_ns() >> 26 };
 	struct control *c = control();
 
+	if (c)
+		c->sync_round++;
 	for_each_map_elem(&occupied4, sweep_words4, &s, 0);
 	for_each_map_elem(&occupied6, sweep_words6, &s, 0);
 	for_each_map_elem(&templates, sweep_template, &s, 0);

@@ -139,7 +139,7 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 	if (port->loopback || unlikely(cut))
 		return send_to_host(skb);
 	if (unlikely(hop != NULL))
-		return send_to_neighbour(hop);
+		return send_to_neighbour(skb, hop);
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
 	if (data + ETH_LEN > end)

@@ -95,7 +95,7 @@ static __always_inline int tell_client(struct __sk_buff *skb, const u8 af, u8 ty
 	if (why)
 		return drop(why);
 	count(EVENT_ICMP_TRANSLATED);
-	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(hop);
+	return hop->kind == HOP_LOCAL ? send_to_host(skb) : send_to_neighbour(skb, hop);
 }
 
 __noinline int tell_client4(struct __sk_buff *skb, u32 type, u32 code, u32 mtu)

@@ -53,6 +53,7 @@ enum reason {
 	EVENT_NEIGHBOUR_RESOLVED,
 	EVENT_ANSWERED_ICMP,
 	EVENT_FLOW_TAKEN_OVER, /* IPVS: it began at another director */
+	EVENT_SYNC_LOST, /* IPVS: a change that no backup was told, the ring being full */
 	EVENT_TEMPLATE_NEW, /* IPVS: a client was tied to a destination */
 	REASON_MAX,
 };
@@ -227,7 +228,11 @@ struct control {
 	u64 format; /* digest of everything in this file, written by the loader */
 	u32 gone; /* deleted IPVS destinations that still have connections */
 	u32 quiescent_udp; /* expire_quiescent_udp */
-	u32 spare[6];
+	u32 sync_threshold; /* a client's packets until backups are told; 0: no master runs */
+	u32 sync_refresh; /* sweeps after which they are told again; 0: never */
+	u32 sync_persist; /* templates are told, not the connections they hold */
+	u32 sync_round; /* of sweeps */
+	u32 spare[2];
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
@@ -308,7 +313,7 @@ struct template {
 	u32 controls; /* its connections; it does not end before them */
 	u32 assured; /* one of them was answered */
 	be16 port; /* of the destination, for the listing */
-	u16 spare;
+	u16 synced; /* another director's */
 };
 
 /* lblc and lblcr: the destinations that an address is served by, most recent first. */
@@ -359,4 +364,40 @@ struct fragment_key {
 struct fragment {
 	u32 slot;
 	u32 ctl; /* of the flow then: a reused slot is told by its generation */
+};
+
+/* IP_VS_CONN_F_* of include/uapi/linux/ip_vs.h, as backups are told them. */
+#define SYNC_METHOD 7u
+#define SYNC_LOCAL 1u
+#define SYNC_TUNNEL 2u
+#define SYNC_ROUTE 3u
+#define SYNC_NO_OUTPUT 0x80u
+#define SYNC_INACTIVE 0x100u
+#define SYNC_TEMPLATE 0x1000u
+
+/* What a master tells its backups, or a backup is told: a connection or a template. */
+struct sync_record {
+	be32 client[4];
+	be32 vip[4];
+	be32 dest[4];
+	u16 cport; /* host order, all three */
+	u16 vport;
+	u16 dport;
+	u8 proto; /* 0: the template of a mark */
+	u8 af;
+	u32 flags; /* SYNC_* */
+	u32 state;
+	u32 fwmark;
+	u32 ticks; /* may be silent for */
+	u32 service; /* at a backup: found by the control plane */
+	u32 real;
+};
+
+/* One of the records that a backup takes at once. */
+#define SYNC_BATCH 64
+enum sync_outcome { SYNC_REFUSED, SYNC_NEW, SYNC_UPDATED };
+struct sync_entry {
+	struct sync_record record;
+	u32 pending;
+	u32 outcome; /* enum sync_outcome */
 };
