@@ -291,24 +291,34 @@ def test_packets_to_a_deleted_destination_are_dropped(
     assert_dropped(lab.send(packet), "DROP_DESTINATION_GONE")
 
 
-def gone(lab: Lab, proto: str) -> tuple[Director, bytes]:
+def gone(lab: Lab, proto: str, *, at_once: bool) -> bytes:
+    """A destination with a connection goes; *at_once*: expire_nodest_conn is set by then."""
     director = Director(lab)
     key = director.put(virtual(4, proto), [masq(0), masq(1)])
     assert real_of(lab.send(packet_of(proto, client(), service()))) == REALS[4][0]
-    director.set(expire_nodest_conn=1)
+    director.set(expire_nodest_conn=int(at_once))
     director.dests(key, masq(1))
-    return director, packet_of(proto, client(), service())
+    assert len(lab.forward_flows()) == int(not at_once)
+    director.set(expire_nodest_conn=1)
+    return packet_of(proto, client(), service())
+
+
+AT_ONCE = pytest.mark.parametrize("at_once", [True, False])
 
 
 @PROTOCOLS
-def test_expire_nodest_conn_schedules_anew(lab: Lab, proto: str) -> None:
-    _, packet = gone(lab, proto)
+@AT_ONCE
+def test_expire_nodest_conn_schedules_anew(lab: Lab, proto: str, *, at_once: bool) -> None:
+    packet = gone(lab, proto, at_once=at_once)
     assert real_of(lab.send(packet)) == REALS[4][1]
     assert len(lab.forward_flows()) == 1
 
 
-def test_expire_nodest_conn_leaves_a_segment_that_opens_nothing_to_the_host(lab: Lab) -> None:
-    gone(lab, "tcp")
+@AT_ONCE
+def test_expire_nodest_conn_leaves_a_segment_that_opens_nothing_to_the_host(
+    lab: Lab, *, at_once: bool
+) -> None:
+    gone(lab, "tcp", at_once=at_once)
     packet = tcp(client(), service(), "A", b"data")
     assert_passed(lab.send(packet), packet, "PASS_NO_FLOW")
     assert not lab.live()
