@@ -422,7 +422,7 @@ def test_an_error_from_the_real_reaches_the_client_as_the_vips(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_clients_on_the_directors_host(director: Director, family: int) -> None:
     service = director.service("rr", family=family).add([1, 2])
-    other = "203.0.113.200" if family == 4 else "2001:db8::ffff"
+    other = "10.0.0.1" if family == 4 else "fd00::1"
     local = Client(director.site.director.namespace, source=other)
     answers = []
     for _ in range(2):
