@@ -58,7 +58,7 @@ def test_levels_of_wrr(weights: tuple[int, ...], down: int, highest: int) -> Non
 
 @given(WEIGHTS)
 def test_a_new_wrr_starts_at_the_heads_top_level(weights: list[int]) -> None:
-    assert restarted(weights, None) == top(weights) << 32
+    assert restarted(weights, 0) == top(weights) << 32
 
 
 @given(WEIGHTS, st.integers(0, 200))
@@ -74,3 +74,11 @@ def test_after_a_change_the_level_is_one_that_is_met(weights: list[int], level: 
     assert (top(weights) - now) % math.gcd(*weights) == 0
     if 0 < level <= top(weights) and step(weights) == 1:
         assert now == level
+
+
+def test_destinations_added_one_after_the_other_each_move_the_level() -> None:
+    """The first alone has level 1 of its weight's step; the others find that and leave it."""
+    assert restarted([1, 2, 3], 0, added=3) == 1 << 32
+    assert restarted([1, 2, 3], 0) == 3 << 32
+    assert restarted([4, 2], 0, added=2) == 1 << 32
+    assert restarted([], 0, added=0) == 0

@@ -18,7 +18,7 @@ from penstock.kernel.maps import ArrayMap
 # flow_words.h
 _STATE, _LIVE = 3, 2
 _REVERSE, _UDP, _IPVS, _SCTP = 0x4, 0x8, 0x2000, 0x4000
-_WORD_STATE, _OTHER_FAMILY = 0xF, 0x40  # ipvs_state.h
+_WORD_STATE, _OTHER_FAMILY, _SYNCED = 0xF, 0x40, 0x80000000  # ipvs_state.h
 TCP_STATES = (
     *("NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE"),
     *("CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK"),
@@ -97,6 +97,7 @@ class Listing:
                 key.integer("port"),
                 dest[0],
                 template.integer("port"),
+                synced=bool(template.integer("synced")),
             )
 
 
@@ -145,6 +146,7 @@ def _connections(
             dport,
             dest,
             int.from_bytes(raw[real_port : real_port + 2], "big"),
+            synced=bool(word & _SYNCED),
         )
 
 

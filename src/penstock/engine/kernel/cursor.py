@@ -32,11 +32,22 @@ def top(weights: Sequence[int]) -> int:
     return max(weights, default=0) - (step(weights) - 1)
 
 
-def restarted(weights: Sequence[int], level: int | None) -> int:
-    """wrr's cursor at the list's head after a change; *level* was its level (None: it is new)."""
-    highest, down = top(weights), step(weights)
-    if level is None or level > highest or not level:
-        level = highest
-    elif down > 1:
-        level = level // down * down + 1
-    return level << 32
+def restarted(weights: Sequence[int], level: int, added: int = 1) -> int:
+    """wrr's cursor at the list's head after changes; *level* was its level (0: it is new).
+
+    The first *added* of the list came one after the other, and each of them may have moved the
+    level, since ipvsadm's commands come singly to the kernel.
+    """
+    divisor = highest = 0
+    for place in range(len(weights) - 1, -1, -1):
+        divisor = math.gcd(divisor, weights[place])
+        highest = max(highest, weights[place])
+        if place < max(1, added):
+            level = _level(level, highest - ((divisor or 1) - 1), divisor or 1)
+    return level << 32 if weights else 0
+
+
+def _level(level: int, highest: int, down: int) -> int:
+    if level > highest or not level:
+        return highest
+    return level // down * down + 1 if down > 1 else level

@@ -39,6 +39,7 @@ from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
 from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
+from penstock.engine.kernel.synchronise import KernelSync
 from penstock.errors import DatapathError
 from penstock.ipvs.names import POOL_PREFIX
 from penstock.kernel.btf import Layout
@@ -108,6 +109,7 @@ class KernelEngine:
             services=self._service_ids,
             regions=self._regions,
         )
+        self.sync = KernelSync(datapath, self.rules)
 
     @classmethod
     def open(cls, settings: Settings, *, pins: Path, state: Path) -> KernelEngine:

@@ -85,6 +85,8 @@ class Codec:
         self.template = btf.layout("template")
         self.cache_key = btf.layout("cache_key")
         self.cache = btf.layout("cache")
+        self.sync_record = btf.layout("sync_record")
+        self.sync_entry = btf.layout("sync_entry")
         self.selection = _enum(btf, "selection", "SELECT_")
         self.forwarding = _enum(btf, "forwarding", "FORWARD_")
         self.port_mode = _enum(btf, "port_mode", "PORT_")

@@ -20,8 +20,9 @@ from penstock.kernel.libbpf import LibbpfError
 from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray, possible_cpus
 from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import Program
+from penstock.kernel.ringbuf import RingBuffer
 
-PROGRAMS = ("penstock_tc", "penstock_reply", "penstock_xdp", "penstock_sweep")
+PROGRAMS = ("penstock_tc", "penstock_reply", "penstock_xdp", "penstock_sweep", "penstock_sync")
 _WINDOW = 32  # flow.h, HOP_RANGE
 # Two slots a flow, and one in five left free: an insert then finds room near its home slot.
 _SLOTS_PER_FLOW = 2.5
@@ -56,6 +57,8 @@ class Maps:
     cursors: ArrayMap
     templates: HashMap
     caches: HashMap
+    sync_ring: RingBuffer
+    sync_inbox: ArrayMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Datapath:
     reply: Program
     xdp: Program
     sweep: Program
+    sync: Program
     max_flows: int
     adopted: bool
 
@@ -147,6 +151,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             reply=obj.program("penstock_reply"),
             xdp=obj.program("penstock_xdp"),
             sweep=obj.program("penstock_sweep"),
+            sync=obj.program("penstock_sync"),
             max_flows=int(slots4 / _SLOTS_PER_FLOW),
             adopted=adopted,
         )
@@ -166,7 +171,9 @@ def _pin_programs(obj: ObjectFile, directory: Path) -> None:
 
 
 def _open_maps(obj: ObjectFile) -> Maps:
-    kinds = {"ArrayMap": ArrayMap, "HashMap": HashMap, "PerCpuArray": PerCpuArray}
+    kinds: dict[str, type[Map]] = {
+        one.__name__: one for one in (ArrayMap, HashMap, PerCpuArray, RingBuffer)
+    }
     opened: dict[str, Map] = {}
     for name, kind in Maps.__annotations__.items():
         opened[name] = obj.map(name, kinds[str(kind)])

@@ -161,6 +161,15 @@ class KernelRules:
         }
         return self._listing.entries(dests)
 
+    def has(self, key: ServiceKey) -> bool:
+        return key in self._services
+
+    def place(self, key: ServiceKey, dest: DestKey) -> tuple[int, int] | None:
+        """The numbers of a service and of a destination that it has; None without one."""
+        service = self._services[key]
+        one = service.dests.get(dest)
+        return None if one is None else (service.id, one.id)
+
     def close(self) -> None:
         """Take back what lies outside the maps."""
         self._marks.close()
@@ -280,11 +289,14 @@ class KernelRules:
         at = service.pool
         weights = [dest.weight for dest in image.dests]
         scheduler = image.service.scheduler
+        known = set(service.ids)
+        added = next((n for n, number in enumerate(ids) if number in known), len(ids))
         if image.fresh:
-            self._maps.cursors.store64(at, 0, restarted(weights, None))
+            # A new scheduler meets all destinations at once, a new service one after the other.
+            self._maps.cursors.store64(at, 0, restarted(weights, 0, 1 if known else len(ids)))
         elif scheduler == "wrr" and image.changed:
             level = self._maps.cursors.load64(at) >> 32
-            self._maps.cursors.store64(at, 0, restarted(weights, level))
+            self._maps.cursors.store64(at, 0, restarted(weights, level, added))
         elif ids != service.ids:
             place = self._maps.cursors.load64(at) & 0xFFFFFFFF
             self._maps.cursors.store64(at, 0, moved(place, service.ids, ids))
