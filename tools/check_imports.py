@@ -32,6 +32,7 @@ RUNNING: Final = (
 ROOTS: Final = (
     *RUNNING,
     "surroundings",
+    "ipvs_sync",
     "controller",
     "api",
     "web",
@@ -51,6 +52,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "ipvs.model": (),
     "surroundings": ("ipvs.table",),
     "director": (*VOCABULARY, "ipvs", "health", "api.wire"),
+    "ipvs_sync": ("ipvs.model", "ipvs.sync", "ipvs.sync_pace", "ipvs.sync_wire"),
     # The command that everybody knows; it imports little, for it is started often.
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
     "config": ("model",),
@@ -61,7 +63,15 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "desired": (*VOCABULARY, "config", "schedulers", "health.state"),
     "plan": tuple(part for part in DECISIONS if part != "plan"),
     "engine": (*DECISIONS, "ipvs.model"),
-    "engine.kernel": (*DECISIONS, "ipvs.model", "ipvs.names", "engine", "kernel"),
+    "engine.kernel": (
+        *DECISIONS,
+        "ipvs.model",
+        "ipvs.names",
+        "ipvs.sync_pace",
+        "ipvs.sync_wire",
+        "engine",
+        "kernel",
+    ),
     "kernel": (),
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),

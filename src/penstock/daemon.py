@@ -31,6 +31,7 @@ from penstock.engine.kernel import KernelEngine
 from penstock.errors import CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
 from penstock.ipvs.journal import Journal
+from penstock.ipvs_sync import Synchroniser
 from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime, of_this_namespace
 from penstock.model import Configuration, Hook
@@ -142,6 +143,7 @@ def _serve(
     )
     names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
     journal = Journal(paths.rules, adopt=engine.adopted)
+    peers = Synchroniser(engine.sync)
     controller = Controller(
         engine,
         runner,
@@ -150,7 +152,13 @@ def _serve(
         loader,
         adopted=engine.adopted,
         clock=time.monotonic,
-        director=Director(engine.rules, journal, mtu=mtu, surroundings=surroundings),
+        director=Director(
+            engine.rules,
+            journal,
+            mtu=mtu,
+            surroundings=surroundings,
+            synchronise=peers.follow,
+        ),
     )
     controllers.append(controller)
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
@@ -159,6 +167,7 @@ def _serve(
         try:
             _register(selector, runner.fileno(), lambda: runner.run_once(time.monotonic()))
             _register(selector, names.fileno(), lambda: names.run_once(time.monotonic()))
+            _register(selector, peers.fileno(), lambda: peers.run_once(time.monotonic()))
             _register(selector, engine.fileno(), controller.tick)
             _log.info(
                 "running",
@@ -167,13 +176,14 @@ def _serve(
                 pid=os.getpid(),
             )
             notify.ready()
-            _loop(selector, (runner, names), controller, server, pending, lifetime=lifetime)
+            _loop(selector, (runner, names, peers), controller, server, pending, lifetime=lifetime)
             notify.stopping()
             return signal.SIGUSR1 in pending
         finally:
             server.close()
             runner.close()
             names.close()
+            peers.close()
             journal.close()
 
 
@@ -183,7 +193,7 @@ def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]
 
 def _loop(
     selector: selectors.BaseSelector,
-    workers: tuple[Runner | Follower, ...],
+    workers: tuple[Runner | Follower | Synchroniser, ...],
     controller: Controller,
     server: ControlServer,
     pending: set[int],

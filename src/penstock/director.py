@@ -9,7 +9,7 @@ comes first, so that a daemon killed in between leaves one that knows no less th
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -75,8 +75,13 @@ class Director:
         *,
         mtu: Callable[[str], int | None],
         surroundings: Callable[[], Surroundings] = Surroundings,
+        synchronise: Callable[[sync.Daemons, Mapping[str, int]], None] = lambda _, __: None,
     ) -> None:
-        """*mtu* of an interface by name, None where there is none; *surroundings* of this host."""
+        """*mtu* of an interface by name, None where there is none; *surroundings* of this host.
+
+        *synchronise* runs the synchronisation daemons by the sysctls, or raises OSError.
+        """
+        self._synchronise = synchronise
         self._engine = engine
         self._journal = journal
         self._mtu = mtu
@@ -105,6 +110,7 @@ class Director:
             rule.fresh = False  # the datapath's schedulers go on from where they were
         self._engine.set_timeouts(*self._settings.seconds)
         self._tell_settings(Settings())
+        self._synchronise(self._settings.daemons, self._settings.sysctls)
         # A daemon that was killed may not have come to remove these.
         self._engine.remove_rules([key for key in past.services if self._table.find(key) is None])
         self._bring_along(changes)
@@ -241,6 +247,10 @@ class Director:
     def _set_daemons(self, outcome: int | sync.Daemons) -> int:
         if isinstance(outcome, int):
             return outcome
+        try:
+            self._synchronise(outcome, self._settings.sysctls)
+        except OSError as error:
+            return error.errno or errno.EIO
         self._settings.daemons = outcome
         self._table.synchronised = bool(outcome)
         return 0
@@ -266,10 +276,15 @@ class Director:
             for name, value in now.sysctls.items():
                 if value != before.sysctls[name]:
                     self._engine.set_sysctl(name, value)
+            self._synchronise(now.daemons, now.sysctls)
 
     def _undo(self, before: Settings) -> None:
         """Back to how it was before a request that the datapath or the journal refused."""
         refused, self._settings = self._settings, before
+        try:
+            self._synchronise(before.daemons, before.sysctls)
+        except OSError as error:
+            _log.error("connection synchronisation does not run any more", reason=str(error))
         self._table.synchronised = bool(before.daemons)
         changes = self._table.revert()
         try:

@@ -253,3 +253,4 @@ class Connection(msgspec.Struct, frozen=True, array_like=True, gc=False):
     dest_port: int
     pe_name: str = ""
     pe_data: str = ""
+    synced: bool = False  # told by another director

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which connection synchronisation daemons may be started, and with what message size. Pure.
 
-Sources: start_sync_thread() in net/netfilter/ipvs/ip_vs_sync.c of Linux 6.1. Only records are
-kept: no connection is sent to another director.
+Source: start_sync_thread() in net/netfilter/ipvs/ip_vs_sync.c of Linux 6.1.
 """
 
 from __future__ import annotations

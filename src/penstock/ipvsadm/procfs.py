@@ -105,9 +105,15 @@ def _connections(entries: Sequence[Connection]) -> str:
     return "".join(lines)
 
 
+def _origin(entry: Connection) -> str:
+    return "SYNC" if entry.synced else "LOCAL"
+
+
 def _synced(entries: Sequence[Connection]) -> str:
     lines = [_ENDPOINTS + "Origin Expires\n"]
-    lines.extend("%s %-6s %7d\n" % (_endpoints(entry), "LOCAL", entry.expires) for entry in entries)
+    lines.extend(
+        "%s %-6s %7d\n" % (_endpoints(entry), _origin(entry), entry.expires) for entry in entries
+    )
     return "".join(lines)
 
 
