@@ -404,13 +404,22 @@ class Lab:
         else:
             xdp = XdpContext(ingress_ifindex=self.ifindex[at])
             outcome = self.datapath.xdp.test_run(frame, xdp, flags=flags)
-        after = self.reasons()
-        changed = {
+        return Result(outcome.verdict, outcome.packet, self._changed(before))
+
+    def reply(self, frame: bytes, at: str = "front", *, received_at: str = "") -> Result:
+        """Feed one frame as if it left by *at*: this host's own, unless it was received."""
+        before = self.reasons()
+        came = self.ifindex[received_at] if received_at else 0
+        skb = SkbContext(ifindex=self.ifindex[at], ingress_ifindex=came)
+        outcome = self.datapath.reply.test_run(frame, skb)
+        return Result(outcome.verdict, outcome.packet, self._changed(before))
+
+    def _changed(self, before: dict[str, int]) -> dict[str, int]:
+        return {
             name: count - before.get(name, 0)
-            for name, count in after.items()
+            for name, count in self.reasons().items()
             if count != before.get(name, 0)
         }
-        return Result(outcome.verdict, outcome.packet, changed)
 
     def sweep(self) -> int:
         """Run the sweep once; flows removed."""

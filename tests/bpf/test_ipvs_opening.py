@@ -261,6 +261,28 @@ def test_a_syn_meets_a_quiesced_destination(lab: Lab, proto: str, expire: int) -
     assert (again != first) == bool(expire and proto == "tcp")
 
 
+@HOOKS
+@pytest.mark.parametrize("expire", [0, 1])
+@pytest.mark.parametrize("method", ["masq", "route", "tunnel"])
+def test_datagrams_leave_a_quiesced_destination_when_asked_to(
+    lab: Lab, hook: Hook, expire: int, method: str
+) -> None:
+    """expire_quiescent_udp: the same client's next one goes to another."""
+    make = {"masq": masq, "route": route, "tunnel": tunnel}[method]
+    director = Director(lab)
+    key = director.put(virtual(4, "udp"), [make(0), make(1)])
+    director.set(expire_quiescent_udp=expire)
+    packet = udp(client(), service(), b"again")
+    for _ in range(2):
+        assert lab.send(packet).forwarded
+    director.edit(key, REALS[4][0], weight=0)
+    if hook == "xdp":
+        assert lab.send(packet, "xdp").forwarded == (not expire)
+    assert lab.send(packet).forwarded
+    moved = {REALS[4][0]: (0, 0), REALS[4][1]: (0, 1)}
+    assert (director.loads(key) == moved) == bool(expire)
+
+
 @FAMILIES
 @PROTOCOLS
 @HOOKS

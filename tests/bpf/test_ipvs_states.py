@@ -230,6 +230,23 @@ def test_timeouts_that_may_be_set_are_three(lab: Lab) -> None:
         assert lab.sweep() == 1, name
 
 
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        *(("synsent", "SS"), ("synrecv", "SR"), ("timewait", "TW"), ("close", "CL")),
+        *(("closewait", "CW"), ("lastack", "LA"), ("synack", "SA")),
+    ],
+)
+def test_and_our_own_settings_for_the_others(lab: Lab, setting: str, name: str) -> None:
+    director = opened(lab, 4, "client", "tcp")
+    director.set(**{f"timeout_{setting}": 33})
+    put_state(lab, lab.only_flow(), name)
+    lab.age(ticks(33) - 4)
+    assert lab.sweep() == 0
+    lab.age(8)
+    assert lab.sweep() == 1
+
+
 @FAMILIES
 @pytest.mark.parametrize("answered", [True, False])
 def test_udp_lasts_from_the_last_datagram_of_either_side(

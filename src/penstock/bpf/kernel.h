@@ -142,7 +142,12 @@ enum {
 	ROOM_ENCAP_GRE = 1 << 3,
 	ROOM_ENCAP_UDP = 1 << 4,
 };
-enum { F_PSEUDO_HDR = 1 << 4, F_MARK_MANGLED_0 = 1 << 5, F_IPV6 = 1 << 7 };
+enum {
+	F_RECOMPUTE_CSUM = 1 << 0,
+	F_PSEUDO_HDR = 1 << 4,
+	F_MARK_MANGLED_0 = 1 << 5,
+	F_IPV6 = 1 << 7,
+};
 
 struct bpf_map;
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;

@@ -52,7 +52,7 @@ static __always_inline u32 leave_checksum(struct __sk_buff *skb, u32 at, u16 pse
 
 	if (skb_load_bytes(skb, at, &check, 2) || check == pseudo)
 		return NOT_LEFT;
-	if (skb_store_bytes(skb, at, &pseudo, 2, 0))
+	if (skb_store_bytes(skb, at, &pseudo, 2, F_RECOMPUTE_CSUM))
 		return NOT_LEFT;
 	return check;
 }
@@ -129,8 +129,12 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const u8 af, u32 s
 	if (data + ETH_LEN > end)
 		return 1;
 	((struct ethhdr *)data)->proto = ethertype(oaf);
-	return oaf == 4 ? !write_outer(data + ETH_LEN, end, o, 4) :
-			  !write_outer(data + ETH_LEN, end, o, 6);
+	if (!(oaf == 4 ? write_outer(data + ETH_LEN, end, o, 4) :
+			 write_outer(data + ETH_LEN, end, o, 6)))
+		return 1;
+	if (csum_update(skb, 0) >= 0) /* the card's sum over the packet takes the outer header in */
+		whole_sum_changes(skb, sum_chunk(skb, ETH_LEN, ETH_LEN + size));
+	return 0;
 }
 
 __noinline int encapsulate4(struct __sk_buff *skb, u32 slot, u32 proto, u32 plain)

@@ -51,5 +51,5 @@ __noinline int sctp_ports_changed(struct __sk_buff *skb, u32 l4, u32 change)
 		if (len >> i & 1)
 			delta = crc_times(delta, crc_powers[i]);
 	check ^= delta;
-	return skb_store_bytes(skb, l4 + SCTP_CHECK, &check, 4, 0) != 0;
+	return skb_store_bytes(skb, l4 + SCTP_CHECK, &check, 4, F_RECOMPUTE_CSUM) != 0;
 }

@@ -105,7 +105,8 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		rewrite_ip(data + ETH_LEN, af, t, &diff);
 		if (af == 6)
 			whole_sum_changes(skb, HOP_LIMIT_DIFF +
-						       (shape == SHAPE_FRAGMENT ? diff : 0));
+						       (shape == SHAPE_FRAGMENT || proto == IPPROTO_SCTP ?
+								diff : 0));
 		if (shape == SHAPE_PLAIN) {
 			struct udphdr *u = data + L4_OFFSET(af);
 
@@ -119,7 +120,8 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 			be16 was[2];
 
 			if (l4 > 1024 || skb_load_bytes(skb, l4, was, 4) ||
-			    skb_store_bytes(skb, l4, &t->sport, 4, 0))
+			    skb_store_bytes(skb, l4, &t->sport, 4,
+					    proto == IPPROTO_SCTP ? F_RECOMPUTE_CSUM : 0))
 				return drop(DROP_REWRITE);
 			ports_diff = diff32(two_ports(was[0], was[1]), two_ports(t->sport, t->dport));
 			if (proto == IPPROTO_SCTP) {
