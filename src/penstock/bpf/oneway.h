@@ -15,6 +15,28 @@ enum shape {
 	SHAPE_ERROR, /* an ICMP error about the flow */
 };
 
+/*
+ * Counts as the kernel's IPVS does (ip_vs_in_stats(), ip_vs_out_stats()): fragments as the one
+ * packet that they are put together to, and errors about the connection with its own. Returns 0.
+ */
+__noinline u32 account_ipvs(struct __sk_buff *skb, u32 af, u32 slot, u32 shape)
+{
+	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot);
+	u32 packets = skb->gso_segs ?: 1, bytes = skb->len - ETH_LEN;
+	struct scratch *s = scratch();
+
+	if (!f || !s)
+		return 0;
+	if (shape == SHAPE_FRAGMENT) {
+		packets = 0;
+		bytes = s->layout.end - s->layout.l4;
+	} else if (shape == SHAPE_GENERAL && af == 6 && s->layout.fragment == FRAGMENT_FIRST) {
+		bytes -= 8;
+	}
+	account(f, packets, bytes);
+	return 0;
+}
+
 /* The addresses that a flow's packets travel to its real under. */
 static __always_inline int way_of(const struct flow *f, const u8 af, be32 *saddr, be32 *daddr)
 {
@@ -242,6 +264,7 @@ static __always_inline int forward_oneway(struct __sk_buff *skb, const u8 af, st
 		cut = room && oaf == 4 && may_be_cut(skb, af);
 		if (!cut && (af == 6 || d->pmtu_disc || !room)) {
 			count(DROP_TOO_BIG);
+			account_ipvs(skb, af, slot, shape);
 			if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
 				return TC_SHOT;
 			return af == 4 ? answer_too_big4(skb, limit) : answer_too_big6(skb, limit);
@@ -251,13 +274,11 @@ static __always_inline int forward_oneway(struct __sk_buff *skb, const u8 af, st
 	}
 	if ((shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) && ipvs_moves(f, f->ctl, event))
 		ipvs_track(af, slot, event);
-	if (shape != SHAPE_ERROR) {
-		if (f->seen != now)
-			f->seen = now;
-		account(f, skb->gso_segs ?: 1, skb->len - ETH_LEN);
-	} else {
+	if (shape == SHAPE_ERROR)
 		count(EVENT_ICMP_TRANSLATED);
-	}
+	else if (f->seen != now)
+		f->seen = now;
+	account_ipvs(skb, af, slot, shape);
 	if (shape == SHAPE_FRAGMENT)
 		count(EVENT_FRAGMENT_FORWARDED);
 	count(EVENT_FORWARDED_TC);

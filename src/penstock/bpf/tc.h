@@ -68,6 +68,8 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		cut = shape != SHAPE_ERROR && may_be_cut(skb, af);
 		if (!cut) {
 			count(DROP_TOO_BIG);
+			if (ctl & CTL_IPVS)
+				account_ipvs(skb, af, slot, shape);
 			if (shape == SHAPE_FRAGMENT || shape == SHAPE_ERROR)
 				return TC_SHOT;
 			return af == 4 ? answer_too_big4(skb, mtu) : answer_too_big6(skb, mtu);
@@ -87,11 +89,12 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 			track(af, slot, tcp_flags);
 		}
 	}
-	if (shape != SHAPE_ERROR) {
-		if (f->seen != now)
-			f->seen = now;
+	if (shape != SHAPE_ERROR && f->seen != now)
+		f->seen = now;
+	if (shape != SHAPE_PLAIN && ctl & CTL_IPVS)
+		account_ipvs(skb, af, slot, shape);
+	else if (shape != SHAPE_ERROR)
 		account(f, skb->gso_segs ?: 1, skb->len - ETH_LEN);
-	}
 
 	data = packet(skb, HOOK_TC);
 	end = packet_end(skb, HOOK_TC);
