@@ -9,7 +9,9 @@ make_receive_sock() and sync_thread_master() in net/netfilter/ipvs/ip_vs_sync.c 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -172,7 +174,7 @@ class _Sender:
     def open(self, buffer: int) -> None:
         """*buffer* bytes for sending, 0 as the system has it."""
         made, daemon = self._socket, self._daemon
-        index = socket.if_nametoindex(daemon.interface)
+        index = _index(daemon.interface)
         if buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         if self._six:
@@ -236,7 +238,7 @@ def _receiver(daemon: SyncDaemon, port: int, buffer: int) -> socket.socket:
         socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
     )
     try:
-        index = socket.if_nametoindex(daemon.interface)
+        index = _index(daemon.interface)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -253,6 +255,13 @@ def _receiver(daemon: SyncDaemon, port: int, buffer: int) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError as error:  # which comes without its number
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), interface) from error
 
 
 def _address(any_socket: socket.socket, interface: str) -> str:

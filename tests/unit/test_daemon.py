@@ -40,6 +40,13 @@ from penstock.model import Configuration, EngineKind, Hook, Origin, Settings
 from penstock.runtime import InstanceLock, RuntimePaths
 
 
+class NothingToTell:
+    """A datapath's part of connection synchronisation, without a master."""
+
+    def set_pace(self, pace: object) -> None:
+        assert pace is None
+
+
 class Datapath(FakeEngine):
     """Lives on between two daemons, as a pinned one does."""
 
@@ -50,6 +57,7 @@ class Datapath(FakeEngine):
     def __init__(self) -> None:
         super().__init__()
         self.events = os.eventfd(0)
+        self.sync = NothingToTell()
 
     def fileno(self) -> int:  # type: ignore[override]
         return self.events

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.api.wire import DirectorInfo, GetDirector, GetRules, Rules, RulesDone, RuleTable
@@ -51,11 +53,14 @@ def dest(last: int, weight: int = 1) -> Destination:
 class Desk:
     """A director on an engine in memory and a journal in *directory*."""
 
-    def __init__(self, directory: Path, engine: FakeRules | None = None) -> None:
+    def __init__(
+        self, directory: Path, engine: FakeRules | None = None, **more: Callable[..., None]
+    ) -> None:
         self.engine = engine or FakeRules()
         self.path = directory / "rules.jsonl"
         self.journal = Journal(self.path, adopt=engine is not None)
-        self.director = Director(self.engine, self.journal, mtu={"eth0": 1500, "big": 9000}.get)
+        mtu = {"eth0": 1500, "big": 9000}.get
+        self.director = Director(self.engine, self.journal, mtu=mtu, **more)
         self.director.start()
 
     def run(self, *commands: Command) -> tuple[int, ...]:
@@ -258,6 +263,25 @@ def test_sync_daemons_are_kept_as_records(desk: Desk) -> None:
     stop = StopSync(master=True)
     assert desk.run(stop, stop) == (0, errno.ESRCH)
     assert [one.master for one in desk.info().sync] == [False]
+
+
+def test_sync_daemons_are_run_and_refused_with_the_reason(tmp_path: Path) -> None:
+    ran: list[tuple[SyncDaemon, ...]] = []
+
+    def synchronise(daemons: tuple[SyncDaemon, ...], sysctls: Mapping[str, int]) -> None:
+        if any(one.interface == "big" for one in daemons):
+            raise OSError(errno.ENETDOWN, "Network is down")
+        ran.append(daemons)
+
+    desk = Desk(tmp_path, synchronise=synchronise)
+    master, other = SyncDaemon(master=True), SyncDaemon(master=False, interface="big")
+    assert desk.run(StartSync(master), StartSync(other)) == (0, errno.ENETDOWN)
+    assert desk.info().sync == ran[-1]
+    assert ran[-1] == (msgspec.structs.replace(master, maxlen=1472),)
+    assert desk.run(SetSysctl("sync_threshold", 5)) == (0,)
+    assert ran[-1] == ran[-2] == desk.info().sync
+    assert desk.run(StopSync(master=True)) == (0,)
+    assert ran[-1] == ()
 
 
 def test_sync_daemons_and_mixed_families_exclude_each_other(desk: Desk) -> None:
