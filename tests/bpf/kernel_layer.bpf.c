@@ -12,6 +12,9 @@ typedef u32 be32;
 #define __type(name, val) typeof(val) *name
 
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static long (*ringbuf_output)(void *map, void *data, u64 size, u64 flags) = (void *)130;
+static void *(*ringbuf_reserve)(void *map, u64 size, u64 flags) = (void *)131;
+static void (*ringbuf_discard)(void *data, u64 flags) = (void *)133;
 static long (*adjust_head)(void *xdp, int delta) = (void *)44;
 
 enum verdicts { NEXT = -1, FINE, SHOT = 2 };
@@ -85,6 +88,11 @@ struct {
 	__type(value, u64[8]);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, 27);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+
 struct skb {
 	u32 len;
 	u32 pkt_type;
@@ -154,3 +162,31 @@ SEC("tc") int careless(struct skb *skb)
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
+
+struct order {
+	u32 records;
+	u32 first;
+	u32 discarded; /* one before each */
+	u32 flags;
+	u32 lost;
+};
+
+/* Writes records of 20 bytes, numbered from *first*, to the ring. */
+SEC("syscall") int on_ring(struct order *ctx)
+{
+	u32 records = ctx->records, first = ctx->first, lost = 0;
+
+	for (u32 i = 0; i < 256; i++) {
+		u32 record[5] = { first + i, 0, 0, 0, ~(first + i) };
+		void *unwanted = ctx->discarded ? ringbuf_reserve(&ring, 12, 0) : 0;
+
+		if (unwanted)
+			ringbuf_discard(unwanted, 1);
+		if (i >= records)
+			break;
+		if (ringbuf_output(&ring, record, sizeof(record), ctx->flags))
+			lost++;
+	}
+	ctx->lost = lost;
+	return 0;
+}
