@@ -164,10 +164,18 @@ class KernelRules:
     def has(self, key: ServiceKey) -> bool:
         return key in self._services
 
-    def place(self, key: ServiceKey, dest: DestKey) -> tuple[int, int] | None:
-        """The numbers of a service and of a destination that it has; None without one."""
+    def place(
+        self, key: ServiceKey, dest: DestKey, *, any_port: bool = False
+    ) -> tuple[int, int] | None:
+        """The numbers of a service and of a destination that it has; None without one.
+
+        *any_port*: or of the only destination with that address.
+        """
         service = self._services[key]
         one = service.dests.get(dest)
+        if one is None and any_port:
+            same = [other for (where, _), other in service.dests.items() if where == dest[0]]
+            one = same[0] if len(same) == 1 else None
         return None if one is None else (service.id, one.id)
 
     def close(self) -> None:

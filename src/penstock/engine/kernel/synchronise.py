@@ -145,7 +145,9 @@ class KernelSync:
         for key in _service_keys(one, version, socket.inet_ntop(family, one.virtual)):
             if not self._rules.has(key):
                 continue
-            found = self._rules.place(key, (dest, port))
+            # The kernel loses templates without a port whose destination has one.
+            any_port = bool(one.flags & TEMPLATE) and not one.dest_port
+            found = self._rules.place(key, (dest, port), any_port=any_port)
             return found or self._rules.place(key, (dest, port ^ one.dest_port)) or (0, 0)
         return 0, 0
 
