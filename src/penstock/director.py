@@ -82,6 +82,7 @@ class Director:
         *synchronise* runs the synchronisation daemons by the sysctls, or raises OSError.
         """
         self._synchronise = synchronise
+        self._started = False
         self._engine = engine
         self._journal = journal
         self._mtu = mtu
@@ -110,7 +111,7 @@ class Director:
             rule.fresh = False  # the datapath's schedulers go on from where they were
         self._engine.set_timeouts(*self._settings.seconds)
         self._tell_settings(Settings())
-        self._synchronise(self._settings.daemons, self._settings.sysctls)
+        self._start_daemons()
         # A daemon that was killed may not have come to remove these.
         self._engine.remove_rules([key for key in past.services if self._table.find(key) is None])
         self._bring_along(changes)
@@ -247,13 +248,24 @@ class Director:
     def _set_daemons(self, outcome: int | sync.Daemons) -> int:
         if isinstance(outcome, int):
             return outcome
-        try:
-            self._synchronise(outcome, self._settings.sysctls)
-        except OSError as error:
-            return error.errno or errno.EIO
+        if self._started:
+            try:
+                self._synchronise(outcome, self._settings.sysctls)
+            except OSError as error:
+                return error.errno or errno.EIO
         self._settings.daemons = outcome
         self._table.synchronised = bool(outcome)
         return 0
+
+    def _start_daemons(self) -> None:
+        """Those that the journal ends with, without those on the way there."""
+        self._started = True
+        try:
+            self._synchronise(self._settings.daemons, self._settings.sysctls)
+        except OSError as error:
+            _log.error("connection synchronisation cannot go on", reason=str(error))
+            self._settings.daemons = ()
+            self._table.synchronised = False
 
     # -- the datapath ------------------------------------------------------------------
 
@@ -276,7 +288,8 @@ class Director:
             for name, value in now.sysctls.items():
                 if value != before.sysctls[name]:
                     self._engine.set_sysctl(name, value)
-            self._synchronise(now.daemons, now.sysctls)
+            if self._started:
+                self._synchronise(now.daemons, now.sysctls)
 
     def _undo(self, before: Settings) -> None:
         """Back to how it was before a request that the datapath or the journal refused."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 import time
@@ -64,8 +65,9 @@ class Pair:
             time.sleep(0.1)
 
 
-def start(director: Director, role: str, syncid: int = SYNCID) -> None:
-    director.ipvsadm("--start-daemon", role, "--mcast-interface", "back", "--syncid", str(syncid))
+def start(director: Director, role: str, syncid: int = SYNCID, options: str = "") -> None:
+    where = f"--mcast-interface back --syncid {syncid} {options}"
+    director.ipvsadm("--start-daemon", role, *where.split())
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +178,32 @@ def test_another_syncid_is_not_heard(pair: Pair) -> None:
         start(pair.second, "backup")
 
 
+@pytest.mark.parametrize(
+    ("ports", "options"),
+    [
+        (1, "--mcast-group ff02::81 --mcast-port 9000 --mcast-ttl 2"),
+        (3, "--mcast-group 239.1.2.3"),
+        (1, "--sync-maxlen 44"),  # a connection a message
+    ],
+)
+def test_where_and_how_long_messages_go(pair: Pair, ports: int, options: str) -> None:
+    everyone = ((pair.first, "master"), (pair.second, "backup"))
+    for director, role in everyone:
+        director.ipvsadm("--stop-daemon", role)
+        director.balancer.command("sysctl", f"net.ipv4.vs.sync_ports={ports}")
+        start(director, role, SYNCID, options)
+    try:
+        service, _ = pair.services("-m")
+        service.hold(*CLIENTS)
+        pair.agreed(service, all_in("ESTABLISHED"))
+        service.release(*CLIENTS)
+    finally:
+        for director, role in everyone:
+            director.ipvsadm("--stop-daemon", role)
+            director.balancer.command("sysctl", "net.ipv4.vs.sync_ports=1")
+            start(director, role)
+
+
 def listen() -> socket.socket:
     """Beside the backup's own socket, in the current namespace."""
     ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -240,9 +268,13 @@ def test_a_new_daemon_goes_on_as_master(pair: Pair) -> None:
     """What changed while there was none is told by the next."""
     service, _ = pair.services("-m")
     service.hold(1, 2, 3)
-    pair.first.balancer.kill()
+    process = pair.first.balancer.process
+    assert process is not None
+    process.send_signal(signal.SIGUSR1)  # leaves the datapath in place
+    process.wait()
+    service.hold(4, 5)
     pair.first.balancer.start_rules("--hook", "tc")
-    service.hold(*range(4, 9))
+    service.hold(6, 7, 8)
     pair.agreed(service, all_in("ESTABLISHED"))
     assert "syncid=7" in pair.first.ipvsadm("-L", "--daemon")
     service.release(*CLIENTS)

@@ -284,6 +284,31 @@ def test_sync_daemons_are_run_and_refused_with_the_reason(tmp_path: Path) -> Non
     assert ran[-1] == ()
 
 
+def test_of_sync_daemons_in_the_journal_the_last_are_run(tmp_path: Path) -> None:
+    ran: list[tuple[SyncDaemon, ...]] = []
+
+    def synchronise(daemons: tuple[SyncDaemon, ...], sysctls: Mapping[str, int]) -> None:
+        ran.append(daemons)
+
+    first = Desk(tmp_path)
+    first.run(StartSync(SyncDaemon(master=True, syncid=1)), SetSysctl("sync_period", 9))
+    first.run(StopSync(master=True), StartSync(SyncDaemon(master=True, syncid=2)))
+    second = Desk(tmp_path, first.engine, synchronise=synchronise)
+    assert ran == [second.info().sync]
+    assert [one.syncid for one in ran[0]] == [2]
+
+
+def test_sync_daemons_that_cannot_be_run_again_are_gone(tmp_path: Path) -> None:
+    def synchronise(daemons: tuple[SyncDaemon, ...], sysctls: Mapping[str, int]) -> None:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    first = Desk(tmp_path)
+    first.run(StartSync(SyncDaemon(master=True)), AddService(VirtualService(WEB)))
+    second = Desk(tmp_path, first.engine, synchronise=synchronise)
+    assert second.info().sync == ()
+    assert list(second.engine.images) == [WEB]
+
+
 def test_sync_daemons_and_mixed_families_exclude_each_other(desk: Desk) -> None:
     tunnelled = Destination("2001:db8::1", 80, Method.TUNNEL)
     daemon = StartSync(SyncDaemon(master=True))
