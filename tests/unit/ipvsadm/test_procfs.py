@@ -76,6 +76,15 @@ def test_connections() -> None:
     ]
 
 
+def test_the_origin_of_a_connection_that_another_director_told_of() -> None:
+    one = Connection(
+        6, 120, "TIME_WAIT", "192.0.2.9", 1, "198.51.100.7", 443, "192.0.2.20", 80, synced=True
+    )
+    assert render("ip_vs_conn_sync", (), (one,)).splitlines()[1] == (
+        "TCP C0000209 0001 C6336407 01BB C0000214 0050 TIME_WAIT   SYNC       120"
+    )
+
+
 def test_the_sums_of_all_services() -> None:
     assert lines("ip_vs_stats") == [
         "   Total Incoming Outgoing         Incoming         Outgoing",
