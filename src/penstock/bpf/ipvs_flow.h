@@ -328,9 +328,27 @@ static __always_inline u32 ipvs_new_flow(const struct request *q)
 	return IS_REFUSAL(slot) ? slot : ipvs_count_in(q, s->service, id, slot);
 }
 
+#define STALE_AGE TICKS(1) /* the shortest timeout; the sweep comes by once a second only */
+
+/*
+ * Has anything come up for which a client's packet must look at its connection again? For XDP: TC
+ * has to.
+ */
+static __always_inline int is_doubtful(const struct flow *f, const struct control *c, u32 now)
+{
+	return c->gone || (c->quiescent_udp && f->ctl & CTL_UDP) || (s32)(now - f->seen) >= STALE_AGE;
+}
+
 #define REVISIT_KEEP 0
 #define REVISIT_AGAIN 1 /* ended: a new one is due */
 #define REVISIT_GONE 2
+
+static __always_inline int is_over(u32 af, const struct flow *f, u32 slot)
+{
+	u32 now = now_tick();
+
+	return (af == 4 ? flow_age(4, f, slot, now) : flow_age(6, f, slot, now)) > ipvs_ticks(f);
+}
 
 static __always_inline int is_reused(const struct flow *f, const struct director *d)
 {
@@ -360,6 +378,11 @@ __noinline u32 ipvs_revisit(u32 af, u32 slot, u32 opens, u32 wanted)
 	id = f->real;
 	r = map_lookup(&real_lives, &id);
 	gone = r && r->gone;
+	if (is_over(af, f, slot)) {
+		count(EVENT_FLOW_EXPIRED);
+		flow_end(af, slot);
+		return REVISIT_AGAIN;
+	}
 	if (!(wanted && r && !r->weight) &&
 	    !(opens && ((d->expire_nodest_conn && r && !r->weight) || is_reused(f, d))) &&
 	    !(gone && d->expire_nodest_conn))

@@ -178,7 +178,7 @@ static __always_inline u32 revisit(const u8 af, u32 slot, const struct flow *f,
 					!(f->ctl & CTL_UDP) && q->tcp_flags & TCP_SYN;
 	struct control *c = control();
 
-	if (f->ctl & CTL_REVERSE || !c || !(opens || c->gone || looks_at_udp(f, c)))
+	if (f->ctl & CTL_REVERSE || !c || !(opens || is_doubtful(f, c, now_tick())))
 		return REVISIT_KEEP;
 	return ipvs_revisit(af, slot, opens, looks_at_udp(f, c));
 }

@@ -50,7 +50,8 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 	u64 diff;
 
 	if (unlikely(!c || !port || ctl & (CTL_CROSS | CTL_PARTED) || !port->xdp_redirect ||
-		     bytes > port->mtu || (ctl & CTL_IPVS && (c->gone || c->quiescent_udp)) || !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
+		     bytes > port->mtu || (ctl & CTL_IPVS && is_doubtful(f, c, now)) ||
+		     !hop_fresh(f->hop_stamp, hop_stamp(c, now))))
 		return XDP_PASS;
 	if (data + L4_OFFSET(af) + (q->key.proto == IPPROTO_TCP ? 20 : 8) > end)
 		return XDP_PASS;

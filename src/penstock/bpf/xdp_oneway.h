@@ -47,14 +47,14 @@ static __always_inline int xdp_oneway(struct xdp_md *xdp, const u8 af, struct fl
 {
 	u32 word = f->word, now = now_tick(), index = f->port, size;
 	struct control *c = control();
-	struct director *d = director();
+	struct director *d;
 	struct port *port = map_lookup(&ports, &index);
 	void *data = packet(xdp, HOOK_XDP), *end = packet_end(xdp, HOOK_XDP);
 	u32 bytes = end - data - ETH_LEN;
 	struct outer o = {};
 	struct ethhdr *eth;
 
-	if (unlikely(!c || !d || !port || c->gone || c->quiescent_udp || word & WORD_OTHER_FAMILY ||
+	if (unlikely(!c || !port || is_doubtful(f, c, now) || word & WORD_OTHER_FAMILY ||
 		     !port->xdp_redirect || bytes > port->mtu ||
 		     !hop_fresh(f->hop_stamp, hop_stamp(c, now)) || q->tcp_flags & TCP_SYN))
 		return XDP_PASS;
@@ -63,6 +63,9 @@ static __always_inline int xdp_oneway(struct xdp_md *xdp, const u8 af, struct fl
 	if (WORD_TUNNEL(word) && bytes + IP_HLEN(af) + tunnel_size(word) > port->mtu)
 		return XDP_PASS;
 	if (WORD_TUNNEL(word)) {
+		d = director();
+		if (!d)
+			return XDP_PASS;
 		outer_of(data + ETH_LEN, af, &o, d->pmtu_disc);
 		o.ttl -= 1;
 		size = xdp_outer(data + ETH_LEN, af, q->key.proto, word, end, &o);
