@@ -111,6 +111,12 @@ SEC("xdp") int stub_xdp(struct xdp_md *xdp)
 	return XDP_PASS;
 }
 
+/* Makes the packet longer: what it then costs to cut it again is not the subject's. */
+SEC("xdp") int longer_xdp(struct xdp_md *xdp)
+{
+	return xdp_adjust_head(xdp, -20) ? XDP_ABORTED : XDP_PASS;
+}
+
 SEC("tc") int stub_tc(struct __sk_buff *skb)
 {
 	return TCX_NEXT;

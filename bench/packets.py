@@ -61,12 +61,17 @@ class Case:
         return aims[self.flows] / _TRIVIAL if self.flows in aims else None
 
     @property
+    def lengthens(self) -> bool:
+        """Whether the packet gets an outer header."""
+        return self.method.startswith("-i")
+
+    @property
     def singly(self) -> bool:
         """Whether every packet needs a buffer of its own.
 
         The kernel marks an skb that TC has encapsulated, and then refuses it another outer header.
         """
-        return self.kind is Kind.TC and self.method.startswith("-i")
+        return self.kind is Kind.TC and self.lengthens
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,10 @@ def _measure(made: Stand, case: Case, repeat: int, rounds: int) -> Result:
         _expect(case, opened.reasons, _OPENED, case.flows)
     for _ in range(rounds):
         result.trivial.append(made.trivial(packet, repeat))
-        result.stub.append(made.stub(case.kind, packet, repeat, case.flows, singly=case.singly))
+        if case.lengthens and not case.singly:
+            result.stub.append(made.stub_of_longer(case.kind, packet, repeat, case.flows))
+        else:
+            result.stub.append(made.stub(case.kind, packet, repeat, case.flows, singly=case.singly))
         if case.flows:
             result.subject.append(_established(made, case, packet, repeat))
         else:

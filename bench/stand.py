@@ -100,6 +100,7 @@ class _Feeder:
     target: HashMap
     stub: Program
     subject: Program
+    longer: Program | None = None  # a stub that gives the packet a longer head
 
 
 class Stand:
@@ -127,6 +128,15 @@ class Stand:
         """Nanoseconds of restoring a packet and calling a program that does nothing."""
         target = self._feeders[kind].stub
         return self._run(kind, frame, repeat, flows, target, singly=singly).nanoseconds
+
+    def stub_of_longer(self, kind: Kind, frame: Frame, repeat: int, flows: int) -> int:
+        """The same where the packet has become longer: with cutting it, and not with that."""
+        plain = self.stub(kind, frame, repeat, flows)
+        longer = self._feeders[kind].longer
+        if longer is None:
+            return plain
+        both = self._run(kind, frame, repeat, flows, longer, singly=False).nanoseconds
+        return (plain + both) // 2  # of two moves of the head one is the feeder's
 
     def feed(
         self, kind: Kind, frame: Frame, repeat: int, flows: int = 0, *, singly: bool = False
@@ -316,6 +326,7 @@ def _feeder(obj: ObjectFile, kind: Kind, subject: Program) -> _Feeder:
         target=obj.map(f"{kind}_target", HashMap),
         stub=obj.program(f"stub_{kind}"),
         subject=subject,
+        longer=obj.program("longer_xdp") if kind is Kind.XDP else None,
     )
 
 
