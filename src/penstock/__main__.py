@@ -7,6 +7,7 @@ the model or the library.
 
 from __future__ import annotations
 
+import gc
 import sys
 
 _LINKS = ("ipvsadm", "ipvsadm-save", "ipvsadm-restore")  # `penstock install-ipvsadm` makes them
@@ -27,6 +28,7 @@ def main() -> None:
 def _ipvsadm(name: str, arguments: list[str]) -> int:
     from penstock import ipvsadm  # noqa: PLC0415
 
+    gc.disable()  # a hundred thousand records and no cycle among them; it ends soon
     program = {"ipvsadm-save": ipvsadm.save_main, "ipvsadm-restore": ipvsadm.restore_main}
     return program.get(name, ipvsadm.main)([name, *arguments])
 

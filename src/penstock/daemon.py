@@ -8,6 +8,7 @@ checks, answer on the control socket, and go round one loop until told to stop.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import selectors
@@ -42,6 +43,7 @@ from penstock.surroundings import mtu, surroundings
 
 _log = structlog.get_logger("penstock")
 _YIELD_SECONDS = 10.0  # for an instance to end that gives way
+_COLLECT_AFTER = 100_000  # objects made since the last look for cycles; Python: 700
 _TICK = 1.0  # seconds between sweeps of the connection table
 
 
@@ -176,6 +178,9 @@ def _serve(
                 pid=os.getpid(),
             )
             notify.ready()
+            # What is there by now stays; looking for cycles among 100,000 rules takes its time.
+            gc.freeze()
+            gc.set_threshold(_COLLECT_AFTER)
             _loop(selector, (runner, names, peers), controller, server, pending, lifetime=lifetime)
             notify.stopping()
             return signal.SIGUSR1 in pending
