@@ -34,6 +34,7 @@ from bpf_lab import (
     Lab,
     Result,
 )
+from bpf_mangle import Change, applied, mangled
 from bpf_packets import TCP, UDP, Ether, Raw, decode, frame, ip, tcp, udp
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -185,28 +186,6 @@ def examine(it: Prepared, raw: bytes, hook: Hook, at: str) -> Result | None:
     return got
 
 
-@st.composite
-def mangled(draw: st.DrawFn, count: int = 32) -> tuple[int, bytes, list[tuple[int, int]], int]:
-    """Which seed; what to overwrite it with (offset, byte); how much to cut off or add."""
-    seed = draw(st.integers(0, count - 1))
-    changes = draw(
-        st.lists(st.tuples(st.integers(12, 110), st.integers(0, 255)), min_size=0, max_size=4)
-    )
-    tail = draw(st.binary(max_size=24))
-    keep = draw(st.one_of(st.just(10_000), st.integers(14, 160)))
-    return seed, tail, changes, keep
-
-
-def apply(it: Prepared, what: tuple[int, bytes, list[tuple[int, int]], int]) -> tuple[str, bytes]:
-    number, tail, changes, keep = what
-    at, raw = it.seeds[number % len(it.seeds)]
-    out = bytearray(raw)
-    for offset, value in changes:
-        if offset < len(out):
-            out[offset] = value
-    return at, bytes(out[:keep]) + tail
-
-
 @CASES
 @HOOKS
 @SETTINGS
@@ -219,11 +198,11 @@ def test_mangled_packets(
     family: int,
     real_family: int,
     hook: Hook,
-    what: list[tuple[int, bytes, list[tuple[int, int]], int]],
+    what: list[Change],
 ) -> None:
     it = prepared(lab, family, real_family)
     for one in what:
-        at, raw = apply(it, one)
+        at, raw = applied(it.seeds, one)
         examine(it, raw, hook, at)
     bpf_invariants.check(lab)
 

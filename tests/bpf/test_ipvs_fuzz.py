@@ -20,6 +20,7 @@ from bpf_lab import (
     Hook,
     Lab,
 )
+from bpf_mangle import Change, applied, mangled
 from bpf_oneway import FORMS, GUE_PORT, NESTINGS
 from bpf_packets import IP, TCP, UDP, Ether, IPv6, Raw, decode, frame, ip, tcp, udp
 from bpf_sctp import COOKIE_ECHO, INIT, chunk, sctp
@@ -39,7 +40,6 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 METHODS = pytest.mark.parametrize("method", ["masq", "direct", *FORMS])
-Change = tuple[int, bytes, list[tuple[int, int]], int]
 
 
 def prepared(lab: Lab, family: int, outer: int, method: str) -> list[tuple[str, bytes]]:
@@ -128,24 +128,6 @@ def examine(lab: Lab, raw: bytes, hook: Hook, at: str, *, tunnelled: bool) -> No
             assert len(got.frame) == len(raw)
             if is_right(raw):
                 decode(got.frame)
-
-
-@st.composite
-def mangled(draw: st.DrawFn) -> Change:
-    """Which seed; what to put behind it; what to overwrite (offset, byte); how much to keep."""
-    changes = st.lists(st.tuples(st.integers(12, 110), st.integers(0, 255)), max_size=4)
-    keep = st.one_of(st.just(10_000), st.integers(14, 160))
-    return draw(st.integers(0, 31)), draw(st.binary(max_size=24)), draw(changes), draw(keep)
-
-
-def applied(seeds: list[tuple[str, bytes]], what: Change) -> tuple[str, bytes]:
-    number, tail, changes, keep = what
-    at, raw = seeds[number % len(seeds)]
-    out = bytearray(raw)
-    for offset, value in changes:
-        if offset < len(out):
-            out[offset] = value
-    return at, bytes(out[:keep]) + tail
 
 
 @NESTINGS
