@@ -106,7 +106,7 @@ def sh_table(weights: Sequence[int]) -> tuple[int, ...]:
 
 def mh_table(count: int) -> tuple[int, ...]:
     """Any table will do for the look-up, which does not know how it was made."""
-    return tuple((n * 7 + n // 5) % count for n in range(MH_SIZE)) if count else ()
+    return tuple(n % count for n in range(MH_SIZE)) if count else ()
 
 
 def tables(service: VirtualService, dests: Sequence[Destination]) -> tuple[int, ...]:
