@@ -76,11 +76,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Nanoseconds of each round."""
+    """Nanoseconds of each round; of *line* they are net."""
 
     trivial: list[int]
     stub: list[int]
     subject: list[int]
+    line: list[int]
 
     @property
     def net(self) -> float:
@@ -158,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _measure(made: Stand, case: Case, repeat: int, rounds: int) -> Result:
     """Trivial, stub and subject in turn, *rounds* times."""
-    result = Result([], [], [])
+    result = Result([], [], [], [])
     packet = case.frame(ACK if case.flows else SYN)
     most = _SINGLY if case.singly else repeat if case.flows else _FLOWS_A_RUN
     repeat = min(repeat, most)
@@ -172,6 +173,8 @@ def _measure(made: Stand, case: Case, repeat: int, rounds: int) -> Result:
             result.stub.append(made.stub_of_longer(case.kind, packet, repeat, case.flows))
         else:
             result.stub.append(made.stub(case.kind, packet, repeat, case.flows, singly=case.singly))
+        if case.flows and case.kind is Kind.XDP:
+            result.line.append(made.line(packet, repeat, case.flows))
         if case.flows:
             result.subject.append(_established(made, case, packet, repeat))
         else:
@@ -208,17 +211,18 @@ def _expect(case: Case, got: dict[str, int], reason: str, count: int) -> None:
 def _print_head() -> None:
     print(
         f"{'':<38} {'hook':<4} {'flows':>8} {'XDP_PASS':>8} {'stub':>6} {'with':>6}"
-        f" {'net ns':>7} {'lowest':>7} {'x PASS':>7} {'aim':>6}"
+        f" {'net ns':>7} {'lowest':>7} {'line':>5} {'x PASS':>7} {'aim':>6}"
     )
 
 
 def _print(case: Case, result: Result) -> None:
     aim = "" if case.aim is None else f"{case.aim:>6.1f} {_verdict(result.ratio <= case.aim)}"
     flows = f"{case.flows:,}" if case.flows else "new"
+    line = f"{median(result.line):.0f}" if result.line else ""
     print(
         f"{case.title:<38} {case.kind:<4} {flows:>8} {median(result.trivial):>8.0f}"
         f" {median(result.stub):>6.0f} {median(result.subject):>6.0f} {result.net:>7.0f}"
-        f" {result.lowest:>7} {result.ratio:>7.2f} {aim}",
+        f" {result.lowest:>7} {line:>5} {result.ratio:>7.2f} {aim}",
         flush=True,
     )
 

@@ -34,7 +34,7 @@ from penstock.engine.api import (
     ServiceState,
 )
 from penstock.engine.kernel.engine import KernelEngine
-from penstock.engine.kernel.loader import Datapath, open_datapath
+from penstock.engine.kernel.loader import Datapath, open_datapath, slots_for
 from penstock.engine.kernel.network import Network as HostNetwork
 from penstock.errors import DatapathError
 from penstock.ipvs.model import (
@@ -101,19 +101,26 @@ class _Feeder:
     stub: Program
     subject: Program
     longer: Program | None = None  # a stub that gives the packet a longer head
+    line: Program | None = None  # a stub that reads and writes one line of the flow's own
 
 
 class Stand:
     """Made by ``stand()``; everything runs inside its namespace."""
 
     def __init__(
-        self, datapath: Datapath, feeds: ArrayMap, layout: Layout, feeders: dict[Kind, _Feeder]
+        self,
+        datapath: Datapath,
+        feeds: ArrayMap,
+        layout: Layout,
+        feeders: dict[Kind, _Feeder],
+        lines: int,
     ) -> None:
         self._maps = datapath.maps
         self._codec = datapath.codec
         self._feeds = feeds
         self._layout = layout
         self._feeders = feeders
+        self._lines = lines
         self._ifindex = socket.if_nametoindex(_FRONT)
 
     def trivial(self, frame: Frame, repeat: int) -> int:
@@ -138,6 +145,15 @@ class Stand:
         both = self._run(kind, frame, repeat, flows, longer, singly=False).nanoseconds
         return (plain + both) // 2  # of two moves of the head one is the feeder's
 
+    def line(self, frame: Frame, repeat: int, flows: int) -> int:
+        """Net nanoseconds of reading and writing one line of the flow's in a table like ours."""
+        feeder = self._feeders[Kind.XDP]
+        plain = self.stub(Kind.XDP, frame, repeat, flows)
+        if feeder.line is None:
+            raise DatapathError("no such stub")
+        line = self._run(Kind.XDP, frame, repeat, flows, feeder.line, singly=False)
+        return line.nanoseconds - plain
+
     def feed(
         self, kind: Kind, frame: Frame, repeat: int, flows: int = 0, *, singly: bool = False
     ) -> Run:
@@ -161,7 +177,7 @@ class Stand:
         feeder = self._feeders[kind]
         feeder.target.put(_word(0), _word(target.fd))
         mask = flows - 1 if flows else _EVERY_FLOW
-        prepare(self._feeds, self._layout, frame, mask)
+        prepare(self._feeds, self._layout, frame, mask, self._lines)
         before = self._reasons()
         if singly:
             times = [
@@ -202,7 +218,7 @@ class Stand:
         return {self._codec.reasons[number]: value for number, value in enumerate(column)}
 
 
-def prepare(feeds: ArrayMap, layout: Layout, frame: Frame, mask: int) -> None:
+def prepare(feeds: ArrayMap, layout: Layout, frame: Frame, mask: int, lines: int = 0) -> None:
     """Have the feeders begin with *frame* as flow 0 of *mask* + 1."""
     feeds.write(
         0,
@@ -213,6 +229,7 @@ def prepare(feeds: ArrayMap, layout: Layout, frame: Frame, mask: int) -> None:
             address_at=frame.address_at,
             balance_at=frame.balance_at,
             length=len(frame.data),
+            lines=lines,
         ),
     )
     start = layout.offset("header")
@@ -240,6 +257,8 @@ def stand(network: Network, directory: Path, max_flows: int) -> Iterator[Stand]:
     network.on_close(lambda: shutil.rmtree(pins, ignore_errors=True))
     object_file = compiled(directory)
     with namespace.entered(), ObjectFile(object_file) as obj:
+        lines = slots_for(max_flows)
+        obj.set_max_entries("lines", lines)
         obj.load()
         settings = Settings(hook=Hook.XDP, max_flows=max_flows)
         datapath = open_datapath(max_flows, pins)
@@ -252,7 +271,9 @@ def stand(network: Network, directory: Path, max_flows: int) -> Iterator[Stand]:
                 Kind.XDP: _feeder(obj, Kind.XDP, datapath.xdp),
                 Kind.TC: _feeder(obj, Kind.TC, datapath.tc),
             }
-            yield Stand(datapath, obj.map("feeds", ArrayMap), obj.btf.layout("feed"), feeders)
+            yield Stand(
+                datapath, obj.map("feeds", ArrayMap), obj.btf.layout("feed"), feeders, lines
+            )
         finally:
             engine.close(keep=False)
 
@@ -327,6 +348,7 @@ def _feeder(obj: ObjectFile, kind: Kind, subject: Program) -> _Feeder:
         stub=obj.program(f"stub_{kind}"),
         subject=subject,
         longer=obj.program("longer_xdp") if kind is Kind.XDP else None,
+        line=obj.program("line_xdp") if kind is Kind.XDP else None,
     )
 
 
