@@ -44,7 +44,7 @@ lint: setup-dev
 
 test: setup-dev lint
 	@tools/test-programs.sh
-	@$(PYTHON) -m pytest -q $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: setup-dev
 	@tools/test-programs.sh

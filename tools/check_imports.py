@@ -19,7 +19,9 @@ PACKAGE: Final = "penstock"
 
 # Each part of the package and the parts it may import besides itself and ``errors``. The longest
 # name that fits a module decides.
-VOCABULARY: Final = ("model", "engine.api")
+# What a haproxy.cfg says beyond addresses and pools, and the model made of it.
+SAID: Final = ("terms", "rules.model", "stick.model", "proxied")
+VOCABULARY: Final = (*SAID, "model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
 # Functions of a snapshot: what the controller answers with.
 ANSWERS: Final = ("api.wire", "status", "metrics")
@@ -42,11 +44,19 @@ ROOTS: Final = (
 )
 MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "errors": (),
-    "model": (),
+    "terms": (),
+    "rules.model": ("terms",),
+    "stick.model": ("terms", "rules.model"),
+    "proxied": ("terms", "rules.model", "stick.model"),
+    "model": SAID,
+    # Pure: what is said of a connection, what is remembered of its client, what it says itself.
+    "rules": (*SAID, "model", "wire"),
+    "stick": (*SAID, "model", "rules"),
+    "wire": ("terms",),
     "runtime": (),
     "log": (),
     "notify": (),
-    "engine.api": ("model", "ipvs.model"),
+    "engine.api": (*SAID, "model", "ipvs.model"),
     # IPVS: the rules, and what the kernel would make of them.
     "ipvs": (*VOCABULARY, "ipvs.model"),
     "ipvs.model": (),
@@ -55,7 +65,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "ipvs_sync": ("ipvs.model", "ipvs.sync", "ipvs.sync_pace", "ipvs.sync_wire"),
     # The command that everybody knows; it imports little, for it is started often.
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
-    "config": ("model",),
+    "config": (*SAID, "model", "rules", "stick"),
     "schedulers": VOCABULARY,
     "health.state": VOCABULARY,
     "health.probes": VOCABULARY,
@@ -109,7 +119,11 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 
 # Decides, and never looks at the world: clocks, seeds and answers are its arguments.
 PURE: Final = (
+    *SAID,
     "model",
+    "rules",
+    "stick",
+    "wire",
     "config",
     "schedulers",
     "desired",

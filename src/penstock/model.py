@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from penstock.errors import InvalidModel
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from penstock.proxied import Back, Front, Link
+from penstock.terms import Address as Address
+from penstock.terms import Network as Network
+from penstock.terms import Origin as Origin
+from penstock.terms import PortRange as PortRange
 
 MAX_WEIGHT = 256  # HAProxy manual 5.2, "weight"
 _NAME = re.compile(r"[A-Za-z0-9_.:\-]+\Z")  # HAProxy manual 4, proxy names
@@ -86,39 +87,6 @@ class PortMode(StrEnum):
     FIXED = "fixed"
     SAME = "same"  # HAProxy: an address without a port
     OFFSET = "offset"  # HAProxy: ``addr:+N`` / ``addr:-N``
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where in the user's text something was said; line 0 means it was built in Python."""
-
-    file: str = "<python>"
-    line: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
-
-
-@dataclass(frozen=True, slots=True)
-class PortRange:
-    """An inclusive range of ports, 1 to 65535."""
-
-    first: int
-    last: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.first <= self.last <= 65535:
-            raise InvalidModel(f"port range {self.first}-{self.last} is not within 1-65535")
-
-    @classmethod
-    def single(cls, port: int) -> PortRange:
-        return cls(port, port)
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +207,7 @@ class RealServer:
     hostname: str | None = None  # what the file said, when it said a name
     lookup: NameLookup | None = None  # None: the name is resolved at start only
     id: int | None = None  # HAProxy's numeric ``id``
+    link: Link = Link()
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
@@ -310,6 +279,7 @@ class Pool:
     allbackups: bool = False
     fullconn: int = 0  # connections at which servers with minconn reach maxconn; 0: at once
     disabled: bool = False
+    back: Back = Back()
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
@@ -340,6 +310,7 @@ class Service:
     engine: EngineKind = EngineKind.KERNEL
     engine_reason: str = ""  # why not the kernel engine; empty when it is
     engine_origin: Origin = Origin()  # the line that decided it
+    front: Front = Front()
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
