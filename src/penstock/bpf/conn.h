@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How a flow begins, what its TCP flags do to it, and how it ends. */
 #pragma once
+#include "admit.h"
 #include "ipvs_flow.h"
 
 #define PORT_TRIES 24
@@ -193,6 +194,7 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	__sync_fetch_and_add(&c->flows, 1); /* from here on flow_end() takes it back */
 
 	to->ctl = CTL_COUNTED | cross;
+	to->table = s->tracked;
 	to->sport = back->dport;
 	to->dport = back->sport;
 	to->peer = reverse;
@@ -205,6 +207,14 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	if (f)
 		f->peer = slot;
 	return slot;
+}
+
+/* 0: none. With a stack of its own, for new_flow() has many to call. */
+__noinline u32 service_for(const struct request *q)
+{
+	struct vip *v = q ? find_vip(q) : NULL;
+
+	return v ? v->service : 0;
 }
 
 #define IPVS_DECIDES REFUSAL(REASON_MAX)
@@ -221,15 +231,11 @@ __noinline u32 new_flow(const struct request *q)
 	struct scratch *m = scratch();
 	struct real_live *rl;
 	struct pool *p;
-	struct vip *v;
-	u32 id, slot, service, pool, load;
+	u32 id, slot, service, pool, load, rules, nobody;
 
 	if (!q || !c || !m)
 		return REFUSAL(PASS_NO_SERVICE);
-	v = find_vip(q);
-	if (!v)
-		return REFUSAL(PASS_NO_SERVICE);
-	service = v->service;
+	service = service_for(q);
 	s = map_lookup(&services, &service);
 	live = map_lookup(&service_lives, &service);
 	if (!s || !live)
@@ -241,10 +247,13 @@ __noinline u32 new_flow(const struct request *q)
 	if (q->key.proto == IPPROTO_TCP &&
 	    (q->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
 		return REFUSAL(PASS_NO_FLOW);
+	m->tracked = 0;
+	rules = s->flags & SERVICE_RULES ? s->rules : NO_RULES;
 	pool = s->pool;
 	p = map_lookup(&pools, &pool);
-	if (!p || !p->len)
-		return REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_REFUSED : PASS_REFUSED);
+	nobody = REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_REFUSED : PASS_REFUSED);
+	if (rules == NO_RULES && (!p || !p->len))
+		return nobody;
 
 	/* Counted before it is decided: limits hold whatever other CPUs do meanwhile. */
 	slot = REFUSAL(DROP_GLOBAL_MAXCONN);
@@ -254,11 +263,16 @@ __noinline u32 new_flow(const struct request *q)
 	load = __sync_fetch_and_add(&live->conns, 1) + 1;
 	if (live->maxconn && load > live->maxconn)
 		goto undo_service;
-	id = select_real(p, pool, &q->key, load);
+	if (rules != NO_RULES) {
+		slot = admit(q, rules);
+		if (slot != ADMITTED)
+			goto undo_service;
+	}
+	id = p ? select_real(p, pool, &q->key, load) : REFUSAL(PASS_REFUSED);
 	slot = id;
 	if (IS_REFUSAL(id)) {
-		if (id == REFUSAL(PASS_REFUSED) && q->key.proto == IPPROTO_UDP)
-			slot = REFUSAL(DROP_UDP_REFUSED);
+		if (id == REFUSAL(PASS_REFUSED))
+			slot = nobody;
 		goto undo_service;
 	}
 	slot = open_flow(q, service, id);
@@ -275,18 +289,22 @@ __noinline u32 new_flow(const struct request *q)
 	return slot;
 
 undo_service:
+	if (m->tracked)
+		source_turned_away(q, m->tracked, REFUSAL_REASON(slot));
 	__sync_fetch_and_add(&live->conns, -1);
 undo_global:
 	__sync_fetch_and_add(&c->conns, -1);
 	return slot;
 }
 
-static __always_inline void close_flow(struct flow *forward, struct flow *back)
+static __always_inline void close_flow(struct flow *forward, struct flow *back, u32 af, u32 slot)
 {
 	u32 was = ctl_change(forward, CTL_CLOSED, CTL_COUNTED);
 
 	ctl_change(back, CTL_CLOSED, 0);
 	if (was & CTL_COUNTED) {
+		if (forward->table)
+			source_left(af, slot);
 		uncount(forward->service, forward->real);
 		count(EVENT_FLOW_CLOSED);
 	}
@@ -300,7 +318,7 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 {
 	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot), *p, *forward, *back;
 	struct scratch *s = scratch();
-	u32 reverse, fin, was;
+	u32 reverse, fin, was, first_af, first;
 
 	if (!f)
 		return 0;
@@ -310,12 +328,14 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 	reverse = f->ctl & CTL_REVERSE;
 	forward = reverse ? p : f;
 	back = reverse ? f : p;
+	first = reverse ? f->peer : slot;
+	first_af = reverse && f->ctl & CTL_CROSS ? 10 - af : af;
 	if (reverse && !(f->ctl & CTL_REPLIED)) {
 		ctl_change(back, CTL_REPLIED, 0);
 		ctl_change(forward, CTL_REPLIED, 0);
 	}
 	if (tcp_flags & TCP_RST) {
-		close_flow(forward, back);
+		close_flow(forward, back, first_af, first);
 		return 0;
 	}
 	if (!(tcp_flags & TCP_FIN))
@@ -332,7 +352,7 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 		ctl_change(back, s->stamp.timestamp ? CTL_STAMPED : 0, 0);
 	}
 	if (((was | fin) & (CTL_FIN_CLIENT | CTL_FIN_REAL)) == (CTL_FIN_CLIENT | CTL_FIN_REAL))
-		close_flow(forward, back);
+		close_flow(forward, back, first_af, first);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "ipvs_count.h"
+#include "source.h"
 
 static __always_inline u64 mix(u64 h)
 {
@@ -150,6 +151,8 @@ static __always_inline int slot_release(const u8 af, u32 slot, struct flow *f, u
 	if (__sync_val_compare_and_swap(&f->ctl, ctl, SLOT_BUSY | life) != ctl)
 		return 0;
 	if (ctl & CTL_COUNTED) {
+		if (f->table)
+			source_left(af, slot);
 		if (!(ctl & CTL_IPVS))
 			uncount(f->service, f->real);
 		else if (af == 4)
@@ -307,6 +310,7 @@ static __always_inline void fill(const u8 af, struct flow *f, const struct key *
 	f->hop_stamp = 0;
 	f->word = r->word;
 	f->service = r->service;
+	f->table = r->table;
 	if (af == 4) {
 		struct flow4 *f4 = (void *)f;
 

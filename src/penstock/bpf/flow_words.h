@@ -54,6 +54,7 @@ struct rewrite {
 	u32 service;
 	u32 peer;
 	u32 word;
+	u32 table;
 };
 
 /* A packet that may open a flow, without access to the packet itself. */

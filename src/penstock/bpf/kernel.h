@@ -41,12 +41,15 @@ typedef u32 be32;
 /* Map definitions in BTF (libbpf's convention). */
 #define __uint(name, val) int (*name)[val]
 #define __type(name, val) typeof(val) *name
+#define __inner(name, val) typeof(val) *name[]
 
 enum {
 	MAP_HASH = 1,
 	MAP_ARRAY = 2,
 	MAP_PERCPU_ARRAY = 6,
 	MAP_LRU_HASH = 9,
+	MAP_LPM_TRIE = 11,
+	MAP_ARRAY_OF_MAPS = 12,
 	MAP_RINGBUF = 27,
 };
 enum { F_NO_PREALLOC = 1 << 0, F_MMAPABLE = 1 << 10 };

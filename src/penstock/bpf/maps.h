@@ -16,6 +16,7 @@ const volatile struct {
 	enum forwarding forwarding;
 	enum port_mode port_mode;
 	enum tunnel tunnel;
+	enum step_kind step_kind;
 } vocabulary = {};
 
 #define ARRAY_MAP(map, n, k, v, f)               \
@@ -91,6 +92,49 @@ struct {
 } sync_ring SEC(".maps");
 ARRAY_MAP(sync_inbox, SYNC_BATCH, u32, struct sync_entry, F_MMAPABLE);
 LRU_MAP(caches, 65536, struct cache_key, struct cache);
+
+/* Rules. Sets and tables are maps of their own, to be made and let go of as wholes. */
+#define NETWORK_SETS 65536
+#define SOURCE_TABLES 256 /* struct flow, table */
+#define ADMISSION_STEPS 131072
+
+struct networks4_map {
+	__uint(type, MAP_LPM_TRIE);
+	__uint(max_entries, 1);
+	__uint(map_flags, F_NO_PREALLOC);
+	__type(key, struct network4);
+	__type(value, u8);
+};
+
+struct networks6_map {
+	__uint(type, MAP_LPM_TRIE);
+	__uint(max_entries, 1);
+	__uint(map_flags, F_NO_PREALLOC);
+	__type(key, struct network6);
+	__type(value, u8);
+};
+
+struct sources_map {
+	__uint(type, MAP_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct source_key);
+	__type(value, struct source);
+};
+
+#define OUTER_MAP(map, n, inner)                 \
+	struct {                                 \
+		__uint(type, MAP_ARRAY_OF_MAPS); \
+		__uint(max_entries, n);          \
+		__type(key, u32);                \
+		__inner(values, struct inner);   \
+	} map SEC(".maps")
+
+ARRAY_MAP(admission_steps, ADMISSION_STEPS, u32, struct step, F_MMAPABLE);
+OUTER_MAP(networks4, NETWORK_SETS, networks4_map);
+OUTER_MAP(networks6, NETWORK_SETS, networks6_map);
+OUTER_MAP(sources, SOURCE_TABLES, sources_map);
+HASH_MAP(network_labels, NETWORK_SETS, u32, struct label);
+HASH_MAP(source_labels, SOURCE_TABLES, u32, struct label);
 
 static __always_inline void count(enum reason why)
 {

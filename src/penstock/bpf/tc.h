@@ -159,7 +159,7 @@ static __always_inline int refuse(struct __sk_buff *skb, const u8 af, u32 refusa
 	u32 why = REFUSAL_REASON(refusal);
 
 	count(why);
-	if (why == DROP_UDP_REFUSED || why == DROP_NO_DESTINATION)
+	if (why == DROP_UDP_REFUSED || why == DROP_UDP_RULE_REJECT || why == DROP_NO_DESTINATION)
 		return af == 4 ? answer_unreachable4(skb) : answer_unreachable6(skb);
 	return why < DROP_SERVICE_MAXCONN /* the first of them */ ? TCX_NEXT : TC_SHOT;
 }

@@ -20,6 +20,7 @@ enum reason {
 	PASS_FRAGMENT_WITHOUT_FIRST,
 	PASS_NO_FLOW, /* TCP to a service, no flow, not a SYN: the host answers with a reset */
 	PASS_REFUSED, /* no real server is up: the host answers with a reset */
+	PASS_RULE_REJECT, /* a rule says so: the host answers with a reset */
 	PASS_ICMP_OTHER,
 	PASS_EXTENSION_HEADER,
 	PASS_TO_TC, /* XDP leaves it to the TC program of the same interface */
@@ -36,6 +37,8 @@ enum reason {
 	DROP_UDP_REFUSED, /* no real server is up: answered with ICMP */
 	DROP_CROSS_FAMILY, /* not translatable between IPv4 and IPv6 */
 	DROP_REWRITE, /* the kernel refused a rewrite (no memory) */
+	DROP_RULE, /* silent-drop */
+	DROP_UDP_RULE_REJECT, /* a rule says so: answered with ICMP */
 	DROP_NO_DESTINATION, /* IPVS: nobody to send to: answered with ICMP, TCP too */
 	DROP_DESTINATION_GONE, /* IPVS: of a connection whose destination was deleted */
 	DROP_LOAD, /* IPVS: drop_packet */
@@ -122,6 +125,8 @@ struct service {
 	be32 mask[4]; /* what of a client's address counts for that */
 	be16 port; /* 0: all */
 	u16 spare;
+	u32 rules; /* SERVICE_RULES: the first of its steps, and how many */
+	u32 rules_len;
 	char name[NAME_LEN];
 };
 
@@ -129,6 +134,7 @@ struct service {
 #define SERVICE_PERSISTENT 2u
 #define SERVICE_OPS 4u /* every datagram is scheduled anew */
 #define SERVICE_TAKEOVER 8u /* schedules what began elsewhere */
+#define SERVICE_RULES 16u /* say who may open a flow */
 
 struct pool {
 	u8 digest[DIGEST_LEN];
@@ -255,7 +261,8 @@ struct flow {
 	u16 service;
 	u16 port; /* index of the egress port */
 	u8 dmac[6];
-	u16 dist; /* distance from its home */
+	u8 dist; /* distance from its home */
+	u8 table; /* forward: of sources, whose live connection this is; 0: none */
 	union {
 		/*
 		 * From the client's FIN. Forward: the sequence number after it; reverse: what the
@@ -351,6 +358,75 @@ struct director {
 	u32 sctp[STATES];
 	u32 udp;
 	u32 pad[15];
+};
+
+/*
+ * Rules on who may open a flow, as steps: a test goes on at *then* or *otherwise*, an action at
+ * *then*, and all of them further down.
+ */
+enum step_kind {
+	STEP_ACCEPT,
+	STEP_REJECT,
+	STEP_DROP,
+	STEP_SOURCE, /* address in networks *of* */
+	STEP_DESTINATION,
+	STEP_SOURCE_PORT, /* low <= number <= high, as all that follow */
+	STEP_DESTINATION_PORT,
+	STEP_TRACK, /* counts the connection in table *of* */
+	STEP_INCREMENT, /* gpc0 of whom it is counted for */
+	STEP_RATE, /* of the source in table *of* */
+	STEP_LIVE,
+	STEP_TOTAL,
+	STEP_GPC0,
+	STEP_GPC0_INCREMENTED,
+};
+
+#define STEP_IPV4 1u /* the table has no other sources */
+#define STEP_TRACKED 2u /* holds only where the connection is counted in the table */
+
+struct step {
+	u8 kind;
+	u8 flags; /* STEP_IPV4, STEP_TRACKED */
+	u16 spare;
+	u32 then;
+	u32 otherwise;
+	u32 low;
+	u32 high;
+	u32 of;
+	u32 period; /* of the table's rate, ms */
+	u32 expire; /* ms without a connection until a source is forgotten; 0: never */
+};
+
+struct network4 {
+	u32 prefix;
+	be32 addr;
+};
+
+struct network6 {
+	u32 prefix;
+	be32 addr[4];
+};
+
+/* IPv4 as ::ffff:a.b.c.d */
+struct source_key {
+	be32 addr[4];
+};
+
+/* What is known of a source. Times are milliseconds. */
+struct source {
+	u32 since; /* when the period began that is counted now */
+	u32 rate; /* connections in it */
+	u32 before; /* and in the one before */
+	u32 conns; /* live */
+	u32 total;
+	u32 gpc0;
+	u32 seen; /* when one was counted, or ended */
+	u32 spare;
+};
+
+/* By number: what a set of networks or a table of sources was made from. */
+struct label {
+	u8 digest[DIGEST_LEN];
 };
 
 struct fragment_key {

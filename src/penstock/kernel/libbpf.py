@@ -66,6 +66,11 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_tc_attach": (c_int, (_POINTER, _POINTER)),
     "bpf_tc_detach": (c_int, (_POINTER, _POINTER)),
     "bpf_tc_query": (c_int, (_POINTER, _POINTER)),
+    "bpf_map_create": (
+        c_int,
+        (c_int, c_char_p, c_uint32, c_uint32, c_uint32, _POINTER),
+    ),
+    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_map_lookup_elem": (c_int, (c_int, _POINTER, _POINTER)),
     "bpf_map_update_elem": (c_int, (c_int, _POINTER, _POINTER, ctypes.c_uint64)),
     "bpf_map_delete_elem": (c_int, (c_int, _POINTER)),

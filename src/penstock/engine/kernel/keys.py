@@ -87,6 +87,13 @@ class Codec:
         self.cache = btf.layout("cache")
         self.sync_record = btf.layout("sync_record")
         self.sync_entry = btf.layout("sync_entry")
+        self.step = btf.layout("step")
+        self.network4 = btf.layout("network4")
+        self.network6 = btf.layout("network6")
+        self.source_key = btf.layout("source_key")
+        self.source = btf.layout("source")
+        self.label = btf.layout("label")
+        self.step_kind = _enum(btf, "step_kind", "STEP_")
         self.selection = _enum(btf, "selection", "SELECT_")
         self.forwarding = _enum(btf, "forwarding", "FORWARD_")
         self.port_mode = _enum(btf, "port_mode", "PORT_")
@@ -106,6 +113,7 @@ class Codec:
             for one in layouts
         ]
         enums = [self.selection, self.forwarding, self.port_mode, self.tunnel, self.reasons]
+        enums.append(self.step_kind)
         digest = hashlib.blake2b(repr((shared, enums)).encode(), digest_size=8)
         return int.from_bytes(digest.digest(), "little")
 

@@ -18,6 +18,7 @@ from penstock.engine.kernel.keys import Codec
 from penstock.errors import DatapathError
 from penstock.kernel.libbpf import LibbpfError
 from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray, possible_cpus
+from penstock.kernel.nested import MapArray
 from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import Program
 from penstock.kernel.ringbuf import RingBuffer
@@ -59,6 +60,12 @@ class Maps:
     caches: HashMap
     sync_ring: RingBuffer
     sync_inbox: ArrayMap
+    admission_steps: ArrayMap
+    networks4: MapArray
+    networks6: MapArray
+    sources: MapArray
+    network_labels: HashMap
+    source_labels: HashMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,7 @@ def _pin_programs(obj: ObjectFile, directory: Path) -> None:
 
 def _open_maps(obj: ObjectFile) -> Maps:
     kinds: dict[str, type[Map]] = {
-        one.__name__: one for one in (ArrayMap, HashMap, PerCpuArray, RingBuffer)
+        one.__name__: one for one in (ArrayMap, HashMap, PerCpuArray, RingBuffer, MapArray)
     }
     opened: dict[str, Map] = {}
     for name, kind in Maps.__annotations__.items():
