@@ -82,6 +82,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "engine",
         "kernel",
     ),
+    "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire"),
     "kernel": (),
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),

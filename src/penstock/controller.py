@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -35,7 +35,7 @@ from penstock.desired import (
     served_pools,
 )
 from penstock.director import Director, RuleRequest
-from penstock.engine.api import Engine, RealKey
+from penstock.engine.api import Engine, RealKey, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.health.runner import Change, Runner, Target
 from penstock.health.sentences import state_change
@@ -45,6 +45,7 @@ from penstock.ipvs.names import POOL_PREFIX
 from penstock.model import (
     AdminState,
     Configuration,
+    EngineKind,
     Pool,
     RealServer,
     Settings,
@@ -61,7 +62,7 @@ class Controller:
 
     def __init__(
         self,
-        engine: Engine,
+        engines: Mapping[EngineKind, Engine],
         runner: Runner,
         names: Follower,
         overrides: OverrideStore,
@@ -72,19 +73,20 @@ class Controller:
         director: Director | None = None,
     ) -> None:
         """*director* holds the IPVS rules; None: this daemon runs none."""
-        self._engine = engine
+        self._engines = engines
         self._director = director
-        self._reconciler = Reconciler(engine)
+        self._reconcilers = {kind: Reconciler(engine) for kind, engine in engines.items()}
         self._runner = runner
         self._names = names
         self._overrides = overrides
         self._load = load
         self._clock = clock
-        self._adopted = adopted
+        self.adopted = adopted  # the datapath was there before us
         self._started = clock()
         self._configuration = Configuration()
         self._started_with = Settings()
         self._served: dict[str, Pool] = {}  # its pools that somebody sends to
+        self._served_by: dict[EngineKind, frozenset[str]] = {}  # their names, by engine
         self._up: dict[RealKey, bool] = {}
         self._since: dict[RealKey, float] = {}
         self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
@@ -101,7 +103,11 @@ class Controller:
         if self._director is not None:
             self._director.start()
             self._director.refuse_conflicts(loaded.configuration)
-        known = {key: state.available for key, state in self._engine.observe().reals.items()}
+        known = {
+            key: state.available
+            for engine in self._engines.values()
+            for key, state in engine.observe().reals.items()
+        }
         self._adopt(loaded.configuration, known)
         self._follow_names(loaded)
 
@@ -177,6 +183,10 @@ class Controller:
         self._ramping = {key: ramp for key, ramp in self._ramping.items() if key in up}
         self._configuration = configuration
         self._served = {pool.name: pool for pool in served_pools(configuration)}
+        self._served_by = {
+            kind: frozenset(pool.name for pool in served_pools(configuration, kind))
+            for kind in self._engines
+        }
         self._converge()
         if self._director is not None:
             self._director.reserve(configuration)
@@ -241,16 +251,20 @@ class Controller:
 
     def _converge(self) -> None:
         health = self._health(self._up)
-        self._reconciler.converge(
-            desired_state(self._configuration, self._overrides.current, health)
-        )
+        overrides = self._overrides.current
+        for kind, reconciler in self._reconcilers.items():
+            reconciler.converge(desired_state(self._configuration, overrides, health, kind))
 
     def _update(self, pools: Iterable[Pool]) -> None:
         """As ``_converge()`` where only *pools* have changed, and as cheap as they are small."""
         pools = tuple(pools)
         keys = (real_key(pool, real) for pool in pools for real in pool.reals)
         health = self._health(key for key in keys if key in self._up)
-        self._reconciler.update(pool_states(pools, self._overrides.current, health))
+        overrides = self._overrides.current
+        for kind, reconciler in self._reconcilers.items():
+            here = [pool for pool in pools if pool.name in self._served_by[kind]]
+            if here:
+                reconciler.update(pool_states(here, overrides, health, kind))
 
     def _health(self, keys: Iterable[RealKey]) -> dict[RealKey, RealHealth]:
         now = self._clock()
@@ -294,7 +308,8 @@ class Controller:
         serving = [real for real in pool.reals if self._serves(pool, real)]
         active = sum(not real.backup for real in serving)
         backup = len(serving) - active
-        sessions = 0 if change.up else self._engine.live(change.key)
+        engines = self._engines.values()
+        sessions = 0 if change.up else sum(engine.live(change.key) for engine in engines)
         return state_change(change, active=active, backup=backup, sessions=sessions)
 
     def _serves(self, pool: Pool, real: RealServer) -> bool:
@@ -307,10 +322,11 @@ class Controller:
 
     def tick(self) -> None:
         """Once a second: slow starts, what was refused before, the engine's own upkeep."""
-        try:
-            self._engine.tick()
-        except DatapathError as error:
-            _log_refused(error)
+        for engine in self._engines.values():
+            try:
+                engine.tick()
+            except DatapathError as error:
+                _log_refused(error)
         if self._director is not None:
             try:
                 self._director.tick(self._clock())
@@ -327,7 +343,8 @@ class Controller:
                 }
                 self._update(self._served[name] for name in pools if name in self._served)
             else:
-                self._reconciler.retry()
+                for reconciler in self._reconcilers.values():
+                    reconciler.retry()
         except DatapathError as error:
             _log_refused(error)
 
@@ -431,7 +448,7 @@ class Controller:
     def snapshot(self) -> Status:
         """Everything there is to see, at one moment."""
         now = self._clock()
-        counters = self._engine.counters()
+        counters = together([engine.counters() for engine in self._engines.values()])
         overrides = self._overrides.current
         health = self._health(self._up)
         pools = tuple(
@@ -458,7 +475,7 @@ class Controller:
             version=__version__,
             pid=os.getpid(),
             uptime=now - self._started,
-            adopted=self._adopted,
+            adopted=self.adopted,
             flows=counters.flows,
             max_flows=counters.max_flows,
             reloads=self._reloads,

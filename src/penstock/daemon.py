@@ -17,6 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -26,16 +27,18 @@ from penstock.api.server import ControlServer
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
-from penstock.desired import refuse_unsupported
+from penstock.desired import all_on_proxy, refuse_unsupported
 from penstock.director import Director
+from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
-from penstock.errors import CommandRefused, InstanceRunning, PenstockError
+from penstock.engine.proxy import ProxyEngine, worker_count
+from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
 from penstock.ipvs.journal import Journal
 from penstock.ipvs_sync import Synchroniser
 from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime, of_this_namespace
-from penstock.model import Configuration, Hook
+from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
@@ -54,6 +57,7 @@ class Options:
     hook: Hook | None = None
     keep_datapath: bool = False
     on_demand: bool = False  # ends by itself when its network namespace is no longer used
+    rules_only: bool = False  # IPVS rules, which need the kernel engine
 
 
 def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
@@ -77,34 +81,63 @@ def _with_options(loaded: LoadResult, options: Options) -> LoadResult:
 
 def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> None:
     """Run in the foreground until SIGTERM or SIGINT. Raises PenstockError before it is up."""
-    probe.probe()
+    lack = _lack(options)
     paths.create()
     with contextlib.ExitStack() as stack:
         stack.callback(_lock(paths, options, loader).close)
+        if lack is not None:
+            loader = _without_kernel(loader, lack)
         loaded = loader()
         for warning in loaded.warnings:
             _log.warning(str(warning))
-        bpffs.mount()
         settings = loaded.configuration.settings
-        engine = KernelEngine.open(settings, pins=paths.pins, state=paths.directory)
+        proxy = ProxyEngine(worker_count(settings.workers))
+        engine: KernelEngine | None = None
+        if lack is None:
+            bpffs.mount()
+            engine = KernelEngine.open(settings, pins=paths.pins, state=paths.directory)
+        else:
+            _log.warning(f"every service runs on the proxy engine: {lack}")
         keep = options.keep_datapath
         lifetime = of_this_namespace(time.monotonic()) if options.on_demand else None
         try:
-            keep = _serve(engine, loader, loaded, paths, lifetime) or keep
+            keep = _serve(engine, proxy, loader, loaded, paths, lifetime=lifetime) or keep
         except PenstockError:
-            keep = keep or engine.adopted  # another configuration was running before us
+            # Another configuration was running before us.
+            keep = keep or (engine is not None and engine.adopted)
             raise
         except Exception:
             keep = True  # a fault of ours: traffic goes on, and the next run takes it over
             raise
         finally:
-            engine.close(keep=keep)
+            proxy.close(keep=keep)
+            if engine is not None:
+                engine.close(keep=keep)
             if not keep:
                 paths.overrides.unlink(missing_ok=True)
                 paths.rules.unlink(missing_ok=True)
             if lifetime and lifetime.over:
                 paths.remove()
-        _log.info("stopped", datapath="kept" if keep else "removed")
+        _log.info("stopped", datapath="kept" if keep and engine is not None else "removed")
+
+
+def _lack(options: Options) -> str | None:
+    """Why there is no kernel engine; None: there is one. Raises CapabilityError for rules alone."""
+    try:
+        probe.probe()
+    except CapabilityError as error:
+        if options.rules_only:
+            raise
+        return str(error)
+    return None
+
+
+def _without_kernel(loader: Callable[[], LoadResult], lack: str) -> Callable[[], LoadResult]:
+    def load_for_proxy() -> LoadResult:
+        loaded = loader()
+        return replace(loaded, configuration=all_on_proxy(loaded.configuration, lack))
+
+    return load_for_proxy
 
 
 def _lock(paths: RuntimePaths, options: Options, loader: Callable[[], LoadResult]) -> InstanceLock:
@@ -131,10 +164,12 @@ def _lock(paths: RuntimePaths, options: Options, loader: Callable[[], LoadResult
 
 
 def _serve(
-    engine: KernelEngine,
+    engine: KernelEngine | None,
+    proxy: ProxyEngine,
     loader: Callable[[], LoadResult],
     loaded: LoadResult,
     paths: RuntimePaths,
+    *,
     lifetime: Lifetime | None,
 ) -> bool:
     """Until told to stop; whether the datapath is to stay."""
@@ -144,52 +179,80 @@ def _serve(
         rng=random.Random(),  # noqa: S311  # jitter, not secrets
     )
     names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
-    journal = Journal(paths.rules, adopt=engine.adopted)
-    peers = Synchroniser(engine.sync)
-    controller = Controller(
-        engine,
-        runner,
-        names,
-        OverrideStore(paths.overrides, adopt=engine.adopted),
-        loader,
-        adopted=engine.adopted,
-        clock=time.monotonic,
-        director=Director(
-            engine.rules,
-            journal,
-            mtu=mtu,
-            surroundings=surroundings,
-            synchronise=peers.follow,
-        ),
-    )
-    controllers.append(controller)
+    adopted = engine is not None and engine.adopted
+    engines: dict[EngineKind, Engine] = {EngineKind.PROXY: proxy}
+    director: Director | None = None
+    workers: list[Runner | Follower | Synchroniser] = [runner, names]
+    with contextlib.ExitStack() as stack:
+        stack.callback(runner.close)
+        stack.callback(names.close)
+        if engine is not None:
+            engines = {EngineKind.KERNEL: engine, **engines}
+            journal = Journal(paths.rules, adopt=adopted)
+            stack.callback(journal.close)
+            peers = Synchroniser(engine.sync)
+            stack.callback(peers.close)
+            workers.append(peers)
+            director = Director(
+                engine.rules,
+                journal,
+                mtu=mtu,
+                surroundings=surroundings,
+                synchronise=peers.follow,
+            )
+        controller = Controller(
+            engines,
+            runner,
+            names,
+            OverrideStore(paths.overrides, adopt=adopted),
+            loader,
+            adopted=adopted,
+            clock=time.monotonic,
+            director=director,
+        )
+        controllers.append(controller)
+        return _live(controller, engines, tuple(workers), loaded, paths, lifetime=lifetime)
+
+
+def _live(
+    controller: Controller,
+    engines: dict[EngineKind, Engine],
+    workers: tuple[Runner | Follower | Synchroniser, ...],
+    loaded: LoadResult,
+    paths: RuntimePaths,
+    *,
+    lifetime: Lifetime | None,
+) -> bool:
+    """Start, answer, and go round; whether the datapath is to stay."""
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
         controller.start(loaded)
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
         try:
-            _register(selector, runner.fileno(), lambda: runner.run_once(time.monotonic()))
-            _register(selector, names.fileno(), lambda: names.run_once(time.monotonic()))
-            _register(selector, peers.fileno(), lambda: peers.run_once(time.monotonic()))
-            _register(selector, engine.fileno(), controller.tick)
+            for worker in workers:
+                _register(selector, worker.fileno(), partial(_run, worker))
+            for engine in engines.values():
+                events = engine.fileno()
+                if events is not None:
+                    _register(selector, events, controller.tick)
             _log.info(
                 "running",
                 services=len(loaded.configuration.services),
-                took_over=engine.adopted,
+                took_over=controller.adopted,
                 pid=os.getpid(),
             )
             notify.ready()
             # What is there by now stays; looking for cycles among 100,000 rules takes its time.
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
-            _loop(selector, (runner, names, peers), controller, server, pending, lifetime=lifetime)
+            _loop(selector, workers, controller, server, pending, lifetime=lifetime)
             notify.stopping()
             return signal.SIGUSR1 in pending
         finally:
             server.close()
-            runner.close()
-            names.close()
-            peers.close()
-            journal.close()
+
+
+def _run(worker: Runner | Follower | Synchroniser) -> None:
+    worker.run_once(time.monotonic())
 
 
 def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 
 from penstock.engine.api import (
     DatapathState,
@@ -20,10 +21,14 @@ from penstock.model import (
     AdminState,
     Configuration,
     EngineKind,
+    ForwardingMethod,
     Pool,
+    PortMode,
+    RealPort,
     RealServer,
     Service,
 )
+from penstock.proxied import Front, Link
 from penstock.schedulers import Candidate, eligible, prepare
 
 
@@ -44,6 +49,9 @@ class RealHealth:
 
 
 _UNCHECKED = RealHealth()
+_PLAIN = Link()  # what the kernel engine does not look at does not count as a change to it
+_NO_FRONT = Front()
+_NOBODY = IPv4Address(0)  # stands for the address of a server that is on no network
 Overrides = Mapping[tuple[str, str], Override]  # by pool and server name
 Health = Mapping[RealKey, RealHealth]
 
@@ -54,6 +62,10 @@ _last: dict[str, tuple[object, PoolState]] = {}
 
 def real_key(pool: Pool, real: RealServer) -> RealKey | None:
     """The datapath's name for a real server; None while its address is unknown."""
+    if real.link.local is not None:
+        nowhere = RealPort(PortMode.SAME)
+        proxied = ForwardingMethod.FULLNAT
+        return RealKey(pool.name, real.name, _NOBODY, nowhere, proxied, None, local=real.link.local)
     if real.address is None:
         return None
     return RealKey(pool.name, real.name, real.address, real.port, real.forwarding, real.source)
@@ -93,56 +105,84 @@ def _scale(pool: Pool, overrides: Overrides, healths: Sequence[RealHealth]) -> i
     return max(1, min(16, MAX_WEIGHT // max(1, heaviest)))
 
 
-def served_pools(configuration: Configuration) -> tuple[Pool, ...]:
-    """The pools that a service of the kernel engine sends to."""
-    wanted = {service.pool for service in kernel_services(configuration)}
+def pools_of(service: Service) -> frozenset[str]:
+    """The pools that a service may send to."""
+    routes = {route.pool for route in service.front.routes}
+    return frozenset(routes | ({service.pool} if service.pool is not None else set()))
+
+
+def served_pools(
+    configuration: Configuration, engine: EngineKind | None = None
+) -> tuple[Pool, ...]:
+    """The pools that a service sends to; of *engine* alone, if one is named."""
+    wanted = {name for one in services_of(configuration, engine) for name in pools_of(one)}
     return tuple(pool for pool in configuration.pools if pool.name in wanted)
 
 
-def kernel_services(configuration: Configuration) -> tuple[Service, ...]:
+def services_of(
+    configuration: Configuration, engine: EngineKind | None = None
+) -> tuple[Service, ...]:
+    """The services that are not disabled; of *engine* alone, if one is named."""
     return tuple(
         service
         for service in configuration.services
-        if service.engine is EngineKind.KERNEL and not service.disabled
+        if (engine is None or service.engine is engine) and not service.disabled
     )
 
 
+def all_on_proxy(configuration: Configuration, reason: str) -> Configuration:
+    """*configuration* where there is no kernel engine: every service runs on the proxy."""
+    services = tuple(
+        one
+        if one.engine is EngineKind.PROXY
+        else replace(one, engine=EngineKind.PROXY, engine_reason=reason)
+        for one in configuration.services
+    )
+    return replace(configuration, services=services)
+
+
 def refuse_unsupported(configuration: Configuration) -> None:
-    """Raises ConfigError naming every service that needs an engine this version has not got."""
+    """Raises ConfigError naming every service that no engine of this version can run."""
     refused = tuple(
         Diagnostic(
             file=service.engine_origin.file,
             line=service.engine_origin.line,
-            message=(
-                f"'{service.name}' cannot run yet, it needs the proxy engine because of"
-                f" {service.engine_reason}."
-            ),
+            message=f"'{service.name}' cannot run because of {service.engine_reason}.",
             parsing=False,
         )
         for service in configuration.services
-        if service.engine is EngineKind.PROXY and not service.disabled
+        if service.unsupported and not service.disabled
     )
     if refused:
         raise ConfigError(refused)
 
 
 def desired_state(
-    configuration: Configuration, overrides: Overrides, health: Health
+    configuration: Configuration,
+    overrides: Overrides,
+    health: Health,
+    engine: EngineKind = EngineKind.KERNEL,
 ) -> DatapathState:
-    """Everything the engine is to hold."""
-    pools = served_pools(configuration)
-    for name in _last.keys() - {pool.name for pool in pools}:
+    """Everything *engine* is to hold."""
+    for name in _last.keys() - {pool.name for pool in configuration.pools}:
         _last.pop(name, None)
-    part = pool_states(pools, overrides, health)
+    pools = served_pools(configuration, engine)
+    part = pool_states(pools, overrides, health, engine)
     services = {
         service.name: _service_state(service, configuration)
-        for service in kernel_services(configuration)
+        for service in services_of(configuration, engine)
     }
     return replace(part, services=services, maxconn=configuration.settings.maxconn)
 
 
-def pool_states(pools: Iterable[Pool], overrides: Overrides, health: Health) -> DatapathState:
+def pool_states(
+    pools: Iterable[Pool],
+    overrides: Overrides,
+    health: Health,
+    engine: EngineKind = EngineKind.KERNEL,
+) -> DatapathState:
     """*pools* and their reals, and no services."""
+    proxied = engine is EngineKind.PROXY
     reals: dict[RealKey, RealState] = {}
     states: dict[str, PoolState] = {}
     for pool in pools:
@@ -160,9 +200,13 @@ def pool_states(pools: Iterable[Pool], overrides: Overrides, health: Health) -> 
                 maxconn=max(1, real.maxconn * seen.ramp // 100) if real.maxconn else 0,
                 minconn=real.minconn,
                 fullconn=pool.fullconn if real.minconn else 0,
+                link=real.link if proxied else _PLAIN,
             )
             candidates.append(Candidate(key=key, weight=weight, backup=real.backup))
-        states[pool.name] = _pool_state(pool, tuple(candidates))
+        state = _pool_state(pool, tuple(candidates))
+        states[pool.name] = (
+            replace(state, back=pool.back, timeouts=pool.timeouts) if proxied else state
+        )
     return DatapathState(reals=reals, pools=states)
 
 
@@ -196,4 +240,5 @@ def _service_state(service: Service, configuration: Configuration) -> ServiceSta
         pool=service.pool,
         maxconn=service.maxconn,
         timeouts=timeouts,
+        front=service.front if service.engine is EngineKind.PROXY else _NO_FRONT,
     )

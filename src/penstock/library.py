@@ -26,7 +26,7 @@ from penstock.desired import refuse_unsupported
 from penstock.engine.api import Counters, Engine
 from penstock.errors import PenstockError
 from penstock.health.runner import Runner
-from penstock.model import Configuration
+from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
@@ -59,7 +59,7 @@ class LoadBalancer:
         )
         self._names = Follower(lambda changes, outcome: self._controller.on_names(changes, outcome))
         self._controller = Controller(
-            engine,
+            {EngineKind.KERNEL: engine},
             self._runner,
             self._names,
             OverrideStore(paths.overrides, adopt=False),

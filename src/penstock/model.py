@@ -310,6 +310,7 @@ class Service:
     engine: EngineKind = EngineKind.KERNEL
     engine_reason: str = ""  # why not the kernel engine; empty when it is
     engine_origin: Origin = Origin()  # the line that decided it
+    unsupported: bool = False  # no engine can run it, for that reason
     front: Front = Front()
     origin: Origin = Origin()
 
@@ -329,6 +330,7 @@ class Settings:
     spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
     interfaces: tuple[str, ...] = ()  # empty: all
     log_targets: tuple[str, ...] = ()  # syslog addresses, as written
+    workers: int = 0  # processes of the proxy engine; 0: one for each processor
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:

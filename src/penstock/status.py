@@ -12,7 +12,14 @@ from penstock.api.wire import (
     ServiceStatus,
     TrafficStatus,
 )
-from penstock.desired import Overrides, RealHealth, admin_state, effective_weight, weight_of
+from penstock.desired import (
+    Overrides,
+    RealHealth,
+    admin_state,
+    effective_weight,
+    pools_of,
+    weight_of,
+)
 from penstock.engine.api import ReasonCount, Traffic
 from penstock.ipvs.model import DestKey, DestRow, Proto, ServiceKey, ServiceRow, Stats
 from penstock.ipvs.names import place, service_name
@@ -62,13 +69,14 @@ def pool_status(pool: Pool, reals: tuple[RealStatus, ...]) -> PoolStatus:
 def service_status(
     service: Service, pools: tuple[PoolStatus, ...], traffic: Traffic | None
 ) -> ServiceStatus:
+    mine = pools_of(service)
     serving = any(
-        real.effective_weight for pool in pools if pool.name == service.pool for real in pool.reals
+        real.effective_weight for pool in pools if pool.name in mine for real in pool.reals
     )
     state = "OPEN" if serving else "DOWN"
     if service.disabled:
         state = "STOP"
-    elif service.engine is EngineKind.PROXY:
+    elif service.unsupported:
         state = "NOT RUN"
     return ServiceStatus(
         name=service.name,

@@ -377,14 +377,15 @@ def test_what_no_engine_here_can_do_is_named_with_the_line_that_decides_it() -> 
     proxied = service(
         "web",
         engine=EngineKind.PROXY,
-        engine_reason="'send-proxy'",
+        engine_reason="'mode http'",
         engine_origin=Origin("f.cfg", 7),
+        unsupported=True,
     )
     with pytest.raises(ConfigError) as caught:
         refuse_unsupported(Configuration((proxied,), (pool([real("s1")]),)))
     (said,) = caught.value.diagnostics
     assert (said.file, said.line) == ("f.cfg", 7)
     assert "'front' cannot run" in said.message
-    assert "'send-proxy'" in said.message
-    stopped = service("web", engine=EngineKind.PROXY, disabled=True)
+    assert "'mode http'" in said.message
+    stopped = service("web", engine=EngineKind.PROXY, unsupported=True, disabled=True)
     refuse_unsupported(Configuration((stopped,), (pool([real("s1")]),)))

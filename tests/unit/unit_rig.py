@@ -16,7 +16,7 @@ from penstock.engine.fake import FakeEngine
 from penstock.errors import PenstockError
 from penstock.health.runner import Change, Runner
 from penstock.ipvs.journal import Journal
-from penstock.model import Configuration
+from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 
@@ -50,7 +50,7 @@ class Rig:
         )
         self.names = Follower(lambda changes, why: self.controller.on_names(changes, why))
         self.controller = Controller(
-            self.engine,
+            {EngineKind.KERNEL: self.engine},
             self.runner,
             self.names,
             OverrideStore(self.directory / "overrides.json", adopt=self.adopted),

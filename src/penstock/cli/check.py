@@ -69,7 +69,6 @@ def _engine(service: Service) -> str:
     if service.engine is EngineKind.KERNEL:
         return "kernel engine: packets suffice for every line of it"
     where = f" [{service.engine_origin}]" if service.engine_origin.line else ""
-    return (
-        f"proxy engine, because of {service.engine_reason}{where};"
-        " this version has none and will not run it"
-    )
+    if service.unsupported:
+        return f"no engine: it cannot run because of {service.engine_reason}{where}"
+    return f"proxy engine, because of {service.engine_reason}{where}"

@@ -69,6 +69,7 @@ def command(
         hook=Hook(hook) if hook else None,
         keep_datapath=keep_datapath,
         on_demand=on_demand,
+        rules_only=ipvs,
     )
     paths = RuntimePaths.of(os.environ, pin_path.absolute() if pin_path else None)
 

@@ -27,8 +27,10 @@ from penstock.model import (
     ForwardingMethod,
     Protocol,
     RealPort,
+    ServerTimeouts,
     SourceAddress,
 )
+from penstock.proxied import Back, Front, Link, LocalAddress
 
 
 class Selection(StrEnum):
@@ -53,6 +55,7 @@ class RealKey:
     port: RealPort
     forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
     source: SourceAddress | None = None
+    local: LocalAddress | None = None  # then ``address`` and ``port`` mean nothing
 
     def __str__(self) -> str:
         return f"{self.pool}/{self.name}"
@@ -69,6 +72,7 @@ class RealState:
     maxconn: int = 0  # 0: no limit
     minconn: int = 0  # with fullconn: the limit follows the service's connections up to maxconn
     fullconn: int = 0
+    link: Link = Link()  # for the proxy engine alone, as ``back`` and ``front`` are
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class PoolState:
     draws: int = 2
     balance_factor: int = 0  # percent; 0: none
     total_weight: int = 0  # of the members, where there is a balance factor
+    back: Back = Back()
+    timeouts: ServerTimeouts = ServerTimeouts()  # of a pool that a rule may choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,7 @@ class ServiceState:
     pool: str | None
     maxconn: int = 0
     timeouts: Timeouts = Timeouts()
+    front: Front = Front()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,16 @@ class Traffic:
     packets_out: int = 0  # to clients
     bytes_out: int = 0
 
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.live + other.live,
+            self.total + other.total,
+            self.packets_in + other.packets_in,
+            self.bytes_in + other.bytes_in,
+            self.packets_out + other.packets_out,
+            self.bytes_out + other.bytes_out,
+        )
+
 
 class Verdict(StrEnum):
     DROP = "drop"
@@ -218,6 +235,24 @@ class Counters:
     reasons: tuple[ReasonCount, ...] = ()
     flows: int = 0
     max_flows: int = 0
+
+
+def together(parts: Sequence[Counters]) -> Counters:
+    """The counters of several engines; what is in more than one of them is added up."""
+    services: dict[str, Traffic] = {}
+    reals: dict[RealKey, Traffic] = {}
+    for part in parts:
+        for name, traffic in part.services.items():
+            services[name] = services[name] + traffic if name in services else traffic
+        for key, traffic in part.reals.items():
+            reals[key] = reals[key] + traffic if key in reals else traffic
+    return Counters(
+        services,
+        reals,
+        tuple(reason for part in parts for reason in part.reasons),
+        sum(part.flows for part in parts),
+        sum(part.max_flows for part in parts),
+    )
 
 
 class Engine(TypingProtocol):

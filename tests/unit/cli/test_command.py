@@ -182,14 +182,16 @@ def test_a_directory_is_all_its_cfg_files(penstock: Callable, tmp_path: Path) ->
     assert penstock("check", folder).status == 0
 
 
-def test_a_kernel_that_cannot_is_77(
-    penstock: Callable, good: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_kernel_that_cannot_is_77_for_rules(
+    penstock: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A file runs on the proxy engine there; tests/unit/engine/test_proxy_run.py does that."""
+
     def refuse() -> None:
         raise CapabilityError("this kernel is too old")
 
     monkeypatch.setattr(probe, "probe", refuse)
-    outcome = penstock("run", good)
+    outcome = penstock("run", "--ipvs")
     assert (outcome.status, outcome.err) == (77, "penstock: this kernel is too old\n")
 
 

@@ -85,13 +85,13 @@ def test_the_service_that_packets_do_not_suffice_for_and_the_line_that_says_so(
     )
 
 
-def test_such_a_service_is_refused_when_it_is_to_run() -> None:
-    configuration = loads((FILES / "mail.cfg").read_text(), name="mail.cfg").configuration
+def test_a_service_that_no_engine_runs_is_refused_when_it_is_to_run() -> None:
+    text = "frontend web\n bind :80\n mode http\n default_backend b\nbackend b\n mode http\n"
+    configuration = loads(text, name="web.cfg").configuration
     with pytest.raises(ConfigError) as caught:
         refuse_unsupported(configuration)
     assert str(caught.value) == (
-        "[mail.cfg:12] : 'smtp' cannot run yet, it needs the proxy engine because of"
-        " 'server mx1 send-proxy-v2': the PROXY protocol is sent to the server."
+        "[web.cfg:3] : 'web' cannot run because of 'mode http': HTTP is routed."
     )
 
 

@@ -84,7 +84,7 @@ def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) ->
             _option(context, proxy, bind, name, value)
         except LineError as alert:
             raise LineError(f"{head} : {alert.message}") from None
-        if keyword.status in (Status.LATER, Status.PROXY):
+        if keyword.status in (Status.LATER, Status.PROXY, Status.NOWHERE):
             bind.said.append(Said(line.origin, keyword, f"bind {line[1]} {name}"))
         elif keyword.status is Status.IGNORED:
             context.report.note(line.origin, f"'bind {line[1]} {name}' is ignored: {keyword.text}.")

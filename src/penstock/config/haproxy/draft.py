@@ -180,6 +180,7 @@ class ProxyDraft:
     inherited_rate_limit: int = 0
     fullconn: int | None = None
     retries: int | None = None
+    redispatch: int = 0  # every so many tries; negative: counted from the last; 0: never
     source: Target | None = None
     dispatch: Target | None = None
     dispatch_origin: Origin | None = None
@@ -240,6 +241,7 @@ class ProxyDraft:
             self.tcp_check_rules = list(parent.tcp_check_rules)
             self.fullconn = parent.fullconn
             self.retries = parent.retries
+            self.redispatch = parent.redispatch
             self.source = parent.source
             self.udp_send = parent.udp_send
             self.udp_expect = parent.udp_expect
@@ -313,6 +315,7 @@ class GlobalDraft:
 
     seen: dict[str, Origin] = field(default_factory=dict)
     maxconn: int = 0
+    nbthread: int = 0
     spread_checks: int = 0
     log_targets: list[str] = field(default_factory=list)
     external_check: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from penstock.config.haproxy import lower_proxied
 from penstock.config.haproxy.address import AddressFamilyPreference, PortKind, Target
 from penstock.config.haproxy.draft import (
     BACK,
@@ -87,6 +88,7 @@ class Lowering:
         settings = Settings(
             hook=said.hook,
             maxconn=said.maxconn,
+            workers=said.nbthread,
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
             log_targets=tuple(said.log_targets),
@@ -122,12 +124,12 @@ class Lowering:
 
     def _decisive(self, proxy: ProxyDraft) -> list[Said]:
         """What makes *proxy*'s service need the proxy engine."""
-        said = [one for one in proxy.said if one.keyword.status is Status.PROXY]
+        said = list(proxy.said)
         for bind in proxy.binds:
-            said += [one for one in bind.said if one.keyword.status is Status.PROXY]
+            said += bind.said
         for server in proxy.servers:
-            said += [one for one in server.options.said if one.keyword.status is Status.PROXY]
-        return said
+            said += server.options.said
+        return [one for one in said if one.keyword.status in (Status.PROXY, Status.NOWHERE)]
 
     # -- services ----------------------------------------------------------------------------
 
@@ -160,9 +162,17 @@ class Lowering:
             ),
             maxconn=proxy.maxconn or 0,
             disabled=proxy.disabled,
+            front=lower_proxied.front(
+                proxy,
+                {
+                    id(target): self._takes_ipv4(line, target)
+                    for line in proxy.binds
+                    for target in line.targets
+                },
+            ),
             origin=proxy.origin,
         )
-        return _on_proxy(service, reasons[0]) if reasons else service
+        return _on_proxy(service, reasons) if reasons else service
 
     def _http_service(self, proxy: ProxyDraft) -> Service | None:
         origin = proxy.mode_origin or proxy.origin
@@ -186,7 +196,7 @@ class Lowering:
             disabled=proxy.disabled,
             origin=proxy.origin,
         )
-        return _on_proxy(service, said)
+        return _on_proxy(service, [said])
 
     def _target(self, proxy: ProxyDraft) -> str | None:
         if proxy.use_backends and not proxy.use_backends[0].condition:
@@ -290,6 +300,7 @@ class Lowering:
                 allbackups="allbackups" in proxy.options,
                 fullconn=self._fullconn(proxy),
                 disabled=proxy.disabled,
+                back=lower_proxied.back(proxy),
                 origin=proxy.origin,
             )
         except InvalidModel as invalid:
@@ -452,12 +463,16 @@ def find_server(
     return None
 
 
-def _on_proxy(service: Service, said: Said) -> Service:
+def _on_proxy(service: Service, reasons: list[Said]) -> Service:
+    """*service* on the proxy engine for the first of *reasons*, or on none for one that bars it."""
+    bars = [one for one in reasons if one.keyword.status is Status.NOWHERE]
+    said = (bars or reasons)[0]
     return replace(
         service,
         engine=EngineKind.PROXY,
         engine_reason=f"'{said.text}': {said.keyword.text}",
         engine_origin=said.origin,
+        unsupported=bool(bars),
     )
 
 
@@ -468,7 +483,8 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
     """
     limits = {line.origin: line.maxconn for line in proxy.binds if line.maxconn}
     rest = tuple(bind for bind in service.binds if bind.origin not in limits)
-    parts = [replace(service, binds=rest)] if rest or not limits else []
+    front = lower_proxied.without(service.front, limits)
+    parts = [replace(service, binds=rest, front=front)] if rest or not limits else []
     for bind in service.binds:
         if bind.origin not in limits:
             continue
@@ -476,7 +492,8 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
             socket = replace(bind, ports=PortRange.single(port))
             limit = min(filter(None, (limits[bind.origin], service.maxconn)))
             name = f"{service.name}:{bind.vip}:{port}"
-            parts.append(replace(service, name=name, binds=(socket,), maxconn=limit))
+            front = lower_proxied.only(service.front, socket)
+            parts.append(replace(service, name=name, binds=(socket,), maxconn=limit, front=front))
     if len(parts) == 1:
         return [replace(parts[0], name=service.name)]
     return parts

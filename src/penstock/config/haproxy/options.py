@@ -194,6 +194,8 @@ def _record(context: Context, proxy: ProxyDraft, line: Line, keyword: Keyword) -
     name = keyword.name
     if line.prefix is not Prefix.NONE:
         proxy.options.pop(name, None)
+        if name == "redispatch":
+            proxy.redispatch = 0
         proxy.said = [s for s in proxy.said if s.keyword is not keyword]
         return
     if name in _HTTP_MODES:
@@ -201,8 +203,8 @@ def _record(context: Context, proxy: ProxyDraft, line: Line, keyword: Keyword) -
             proxy.options.pop(mode, None)
     proxy.options[name] = line.origin
     if name == "redispatch":
-        atol(line[2])
-    if keyword.status in (Status.LATER, Status.PROXY):
+        proxy.redispatch = atol(line[2]) if line[2] else -1
+    if keyword.status in (Status.LATER, Status.PROXY, Status.NOWHERE):
         proxy.said.append(Said(line.origin, keyword, f"option {name}"))
     elif keyword.status is Status.IGNORED and not (keyword.http and proxy.mode is Mode.HTTP):
         context.report.note(line.origin, f"'option {name}' is ignored: {keyword.text}.")

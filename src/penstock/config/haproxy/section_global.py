@@ -149,6 +149,7 @@ def _nbthread(context: Context, settings: GlobalDraft, line: Line) -> None:
         raise LineError(f"'nbthread' passed a missing or unparsable integer value in '{line[1]}'")
     if not 1 <= atol(line[1]) <= 64:
         raise LineError(f"'nbthread' value must be between 1 and 64 (was {atol(line[1])})")
+    settings.nbthread = atol(line[1])
 
 
 def _description(context: Context, settings: GlobalDraft, line: Line) -> None:

@@ -71,7 +71,7 @@ def parse_proxy(context: Context, line: Line) -> None:
         _side_warning(context, proxy, line, keyword.where)
     if line.prefix is not Prefix.NONE:
         return
-    if keyword.status in (Status.LATER, Status.PROXY):
+    if keyword.status in (Status.LATER, Status.PROXY, Status.NOWHERE):
         proxy.said.append(Said(line.origin, keyword, " ".join(line.words[:2])))
     elif keyword.status is Status.IGNORED and not (keyword.http and proxy.mode is Mode.HTTP):
         context.report.note(line.origin, f"'{line[0]}' is ignored: {keyword.text}.")

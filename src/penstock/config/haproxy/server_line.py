@@ -201,7 +201,7 @@ class _Options:
         self._apply(name, value)
         if name.startswith("no-") and name[3:] in SERVER:
             self.options.said = [s for s in self.options.said if s.keyword.name != name[3:]]
-        if keyword.status in (Status.LATER, Status.PROXY):
+        if keyword.status in (Status.LATER, Status.PROXY, Status.NOWHERE):
             where = f"{self.line[0]} {self.line[1]} " if self.server else "default-server "
             self.options.said.append(Said(self.line.origin, keyword, where + name))
         elif keyword.status is Status.IGNORED:

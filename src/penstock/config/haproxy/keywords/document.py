@@ -29,7 +29,6 @@ from penstock.config.haproxy.keywords import (
     UNIX_SERVER,
     USESRC,
     Keyword,
-    Need,
     Status,
 )
 
@@ -39,7 +38,8 @@ END = "<!-- keywords: end -->"
 _DOES = {
     Status.WORKS: "works",
     Status.EXTENSION: "works, penstock's own word",
-    Status.PROXY: "refused until the proxy engine",
+    Status.PROXY: "works, on the proxy engine",
+    Status.NOWHERE: "not run",
     Status.LATER: "ignored with a warning",
     Status.IGNORED: "ignored, changes nothing",
     Status.REFUSED: "error",
@@ -91,8 +91,6 @@ def _table(title: str, keywords: Iterable[Keyword]) -> list[str]:
 
 
 def _does(keyword: Keyword) -> str:
-    if keyword.status is Status.PROXY and keyword.need is not Need.P:
-        return "refused for now"
     return _DOES[keyword.status]
 
 

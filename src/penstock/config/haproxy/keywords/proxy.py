@@ -8,7 +8,14 @@ from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index,
 _LOGS = "connections are not logged yet"
 _CHECKS = "servers are checked by plain TCP connects for now, whatever they answer"
 _HTTP = "it has a meaning in mode http only"
-_SOCKET = "clients and servers speak with each other's sockets, not with the load balancer's"
+_SOCKET = (
+    "on the kernel engine clients and servers speak with each other's sockets; it works on the"
+    " proxy engine"
+)
+_TRIES = (
+    "the proxy engine's connects; on the kernel engine the client's next SYN goes to another"
+    " server when its first one is down"
+)
 
 PROXY = index(
     rows("bind", Need.K, Status.WORKS, where="FL"),
@@ -39,12 +46,12 @@ PROXY = index(
     rows("dispatch", Need.K, Status.WORKS, where="LB"),
     rows("udp-check", Need.C, Status.EXTENSION, "what a check of a UDP server sends and expects"),
     rows("acl", Need.C, Status.IGNORED, "it decides nothing until a rule uses it", where="DFLB"),
-    rows("use_backend", Need.K, Status.PROXY, "the pool is chosen by a condition", where="FL"),
-    rows("use-server", Need.K, Status.PROXY, "the server is chosen by a condition", where="LB"),
-    rows("tcp-request", Need.K, Status.PROXY, "connections are filtered by rules", where="DFLB"),
-    rows("tcp-response", Need.P, Status.PROXY, "responses are filtered by rules", where="DLB"),
-    rows("filter", Need.P, Status.PROXY, "data pass a filter", where="FLB"),
-    rows("stick", Need.K, Status.PROXY, "the server is chosen by a stick table", where="LB"),
+    rows("use_backend", Need.K, Status.NOWHERE, "the pool is chosen by a condition", where="FL"),
+    rows("use-server", Need.K, Status.NOWHERE, "the server is chosen by a condition", where="LB"),
+    rows("tcp-request", Need.K, Status.NOWHERE, "connections are filtered by rules", where="DFLB"),
+    rows("tcp-response", Need.P, Status.NOWHERE, "responses are filtered by rules", where="DLB"),
+    rows("filter", Need.P, Status.NOWHERE, "data pass a filter", where="FLB"),
+    rows("stick", Need.K, Status.NOWHERE, "the server is chosen by a stick table", where="LB"),
     rows(
         "stick-table",
         Need.K,
@@ -53,10 +60,10 @@ PROXY = index(
         where="FLB",
     ),
     rows(
-        "rate-limit", Need.K_DIFFERS, Status.PROXY, "the rate of sessions is limited", where="DFL"
+        "rate-limit", Need.K_DIFFERS, Status.NOWHERE, "the rate of sessions is limited", where="DFL"
     ),
-    rows("persist", Need.P, Status.PROXY, "the server is chosen by an RDP cookie", where="DLB"),
-    rows("transparent", Need.K, Status.PROXY, "the original destination is used", where="DLB"),
+    rows("persist", Need.P, Status.NOWHERE, "the server is chosen by an RDP cookie", where="DLB"),
+    rows("transparent", Need.K, Status.NOWHERE, "the original destination is used", where="DLB"),
     rows(
         "force-persist ignore-persist",
         Need.K,
@@ -71,7 +78,7 @@ PROXY = index(
         "a server's bound is rounded up; the load is the frontend's",
         where="DLB",
     ),
-    rows("retries", Need.P, Status.LATER, "a connect that fails is not tried again", where="DLB"),
+    rows("retries", Need.P, Status.WORKS, _TRIES, where="DLB"),
     rows(
         "log log-format log-format-sd error-log-format unique-id-format",
         Need.C,
@@ -149,9 +156,7 @@ OPTIONS = index(
         "servers see the client's address and must route back through the load balancer",
         where="DLB",
     ),
-    rows(
-        "redispatch", Need.P, Status.LATER, "a connect that fails is not tried again", where="DLB"
-    ),
+    rows("redispatch", Need.P, Status.WORKS, _TRIES, where="DLB"),
     rows(
         "tcplog httplog httpslog",
         Need.C,
@@ -187,7 +192,7 @@ OPTIONS = index(
     rows(
         "transparent",
         Need.K,
-        Status.PROXY,
+        Status.NOWHERE,
         "the original destination is used",
         where="DLB",
     ),
@@ -270,13 +275,13 @@ BALANCE = index(
     rows("roundrobin", Need.K, Status.WORKS, "smooth weighted round robin; the default"),
     rows("static-rr leastconn first source random", Need.K, Status.WORKS),
     rows("maglev", Need.K, Status.EXTENSION, "consistent hash of addresses, ports and protocol"),
-    rows("hash", Need.K, Status.PROXY, "the server is chosen by an expression"),
-    rows("rdp-cookie", Need.P, Status.PROXY, "the server is chosen by an RDP cookie"),
+    rows("hash", Need.K, Status.NOWHERE, "the server is chosen by an expression"),
+    rows("rdp-cookie", Need.P, Status.NOWHERE, "the server is chosen by an RDP cookie"),
     rows("uri url_param hdr", Need.P, Status.IGNORED, "round robin in mode tcp, as in HAProxy"),
 )
 
-MODE_HTTP = Keyword("mode http", Need.P, Status.PROXY, "HTTP is routed", "DFLB")
-UNIX_BIND = Keyword("bind", Need.P, Status.PROXY, "it listens on a socket that is not a network's")
-UNIX_SERVER = Keyword("server", Need.P, Status.PROXY, "the server is not on a network")
-USESRC = Keyword("source", Need.P, Status.PROXY, "the source is an address of another machine")
-SOURCE_INTERFACE = Keyword("source", Need.P, Status.PROXY, "the source is bound to an interface")
+MODE_HTTP = Keyword("mode http", Need.P, Status.NOWHERE, "HTTP is routed", "DFLB")
+UNIX_BIND = Keyword("bind", Need.P, Status.NOWHERE, "the socket is not a network's")
+UNIX_SERVER = Keyword("server", Need.P, Status.NOWHERE, "the server is not on a network")
+USESRC = Keyword("source", Need.P, Status.NOWHERE, "the source is an address of another machine")
+SOURCE_INTERFACE = Keyword("source", Need.P, Status.NOWHERE, "the source is bound to an interface")

@@ -63,12 +63,12 @@ SERVER = index(
     rows(
         "send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn",
         Need.P,
-        Status.PROXY,
+        Status.NOWHERE,
         "the PROXY protocol is sent to the server",
     ),
-    rows("ssl", Need.P, Status.PROXY, "TLS is spoken to the server"),
-    rows("socks4", Need.P, Status.PROXY, "the server is reached through a SOCKS4 proxy"),
-    rows("namespace", Need.P, Status.PROXY, "the server is in another network namespace"),
+    rows("ssl", Need.P, Status.NOWHERE, "TLS is spoken to the server"),
+    rows("socks4", Need.P, Status.NOWHERE, "the server is reached through a SOCKS4 proxy"),
+    rows("namespace", Need.P, Status.NOWHERE, "the server is in another network namespace"),
     rows(
         "no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-ssl"
         " proxy-v2-options set-proxy-v2-tlv-fmt",

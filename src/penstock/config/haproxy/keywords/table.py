@@ -25,6 +25,7 @@ class Status(StrEnum):
     IGNORED = "ignored"  # accepted; ``text`` says why it makes no difference
     LATER = "later"  # a warning says that it is not carried out
     PROXY = "proxy"  # decides that the service needs the proxy engine
+    NOWHERE = "nowhere"  # no engine can: a service that says it is not run
     REFUSED = "refused"  # an error
     REMOVED = "removed"  # an error in HAProxy 2.6 too
 

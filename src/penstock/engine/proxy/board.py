@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counters in memory that the daemon and its workers share: each worker writes columns of its own.
+
+Whoever wants a number adds up what all workers wrote; nobody locks. A row is a service or a real
+server, and the daemon says which.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum
+
+MAX_ROWS = 1 << 16
+MAX_WORKERS = 64
+
+
+class Column(IntEnum):
+    LIVE = 0
+    TOTAL = 1
+    BYTES_IN = 2  # from clients
+    BYTES_OUT = 3
+    QUEUED = 4
+    ERRORS = 5  # connects that failed
+    DENIED = 6  # by a rule
+    SPARE = 7
+
+
+COLUMNS = len(Column)
+_ROW_BYTES = COLUMNS * 8
+_AREA = MAX_ROWS * _ROW_BYTES
+
+
+class Board:
+    """All numbers; sparse memory, so that rows nobody uses cost nothing."""
+
+    def __init__(self, fd: int, workers: int) -> None:
+        """*fd*: from ``create()``, maybe inherited. It is closed by ``close()``."""
+        self._fd = fd
+        self._map = mmap.mmap(fd, workers * _AREA)
+        self._cells = memoryview(self._map).cast("q")
+        self._workers = workers
+
+    @classmethod
+    def create(cls, workers: int) -> Board:
+        fd = os.memfd_create("penstock-board", os.MFD_CLOEXEC)
+        os.ftruncate(fd, workers * _AREA)
+        return cls(fd, workers)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def area(self, worker: int) -> memoryview:
+        """The cells that one worker writes: ``area[row * COLUMNS + column]``."""
+        size = MAX_ROWS * COLUMNS
+        return self._cells[worker * size : (worker + 1) * size]
+
+    def read(self, row: int, column: Column) -> int:
+        """The sum over all workers."""
+        at = row * COLUMNS + column
+        size = MAX_ROWS * COLUMNS
+        total = 0
+        for worker in range(self._workers):
+            total += self._cells[worker * size + at]
+        return total
+
+    def clear(self, row: int) -> None:
+        """For the row's next owner; nobody may be counting in it."""
+        size = MAX_ROWS * COLUMNS
+        for worker in range(self._workers):
+            at = worker * size + row * COLUMNS
+            for column in range(COLUMNS):
+                self._cells[at + column] = 0
+
+    def close(self) -> None:
+        self._cells.release()
+        self._map.close()
+        os.close(self._fd)

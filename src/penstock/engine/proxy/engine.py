@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's side of the proxy engine: sockets to listen on, workers, and what they are told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from penstock.engine.api import (
+    Counters,
+    ObservedState,
+    PoolState,
+    PutPool,
+    PutReal,
+    PutService,
+    RealKey,
+    RealState,
+    RemovePool,
+    RemoveService,
+    RetireReal,
+    ServiceState,
+    SetMaxconn,
+    Step,
+    Traffic,
+    fingerprint,
+)
+from penstock.engine.proxy.board import MAX_ROWS, Board, Column
+from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
+from penstock.engine.proxy.messages import Drain, Hello, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.process import WorkerProcess
+from penstock.errors import DatapathError
+from penstock.proxied import Listener
+
+_log = structlog.get_logger("penstock")
+
+
+@dataclass(slots=True)
+class _Open:
+    """A place that is listened on: one socket, or one for each worker."""
+
+    spot: Spot
+    service: str
+    sockets: list[socket.socket]
+    workers: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Which row of the board is whose."""
+
+    free: list[int] = field(default_factory=list)
+    next: int = 0
+
+    def take(self, board: Board) -> int:
+        if self.free:
+            row = self.free.pop()
+            board.clear(row)
+            return row
+        if self.next == MAX_ROWS:
+            raise DatapathError(f"the proxy engine knows at most {MAX_ROWS} servers and services")
+        self.next += 1
+        return self.next - 1
+
+
+class ProxyEngine:
+    """Implements ``engine.api.Engine`` with worker processes."""
+
+    def __init__(self, workers: int = 1) -> None:
+        """*workers*: processes; they are started when there is something to listen on."""
+        self._count = workers
+        self._board = Board.create(workers)
+        self._workers: list[WorkerProcess] = []
+        self._rows = _Rows()
+        self._reals: dict[RealKey, RealState] = {}
+        self._retired: set[RealKey] = set()
+        self._pools: dict[str, PoolState] = {}
+        self._services: dict[str, ServiceState] = {}
+        self._real_rows: dict[RealKey, int] = {}
+        self._service_rows: dict[str, int] = {}
+        self._open: dict[tuple[object, ...], _Open] = {}
+        self._maxconn = 0
+
+    # -- the state -------------------------------------------------------------------------
+
+    def observe(self) -> ObservedState:
+        return ObservedState(
+            dict(self._reals),
+            {name: fingerprint(state) for name, state in self._pools.items()},
+            {name: fingerprint(state) for name, state in self._services.items()},
+            self._maxconn,
+        )
+
+    def apply(self, step: Step) -> None:
+        """Raises DatapathError where a port cannot be listened on; then nothing has changed."""
+        match step:
+            case PutReal(state):
+                self._retired.discard(state.key)
+                if state.key not in self._real_rows:
+                    self._real_rows[state.key] = self._rows.take(self._board)
+                self._reals[state.key] = state
+                self._tell(Put(step, self._real_rows[state.key]))
+            case PutPool(state):
+                missing = [key for key in state.members if key not in self._reals]
+                if missing:
+                    raise DatapathError(f"pool {state.name} wants {missing[0]}, not put before")
+                self._pools[state.name] = state
+                self._tell(Put(step))
+            case PutService(state):
+                self._put_service(state)
+            case RemoveService(name):
+                self._remove_service(name)
+            case RemovePool(name):
+                if any(service.pool == name for service in self._services.values()):
+                    raise DatapathError(f"pool {name} is still in use")
+                del self._pools[name]
+                self._tell(Put(step))
+            case RetireReal(key):
+                if any(key in pool.members for pool in self._pools.values()):
+                    raise DatapathError(f"real server {key} is still in use")
+                del self._reals[key]
+                self._retired.add(key)
+                self._tell(Put(step))
+            case SetMaxconn(maxconn):
+                self._maxconn = maxconn
+                self._tell(Put(step))
+
+    def _put_service(self, state: ServiceState) -> None:
+        if state.pool is not None and state.pool not in self._pools:
+            raise DatapathError(f"service {state.name} wants a pool not put before")
+        wanted = [spot for one in self._listeners(state) for spot in spots(one, state.protocol)]
+        fresh = self._open_all(state, [one for one in wanted if one.place not in self._open])
+        if state.name not in self._service_rows:
+            self._service_rows[state.name] = self._rows.take(self._board)
+        self._services[state.name] = state
+        self._start()
+        self._tell(Put(PutService(state), self._service_rows[state.name]))
+        places = {spot.place for spot in wanted}
+        for place, held in list(self._open.items()):
+            if held.service == state.name and place not in places:
+                self._close_place(place)
+        for spot in wanted:
+            self._listen(spot, state, fresh.get(spot.place))
+
+    def _listeners(self, state: ServiceState) -> Iterable[Listener]:
+        """Those of a haproxy.cfg, or what a configuration made in Python says of its binds."""
+        if state.front.listeners:
+            return state.front.listeners
+        return [
+            Listener(
+                bind.vip,
+                bind.ports,
+                v4v6=bind.v4v6,
+                interface=bind.interface,
+                transparent=bind.transparent,
+                origin=bind.origin,
+            )
+            for bind in state.binds
+        ]
+
+    def _open_all(
+        self, state: ServiceState, wanted: list[Spot]
+    ) -> dict[tuple[object, ...], list[socket.socket]]:
+        """Sockets for *wanted*: all, or none and the error."""
+        fresh: dict[tuple[object, ...], list[socket.socket]] = {}
+        backlog = state.front.backlog or state.maxconn
+        try:
+            for spot in wanted:
+                count = 1 if spot.shared else len(self._workers_for(state))
+                held = fresh.setdefault(spot.place, [])
+                held += [open_spot(spot, backlog) for _ in range(count)]
+        except DatapathError:
+            for held in fresh.values():
+                for one in held:
+                    one.close()
+            raise
+        return fresh
+
+    def _workers_for(self, state: ServiceState) -> tuple[int, ...]:
+        """One worker where numbers must be exact at every moment: limits, queues and tables."""
+        return (0,) if self._count == 1 or self._is_exact(state) else tuple(range(self._count))
+
+    def _is_exact(self, state: ServiceState) -> bool:
+        front = state.front
+        if state.maxconn or front.table or front.rate_limit or front.tcp_rules or front.routes:
+            return True
+        pool = self._pools.get(state.pool) if state.pool is not None else None
+        if pool is None:
+            return False
+        back = pool.back
+        return bool(
+            back.table
+            or back.stick
+            or back.tcp_rules
+            or any(self._reals[key].maxconn for key in pool.members)
+        )
+
+    def _listen(self, spot: Spot, state: ServiceState, fresh: list[socket.socket] | None) -> None:
+        """Give *spot* to its service; a socket that is open already stays, with what it holds."""
+        held = self._open.get(spot.place)
+        if held is None:
+            held = _Open(spot, state.name, fresh or [], self._workers_for(state))
+            self._open[spot.place] = held
+        elif held.spot == spot and held.service == state.name:
+            return
+        else:
+            self._tell(Silence(held.spot))
+            held.spot, held.service = spot, state.name
+        for at, number in enumerate(held.workers):
+            sock = held.sockets[0 if spot.shared else at]
+            self._workers[number].send(Listen(spot, state.name), (sock.fileno(),))
+
+    def _close_place(self, place: tuple[object, ...]) -> None:
+        held = self._open.pop(place)
+        self._tell(Silence(held.spot))
+        for sock in held.sockets:
+            sock.close()
+        remove_path(held.spot)
+
+    def _remove_service(self, name: str) -> None:
+        del self._services[name]
+        for place, held in list(self._open.items()):
+            if held.service == name:
+                self._close_place(place)
+        self._tell(Put(RemoveService(name)))
+        # The row stays until sessions are over; tick() looks.
+
+    # -- workers ---------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        while len(self._workers) < self._count:
+            number = len(self._workers)
+            process = WorkerProcess(number, self._count)
+            process.send(Hello(), (self._board.fileno(),))
+            self._workers.append(process)
+            for order in self._everything():
+                process.send(order)
+
+    def _everything(self) -> Iterable[Order]:
+        """What a new worker has to know."""
+        yield Put(SetMaxconn(self._maxconn))
+        for key, state in self._reals.items():
+            yield Put(PutReal(state), self._real_rows[key])
+        for pool in self._pools.values():
+            yield Put(PutPool(pool))
+        for name, service in self._services.items():
+            if name in self._service_rows:
+                yield Put(PutService(service), self._service_rows[name])
+
+    def _tell(self, order: Order) -> None:
+        for worker in self._workers:
+            worker.send(order)
+
+    def _revive(self, number: int) -> None:
+        """A worker has died: its sessions are lost, its sockets are not."""
+        dead = self._workers[number]
+        _log.error("a proxy worker has died, starting another", pid=dead.pid, status=dead.status())
+        dead.close()
+        area = self._board.area(number)
+        for row in range(self._rows.next):
+            for column in (Column.LIVE, Column.QUEUED):
+                area[row * len(Column) + column] = 0
+        area.release()
+        process = WorkerProcess(number, self._count)
+        self._workers[number] = process
+        process.send(Hello(), (self._board.fileno(),))
+        for order in self._everything():
+            process.send(order)
+        for held in self._open.values():
+            if number in held.workers:
+                at = 0 if held.spot.shared else held.workers.index(number)
+                process.send(Listen(held.spot, held.service), (held.sockets[at].fileno(),))
+
+    # -- what is asked -----------------------------------------------------------------------
+
+    def counters(self) -> Counters:
+        return Counters(
+            {name: self._traffic(row) for name, row in self._service_rows.items()},
+            {key: self._traffic(row) for key, row in self._real_rows.items()},
+            flows=sum(self._board.read(row, Column.LIVE) for row in self._service_rows.values()),
+        )
+
+    def _traffic(self, row: int) -> Traffic:
+        read = self._board.read
+        return Traffic(
+            live=read(row, Column.LIVE),
+            total=read(row, Column.TOTAL),
+            bytes_in=read(row, Column.BYTES_IN),
+            bytes_out=read(row, Column.BYTES_OUT),
+        )
+
+    def live(self, key: RealKey) -> int:
+        row = self._real_rows.get(key)
+        return self._board.read(row, Column.LIVE) if row is not None else 0
+
+    def kill(self, key: RealKey) -> None:
+        """End all connections with one real server, both ends with a reset."""
+        self._tell(Kill(key))
+
+    def fileno(self) -> int | None:
+        return None
+
+    def tick(self) -> None:
+        for number, worker in enumerate(self._workers):
+            if worker.status() is not None:
+                self._revive(number)
+        for key in [key for key in self._retired if not self.live(key)]:
+            self._retired.remove(key)
+            self._rows.free.append(self._real_rows.pop(key))
+        gone = [name for name in self._service_rows if name not in self._services]
+        for name in gone:
+            if not self._board.read(self._service_rows[name], Column.LIVE):
+                self._rows.free.append(self._service_rows.pop(name))
+
+    def close(self, *, keep: bool) -> None:
+        """*keep*: workers finish their sessions on their own; else they are cut."""
+        for held in self._open.values():
+            for sock in held.sockets:
+                sock.close()
+            remove_path(held.spot)
+        self._open.clear()
+        for worker in self._workers:
+            worker.end(Drain(at_once=not keep), wait=not keep)
+        self._workers.clear()
+        self._board.close()
+
+
+def worker_count(threads: int) -> int:
+    """How many workers to run: as many as ``nbthread`` says, or as there are processors."""
+    return max(1, min(threads or len(os.sched_getaffinity(0)), 64))

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening sockets, opened by the daemon (which may be privileged) and handed to workers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from penstock.errors import DatapathError
+from penstock.model import Protocol
+from penstock.proxied import Listener, LocalAddress, LocalKind
+from penstock.terms import PortRange
+
+_BACKLOG = 1024  # HAProxy: the frontend's maxconn; the kernel cuts it to net.core.somaxconn
+_IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, in6.h
+_MOST_PORTS = 1024  # of one range: each is a socket in every worker
+_REASONS = {
+    errno.EADDRINUSE: "Address already in use",
+    errno.EADDRNOTAVAIL: "the address is not this machine's",
+    errno.EACCES: "permission denied (ports below 1024 take root or CAP_NET_BIND_SERVICE)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One socket to listen on: a listener with one port, for one protocol."""
+
+    listener: Listener
+    protocol: Protocol
+
+    @property
+    def local(self) -> LocalAddress | None:
+        return self.listener.address if isinstance(self.listener.address, LocalAddress) else None
+
+    @property
+    def port(self) -> int:
+        return self.listener.ports.first if self.listener.ports is not None else 0
+
+    @property
+    def shared(self) -> bool:
+        """One socket for all workers: no SO_REUSEPORT spreads its connections."""
+        return self.local is not None
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What tells sockets apart; the rest can change while one listens."""
+        one = self.listener
+        return one.address, one.ports, one.v4v6, one.interface, one.transparent, self.protocol
+
+    def __str__(self) -> str:
+        local = self.local
+        if local is not None:
+            return f"{local.kind}@{local.name}"
+        address = self.listener.address
+        host = f"[{address}]" if getattr(address, "version", 4) == 6 else str(address)
+        return f"{host}:{self.port}"
+
+
+def spots(listener: Listener, protocol: Protocol) -> Iterator[Spot]:
+    """Every socket that *listener* stands for. Raises DatapathError for too wide a range."""
+    if listener.ports is None:
+        yield Spot(listener, protocol)
+        return
+    if len(listener.ports) > _MOST_PORTS:
+        raise DatapathError(
+            f"{listener.origin}: the proxy engine listens on at most {_MOST_PORTS} ports of a range"
+        )
+    for port in range(listener.ports.first, listener.ports.last + 1):
+        yield Spot(replace(listener, ports=PortRange.single(port)), protocol)
+
+
+def open_spot(spot: Spot, backlog: int) -> socket.socket:
+    """A socket that listens there. Raises DatapathError with one sentence."""
+    try:
+        if spot.local is not None:
+            return _local(spot, spot.local, backlog)
+        return _network(spot, backlog)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+        where = f"{spot.listener.origin}: " if spot.listener.origin.line else ""
+        raise DatapathError(f"{where}cannot listen on {spot}: {reason}") from error
+
+
+def _network(spot: Spot, backlog: int) -> socket.socket:
+    listener = spot.listener
+    version = getattr(listener.address, "version", 4)
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    kind = socket.SOCK_DGRAM if spot.protocol is Protocol.UDP else socket.SOCK_STREAM
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not listener.v4v6)
+        if listener.interface is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, listener.interface.encode())
+        if listener.transparent:
+            level, option = (
+                (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT)
+                if version == 6
+                else (socket.IPPROTO_IP, _IP_TRANSPARENT)
+            )
+            sock.setsockopt(level, option, 1)
+        if listener.mss > 0 and spot.protocol is Protocol.TCP:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, listener.mss)
+        sock.bind((str(listener.address), spot.port))
+        if spot.protocol is Protocol.TCP:
+            sock.listen(backlog or listener.backlog or _BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _local(spot: Spot, local: LocalAddress, backlog: int) -> socket.socket:
+    if local.kind is LocalKind.INHERITED:
+        sock = socket.socket(fileno=os.dup(int(local.name)))
+        sock.setblocking(False)
+        return sock
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if local.kind is LocalKind.ABSTRACT:
+            sock.bind(b"\0" + local.name.encode())
+            sock.listen(backlog or spot.listener.backlog or _BACKLOG)
+            return sock
+        _bind_path(sock, local.name, spot.listener)
+        sock.listen(backlog or spot.listener.backlog or _BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_path(sock: socket.socket, path: str, listener: Listener) -> None:
+    """Bind beside *path* and rename, as HAProxy: somebody is listening there at every moment."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EEXIST, f"{path} is there and is no socket")
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    sock.bind(temporary)
+    try:
+        user = pwd.getpwnam(listener.user).pw_uid if listener.user else -1
+        group = grp.getgrnam(listener.group).gr_gid if listener.group else -1
+        if user != -1 or group != -1:
+            os.chown(temporary, user, group)
+        if listener.mode is not None:
+            os.chmod(temporary, listener.mode)
+        os.rename(temporary, path)
+    except KeyError as error:
+        os.unlink(temporary)
+        raise OSError(errno.EINVAL, f"unknown user or group {error}") from error
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def remove_path(spot: Spot) -> None:
+    """Take the socket's file away, when nobody listens there any more."""
+    local = spot.local
+    if local is not None and local.kind is LocalKind.UNIX:
+        with contextlib.suppress(OSError):
+            os.unlink(local.name)

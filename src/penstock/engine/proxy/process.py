@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker as the daemon sees it: a child process and the socket to it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+
+from penstock.engine.proxy.messages import Drain, Order, send
+
+_END_SECONDS = 5.0
+
+
+class WorkerProcess:
+    """Started by the constructor. Raises OSError where no process can be started."""
+
+    def __init__(self, number: int, workers: int) -> None:
+        self._link, theirs = socket.socketpair()
+        with theirs:
+            command = [
+                *(sys.executable, "-m", "penstock.engine.proxy.worker"),
+                *(str(theirs.fileno()), str(number), str(workers)),
+            ]
+            self._process = subprocess.Popen(  # noqa: S603  # this very program
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def status(self) -> int | None:
+        """Its exit status; None: it runs."""
+        return self._process.poll()
+
+    def send(self, order: Order, fds: tuple[int, ...] = ()) -> None:
+        """A worker that is gone is noticed by whoever looks after it: nothing is raised."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            send(self._link, order, fds)
+
+    def end(self, order: Drain, *, wait: bool) -> None:
+        self.send(order)
+        self._link.close()
+        if not wait:
+            return
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        self._link.close()

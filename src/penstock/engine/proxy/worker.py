@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker process: takes connections and does what the daemon tells it over a socket.
+
+    python -m penstock.engine.proxy.worker FD NUMBER WORKERS
+
+It is started by the daemon and trusts what comes from there. When the daemon is gone it stops
+listening, finishes its sessions and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from functools import partial
+
+from penstock.engine.api import (
+    PutPool,
+    PutReal,
+    PutService,
+    RemovePool,
+    RemoveService,
+    RetireReal,
+    SetMaxconn,
+)
+from penstock.engine.proxy.board import Board, Column
+from penstock.engine.proxy.listening import Spot
+from penstock.engine.proxy.loop import IN, Loop
+from penstock.engine.proxy.messages import Drain, Hello, Inbox, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.session import Session
+from penstock.engine.proxy.world import Ear, Service, World
+from penstock.model import Protocol
+
+_MOST_ACCEPTS = 64  # a turn and listener (HAProxy: tune.maxaccept)
+
+
+class Worker:
+    """Everything a worker does but waiting for events, which is the loop's."""
+
+    def __init__(self, link: socket.socket, number: int, workers: int) -> None:
+        self.loop = Loop()
+        self._link = link
+        self._inbox = Inbox(link)
+        self._number = number
+        self._workers = workers
+        self._ears: dict[Spot, Ear] = {}
+        self._draining = False
+        self.world: World | None = None
+        link.setblocking(False)
+        self.loop.add(link.fileno(), IN, self._on_link)
+
+    def run(self) -> None:
+        self.loop.run()
+
+    # -- the daemon ------------------------------------------------------------------------
+
+    def _on_link(self, _events: int) -> None:
+        try:
+            messages = self._inbox.receive()
+        except ConnectionError:
+            self.loop.remove(self._link.fileno())
+            self._drain()
+            return
+        for message, fds in messages:
+            self._obey(message, fds)
+
+    def _obey(self, message: Order, fds: list[int]) -> None:
+        match message:
+            case Hello():
+                self.world = World(self.loop, Board(fds[0], self._workers), self._number)
+                self.world.on_room = self._on_room
+            case Put(step, row):
+                self._put(step, row)
+            case Listen(spot, service):
+                self._listen(spot, service, socket.socket(fileno=fds[0]))
+            case Silence(spot):
+                self._silence(spot)
+            case Kill(key):
+                self._kill(key)
+            case Drain(at_once):
+                self._drain()
+                if at_once:
+                    self.loop.stopped = True
+
+    def _put(self, step: object, row: int) -> None:
+        world = self._world()
+        match step:
+            case PutReal(state):
+                world.put_real(state, row)
+            case PutPool(state):
+                world.put_pool(state)
+            case PutService(state):
+                self._on_room(world.put_service(state, row))
+            case RemoveService(name):
+                world.services.pop(name, None)
+            case RemovePool(name):
+                world.pools.pop(name, None)
+            case RetireReal(key):
+                world.retire_real(key)
+            case SetMaxconn(maxconn):
+                world.maxconn = maxconn
+
+    def _world(self) -> World:
+        if self.world is None:
+            raise RuntimeError("the daemon has not said hello")
+        return self.world
+
+    def _kill(self, key: object) -> None:
+        world = self._world()
+        for session in list(world.sessions):
+            if session.real is not None and session.real.state.key == key:
+                session.kill()
+
+    def _drain(self) -> None:
+        """No new connections; the end when there are none left."""
+        for spot in list(self._ears):
+            self._silence(spot)
+        self._draining = True
+        self._end_when_idle()
+
+    def _end_when_idle(self) -> None:
+        if self.world is None or not self.world.sessions:
+            self.loop.stopped = True
+        else:
+            self.loop.later(0.2, self._end_when_idle)
+
+    # -- clients ---------------------------------------------------------------------------
+
+    def _listen(self, spot: Spot, name: str, sock: socket.socket) -> None:
+        service = self._world().services[name]
+        ear = Ear(spot, sock, service)
+        self._ears[spot] = ear
+        sock.setblocking(False)
+        accept = self._datagrams if spot.protocol is Protocol.UDP else self._accept
+        self.loop.add(sock.fileno(), IN, partial(accept, ear))
+
+    def _silence(self, spot: Spot) -> None:
+        ear = self._ears.pop(spot, None)
+        if ear is not None:
+            if ear.polled:
+                self.loop.remove(ear.sock.fileno())
+            ear.sock.close()
+
+    def _accept(self, ear: Ear, _events: int) -> None:
+        world, service = self._world(), ear.service
+        for _ in range(_MOST_ACCEPTS):
+            if self._is_full(world, service):
+                self._pause(ear)
+                return
+            try:
+                sock, raw = ear.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES:
+                    self._pause(ear)
+                    self.loop.later(0.1, lambda: self._on_room(service))
+                return
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            Session(world, service, ear.spot, sock, raw).start()
+
+    def _is_full(self, world: World, service: Service) -> bool:
+        limit = service.state.maxconn
+        if limit and service.live >= limit:
+            service.full = True
+            return True
+        return bool(world.maxconn) and world.total_live >= world.maxconn
+
+    def _pause(self, ear: Ear) -> None:
+        """What is not accepted waits in the listen queue, as with HAProxy."""
+        if ear.polled:
+            ear.polled = False
+            self.loop.remove(ear.sock.fileno())
+
+    def _on_room(self, service: Service) -> None:
+        """Somebody has left: listen again where it was full."""
+        world = self._world()
+        if self._is_full(world, service):
+            return
+        service.full = False
+        for ear in self._ears.values():
+            if not ear.polled and not self._is_full(world, ear.service):
+                ear.polled = True
+                self.loop.add(ear.sock.fileno(), IN, partial(self._accept, ear))
+
+    def _datagrams(self, ear: Ear, _events: int) -> None:
+        raise NotImplementedError
+
+
+_OUT_OF_FILES = (23, 24, 12, 105)  # ENFILE, EMFILE, ENOMEM, ENOBUFS
+
+
+def main(arguments: list[str]) -> None:
+    fd, number, workers = (int(word) for word in arguments)
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(one, signal.SIG_IGN)  # the daemon's to decide, over the link
+    with contextlib.suppress(OSError, ValueError):
+        _raise_limits()
+    worker = Worker(socket.socket(fileno=fd), number, workers)
+    gc.freeze()
+    gc.set_threshold(50_000)  # sessions hold each other and are unlinked by hand
+    worker.run()
+    _ = Column, os
+
+
+def _raise_limits() -> None:
+    import resource  # noqa: PLC0415
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
