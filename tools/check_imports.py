@@ -21,7 +21,7 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = ("terms", "rules.model", "stick.model", "proxied")
-VOCABULARY: Final = (*SAID, "model", "engine.api")
+VOCABULARY: Final = (*SAID, "model", "admission", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
 # Functions of a snapshot: what the controller answers with.
 ANSWERS: Final = ("api.wire", "status", "metrics")
@@ -48,6 +48,9 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "rules.model": ("terms",),
     "stick.model": ("terms", "rules.model"),
     "proxied": ("terms", "rules.model", "stick.model"),
+    # Who may open a connection, as far as its first packet says.
+    "admission": ("terms",),
+    "admission_rules": (*SAID, "admission"),
     "model": SAID,
     # Pure: what is said of a connection, what is remembered of its client, what it says itself.
     "rules": (*SAID, "model", "wire"),
@@ -56,7 +59,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "runtime": (),
     "log": (),
     "notify": (),
-    "engine.api": (*SAID, "model", "ipvs.model"),
+    "engine.api": (*SAID, "model", "admission", "ipvs.model"),
     # IPVS: the rules, and what the kernel would make of them.
     "ipvs": (*VOCABULARY, "ipvs.model"),
     "ipvs.model": (),
@@ -121,6 +124,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 # Decides, and never looks at the world: clocks, seeds and answers are its arguments.
 PURE: Final = (
     *SAID,
+    "admission",
+    "admission_rules",
     "model",
     "rules",
     "stick",

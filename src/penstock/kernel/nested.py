@@ -101,9 +101,7 @@ class MapArray(Map):
         """A handle on the map in a slot, or None."""
         self._check(index)
         key, number = ctypes.c_uint32(index), ctypes.c_uint32()
-        result = self._library.bpf_map_lookup_elem(
-            self.fd, ctypes.byref(key), ctypes.byref(number)
-        )
+        result = self._library.bpf_map_lookup_elem(self.fd, ctypes.byref(key), ctypes.byref(number))
         if result == -errno.ENOENT:
             return None
         if result < 0:
