@@ -33,6 +33,7 @@ from penstock.engine.api import (
     Verdict,
     fingerprint,
 )
+from penstock.engine.kernel.admission import KernelAdmission
 from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
@@ -45,6 +46,8 @@ from penstock.ipvs.names import POOL_PREFIX
 from penstock.kernel.btf import Layout
 from penstock.kernel.maps import ArrayMap, PerCpuArray
 from penstock.model import Protocol, Settings
+
+_SERVICE_RULES = 16  # types.h
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class _Taken:
     pools: set[int] = field(default_factory=set)
     services: set[int] = field(default_factory=set)
     regions: list[tuple[int, int]] = field(default_factory=list)
+    rules: dict[int, tuple[int, int]] = field(default_factory=dict)  # by service: base, length
 
 
 class KernelEngine:
@@ -101,6 +105,7 @@ class KernelEngine:
             (*self._taken.services, *self._leaving),
         )
         self._regions = Regions(len(self._maps.tables), self._taken.regions)
+        self._admission = KernelAdmission(datapath, self._taken.rules, _memory_kib())
         self.rules = KernelRules(
             datapath,
             network,
@@ -219,6 +224,7 @@ class KernelEngine:
             self._refresh_sources()
         self._datapath.sweep.run_syscall()
         self._regions.settle()
+        self._admission.settle()
         self.rules.tick()
         for key in [key for key, real in self._reals.items() if real.retired]:
             self._forget_if_idle(key)
@@ -253,8 +259,14 @@ class KernelEngine:
                 )
         names: dict[int, str] = {}
         for raw_id, value in self._maps.services.items():
-            name = self._codec.service.unpack(value).text("name")
+            service = self._codec.service.unpack(value)
+            name = service.text("name")
             names[_number(raw_id)] = name
+            if service.integer("flags") & _SERVICE_RULES:
+                self._taken.rules[_number(raw_id)] = (
+                    service.integer("rules"),
+                    service.integer("rules_len"),
+                )
             self._taken.services.add(_number(raw_id))
             if not name.startswith(POOL_PREFIX):
                 self._services[name] = _number(raw_id)
@@ -351,14 +363,18 @@ class KernelEngine:
             raise DatapathError(
                 f"service {state.name} wants pool {state.pool}, which was not put before"
             )
-        self._maps.services.put(
-            _id(number),
-            self._codec.service.pack(
-                digest=fingerprint(state),
-                pool=self._pools[state.pool].id if state.pool is not None else 0,
-                name=state.name.encode(),
-            ),
-        )
+        with self._admission.prepared(number, state.admission) as rules:
+            self._maps.services.put(
+                _id(number),
+                self._codec.service.pack(
+                    digest=fingerprint(state),
+                    pool=self._pools[state.pool].id if state.pool is not None else 0,
+                    flags=_SERVICE_RULES if rules.length else 0,
+                    rules=rules.base,
+                    rules_len=rules.length,
+                    name=state.name.encode(),
+                ),
+            )
         self._services[state.name] = number
         self._binds[state.name] = state
         wanted = {
@@ -378,6 +394,7 @@ class KernelEngine:
         self._drop_vips(self._vips.pop(name, set()), number)
         self._binds.pop(name, None)
         self._maps.services.delete(_id(number))
+        self._admission.remove(number)
         self._hold_only_wanted()
         # Flows of the service keep its live counters until they end; the number stays theirs.
         if self._live_conns(number) == 0:
