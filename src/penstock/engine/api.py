@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol as TypingProtocol
 
+from penstock.admission import Admission
 from penstock.ipvs.model import (
     Connection,
     Destination,
@@ -112,6 +113,7 @@ class ServiceState:
     maxconn: int = 0
     timeouts: Timeouts = Timeouts()
     front: Front = Front()
+    admission: Admission | None = None  # who may open a flow; for the kernel engine
 
 
 @dataclass(frozen=True, slots=True)
