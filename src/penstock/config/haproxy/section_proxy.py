@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.config.haproxy import rules, settings
+from penstock.config.haproxy import rules, settings, stick_lines
 from penstock.config.haproxy.bind_line import parse_bind
 from penstock.config.haproxy.draft import (
     BACK,
@@ -398,8 +398,8 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "ignore-persist": rules.parse_persist_rule,
     "persist": rules.parse_persist,
     "rate-limit": rules.parse_rate_limit,
-    "stick": rules.parse_stick,
-    "stick-table": rules.parse_stick_table,
+    "stick": stick_lines.parse_stick,
+    "stick-table": stick_lines.parse_stick_table,
     "tcp-request": rules.parse_tcp_rule,
     "tcp-response": rules.parse_tcp_rule,
     "http-request": rules.parse_http_rule,
