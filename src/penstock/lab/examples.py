@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays somebody's haproxy.cfg: servers where it says they are, and a penstock that runs it.
+"""Plays somebody's haproxy.cfg: servers where it says they are, and somebody who runs it.
 
 ::
 
-    client 10.71.0.2, and strangers 203.0.113.0/24 ── penstock 10.71.0.1 ── three hosts, on which
+    client 10.71.0.2, and strangers 203.0.113.0/24 ── balancer 10.71.0.1 ── three hosts, on which
     every server of the file has an address of its own
 """
 
@@ -15,12 +15,10 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from penstock.api.client import ask
-from penstock.api.wire import Done, PoolStatus, Reload
 from penstock.config.haproxy import LoadResult, loads
-from penstock.lab.balancer import Balancer
-from penstock.lab.network import LabError, Network, until
+from penstock.lab.network import Network, until
 from penstock.lab.relocate import World, relocate
+from penstock.lab.runners import Runner
 from penstock.lab.speakers import Caller, Speakers
 from penstock.lab.topology import Host, two_armed
 from penstock.model import Bind, Pool, PortRange, RealServer, Service
@@ -29,9 +27,6 @@ STRANGER: Final = "203.0.113.7"
 STRANGERS: Final = ("203.0.113.0/24", "10.66.0.0/16")
 _HOSTS: Final = 3
 _FIRST_SERVER: Final = 129  # the upper half of a host's /24 is for servers
-_SMALL: Final = "global\n    penstock.max-flows 65536\n"  # a lab needs no larger table
-_IDLE: Final = "listen idle\n    bind 127.0.0.1:1\n    mode tcp\n"
-_TIMEOUTS: Final = "    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class Play:
 
     loaded: LoadResult
     places: Mapping[str, str]  # the file's hosts -> their addresses in the lab
-    balancer: Balancer
+    runner: Runner
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -55,26 +50,25 @@ class Play:
     def real(self, pool: str, name: str) -> RealServer:
         return next(one for one in self.pool(pool).reals if one.name == name)
 
-    def forwarded(self) -> int:
-        """Packets that the kernel engine has sent on so far."""
-        return self.balancer.reason("forwarded_tc") + self.balancer.reason("forwarded_xdp")
-
     def up(self, pool: str) -> list[str]:
         """Names of the servers that new connections may go to now: backups when no other is up."""
         weights = {real.name: real.weight for real in self.pool(pool).reals}
-        status = self.balancer.pool(pool)
-        there = [
-            real
-            for real in status.reals
-            if real.state in ("UP", "no check") and weights[real.name] > 0
-        ]
-        active = [real.name for real in there if not real.backup]
-        backups = [real.name for real in there if real.backup]
+        there = [one for one in self.runner.pools()[pool] if one.up and weights[one.name] > 0]
+        active = [one.name for one in there if not one.backup]
+        backups = [one.name for one in there if one.backup]
         return active or (backups if self.pool(pool).allbackups else backups[:1])
+
+    def live(self, pool: str) -> int:
+        """How many connections the servers of *pool* have now."""
+        return sum(one.live for one in self.runner.pools()[pool])
+
+    def all_checked(self) -> bool:
+        """Whether every check has had a result."""
+        return all(one.checked for servers in self.runner.pools().values() for one in servers)
 
 
 class Stage:
-    """The network, and one penstock that is reloaded from play to play. Gone with *network*."""
+    """The network of a balancer that *runner* lets play on. Gone with *network*."""
 
     def __init__(self, network: Network, directory: Path) -> None:
         self.site = two_armed(network, _HOSTS)
@@ -88,16 +82,12 @@ class Stage:
             self.site.client.namespace.ip("route", "add", "local", strangers, "dev", "lo")
             self.site.balancer.namespace.route(strangers, self.site.client.v4)
         self.caller = Caller(self.site.client.namespace)
-        self.balancer = Balancer(self.site.balancer.namespace, directory / "penstock")
 
-    def start(self, *options: str) -> None:
-        """Run penstock on a configuration that serves nobody."""
-        self.balancer.start(_SMALL + _IDLE + _TIMEOUTS, *options)
+    def play(self, text: str, runner: Runner) -> Play:
+        """Let *runner* run *text*, all servers listening, until each check has had a result.
 
-    def play(self, text: str) -> Play:
-        """Run *text*, its servers listening; returns when each check has had its first result.
-
-        Raises LabError when it is refused, ConfigError when it is no configuration.
+        Raises CommandRefused and LabError when it is refused, ConfigError when it is no
+        configuration.
         """
         places: dict[str, str] = {}
         leaders: set[str] = set()
@@ -112,19 +102,16 @@ class Stage:
             return places[host]
 
         vips = (self.site.balancer.v4, self.site.balancer.v6)
-        moved = _SMALL + relocate(text, World(vips, server, self.directory))
-        loaded = loads(moved, name=str(self.balancer.file))
+        moved = relocate(text, World(vips, server, self.directory))
+        loaded = loads(moved)
         self.speakers.silence()
         for address, port in _doors(loaded):
             self.speakers.open(
                 self._host(address).namespace, address, port, leader=address in leaders
             )
-        self.balancer.file.write_text(moved)
-        reply = ask(self.balancer.paths.socket, Reload())
-        if not isinstance(reply, Done):
-            raise LabError(f"refused: {reply}")
-        play = Play(loaded, places, self.balancer)
-        until("every check to have a result", lambda: _all_checked(play))
+        runner.run(moved)
+        play = Play(loaded, places, runner)
+        until("every check to have a result", play.all_checked)
         return play
 
     def unsupported(self, text: str) -> str:
@@ -188,19 +175,3 @@ def _ports(service: Service, pool: str) -> Iterator[int]:
 
 def _ends(ports: PortRange) -> tuple[int, ...]:
     return (ports.first,) if len(ports) == 1 else (ports.first, ports.last)
-
-
-def _all_checked(play: Play) -> bool:
-    status = {pool.name: pool for pool in play.balancer.status().pools}
-    return all(
-        real.check is None or _result(status[pool.name], real.name)
-        for pool in play.loaded.configuration.pools
-        if pool.name in status
-        for real in pool.reals
-        if real.link.local is None
-    )
-
-
-def _result(pool: PoolStatus, name: str) -> bool:
-    real = next(one for one in pool.reals if one.name == name)
-    return bool(real.check) or real.state == "MAINT"
