@@ -37,7 +37,7 @@ def test_there_are_many() -> None:
 
 @pytest.mark.parametrize("path", ALL, ids=_name)
 def test_it_is_valid(path: Path) -> None:
-    loaded = loads(path.read_text(), name=str(path))
+    loaded = loads(path.read_text(), name=str(path), exists=lambda _: True)
     assert loaded.listens
     assert loaded.configuration.services
 
@@ -57,10 +57,30 @@ def test_its_addresses_are_nobodys(path: Path) -> None:
         assert any(address in network for network in PLACEHOLDERS), address
 
 
-@pytest.mark.needs("haproxy")
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the one certificate that examples name."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key", folder / "certificate"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-subj", "/CN=example", "-days", "2"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (folder / "mqtt.pem").write_text(key.read_text() + certificate.read_text())
+    return folder
+
+
+@pytest.mark.needs("haproxy", "openssl")
 @pytest.mark.parametrize("path", OF_HAPROXY, ids=_name)
-def test_haproxy_takes_it(path: Path) -> None:
+def test_haproxy_takes_it(path: Path, certificates: Path, tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(path.read_text().replace("/etc/penstock/tls", str(certificates)))
     done = subprocess.run(
-        ["haproxy", "-c", "-f", str(path)], capture_output=True, text=True, check=False, timeout=60
+        ["haproxy", "-c", "-f", str(file)], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr

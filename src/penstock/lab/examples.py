@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -103,6 +104,8 @@ class Stage:
 
         vips = (self.site.balancer.v4, self.site.balancer.v6)
         moved = relocate(text, World(vips, server, self.directory))
+        for name in re.findall(r" crt (\S+)", moved):
+            self._certificate(Path(name))
         loaded = loads(moved)
         self.speakers.silence()
         for address, port in _doors(loaded):
@@ -117,7 +120,9 @@ class Stage:
     def unsupported(self, text: str) -> str:
         """Why no engine can run one of the services of *text*; empty when all of them run."""
         reasons = (
-            one.engine_reason for one in loads(text).configuration.services if one.unsupported
+            one.engine_reason
+            for one in loads(text, exists=lambda _: True).configuration.services
+            if one.unsupported
         )
         return next(reasons, "")
 
@@ -131,6 +136,24 @@ class Stage:
         else:
             addresses = [balancer.v6, *([balancer.v4] if bind.v4v6 else [])]
         return [(address, port) for address in addresses for port in _ends(bind.ports)]
+
+    def _certificate(self, file: Path) -> None:
+        """Make *file*, a key and a certificate that it signed itself."""
+        if not file.exists():
+            self.site.balancer.namespace.run(
+                *(
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                ),
+                *("-nodes", "-subj", "/CN=lab", "-days", "2"),
+                *("-keyout", str(file), "-out", f"{file}.crt"),
+            )
+            file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
 
     def _place(self, number: int, *, six: bool) -> str:
         on = number % _HOSTS

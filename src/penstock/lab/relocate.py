@@ -16,6 +16,7 @@ from typing import Final
 
 _CHECK_INTERVAL: Final = "200ms"
 _INTERVALS: Final = ("inter", "fastinter", "downinter")
+_CERTIFICATES: Final = ("crt", "ca-file")
 _LOCAL: Final = re.compile(r"((?:unix@|uxst@|(?=/))|uxdg@)(/.*)")
 _TYPE: Final = re.compile(r"(?:tcp|ipv4|ipv6|tcp4|tcp6)@")
 _WILDCARDS: Final = ("", "*", "0.0.0.0", "::")  # noqa: S104  # compared, not bound to
@@ -27,7 +28,7 @@ class World:
 
     vips: tuple[str, str]  # IPv4 and IPv6
     server: Callable[[str], str]  # the address of a server, by what the file calls its host
-    directory: Path  # where UNIX sockets go
+    directory: Path  # where UNIX sockets and certificates are
 
 
 def relocate(text: str, world: World) -> str:
@@ -58,6 +59,9 @@ def _line(line: str, world: World) -> str:
         parts[words[1]] = ",".join(_bind(bind, world) for bind in binds)
     elif [parts[index] for index in words[:2]] == ["stats", "socket"] and len(words) > 2:
         parts[words[2]] = str(world.directory / Path(parts[words[2]]).name)
+    for word, value in pairwise(words[1:]):
+        if parts[word] in _CERTIFICATES:
+            parts[value] = str(world.directory / Path(parts[value]).name)
     if parts[words[0]] in ("server", "server-template", "default-server"):
         for word, value in pairwise(words):
             if parts[word] in _INTERVALS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,11 +119,13 @@ class Caller:
     """Asks who answers, from inside a namespace. Whoever gets no answer gets an OSError."""
 
     namespace: Namespace
+    say: bytes = QUESTION
+    tls: bool = False  # without looking at the certificate
     timeout: float = 3.0
 
     @contextlib.contextmanager
     def held(
-        self, address: str, port: int, *, source: str = "", say: bytes = QUESTION
+        self, address: str, port: int, *, source: str = "", say: bytes = b""
     ) -> Iterator[Answer]:
         """The answer, with the connection open meanwhile. Raises ConnectionError, TimeoutError."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -133,16 +136,29 @@ class Caller:
             if source:
                 connection.bind((source, 0))
             connection.connect((address, port))
-            connection.sendall(say)
-            data = b""
-            while (answer := heard(data)) is None:
-                part = connection.recv(_BUFFER)
-                if not part:
-                    raise ConnectionResetError("closed without an answer")
-                data += part
-            yield answer
+            spoken = _secret(connection) if self.tls else connection
+            with spoken:
+                spoken.sendall(say or self.say)
+                yield _listen(spoken)
 
-    def ask(self, address: str, port: int, *, source: str = "", say: bytes = QUESTION) -> Answer:
-        """Who answers a new connection that says *say*. Raises ConnectionError, TimeoutError."""
+    def ask(self, address: str, port: int, *, source: str = "", say: bytes = b"") -> Answer:
+        """Who answers a new connection, with *say* for another question. Raises as ``held``."""
         with self.held(address, port, source=source, say=say) as answer:
             return answer
+
+
+def _listen(connection: socket.socket) -> Answer:
+    data = b""
+    while (answer := heard(data)) is None:
+        part = connection.recv(_BUFFER)
+        if not part:
+            raise ConnectionResetError("closed without an answer")
+        data += part
+    return answer
+
+
+def _secret(connection: socket.socket) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(connection)

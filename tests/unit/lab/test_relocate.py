@@ -23,6 +23,7 @@ WORLD = World(("10.71.0.1", "fd71::1"), PLACES.__getitem__, Path("/lab"))
         ("bind 2001:db8::9:25", "bind [fd71::1]:25"),
         ("bind unix@/run/x/in.sock mode 660", "bind unix@/lab/in.sock mode 660"),
         ("bind abns@name", "bind abns@name"),
+        ("bind :1 ssl crt /etc/x/a.pem", "bind :1 ssl crt /lab/a.pem"),
         ("server a 192.0.2.1:5000", "server a 10.71.1.129:5000 inter 200ms"),
         ("server a 192.0.2.1", "server a 10.71.1.129 inter 200ms"),
         ("server a ipv4@192.0.2.1:+5", "server a 10.71.1.129:+5 inter 200ms"),
