@@ -42,6 +42,7 @@ class ListenerTls:
     certificates: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()  # crt-list files
     strict_sni: bool = False
+    certificate_base: str | None = None  # crt-base: where the entries of lists are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Listener:
     interface: str | None = None
     transparent: bool = False
     accept_proxy: bool = False
+    netscaler_cip: int | None = None  # accept-netscaler-cip: the number its header begins with
     tls: ListenerTls | None = None
     backlog: int = 0  # 0: the frontend's
     maxconn: int = 0  # 0: the frontend's alone

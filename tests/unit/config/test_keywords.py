@@ -149,6 +149,17 @@ _ARGUMENTS = {
     "use_backend": "b if TRUE",
     "ca-file": "/x",
     "crt": "/dev/null",
+    "mss": "1400",
+    "mode": "660",
+    "ssl-max-ver": "TLSv1.3",
+    "ssl-min-ver": "TLSv1.3",
+    "verify": "none",
+    "ssl-default-bind-options": "no-tls-tickets",
+    "ssl-default-server-options": "no-tls-tickets",
+    "ssl-server-verify": "none",
+    "accept-netscaler-cip": "5",
+    "socks4": "1.1.1.1:1080",
+    "proxy-v2-options": "ssl",
     "minconn": "3 maxconn 5",
 }
 _HEAD = "defaults\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n"
@@ -181,7 +192,8 @@ def _text(kind: str, name: str) -> str:
             return f"{_LISTEN}\n bind :81 {name} {argument if count else ''}{more}\n"
         case "server":
             count = keywords.SERVER_ARGUMENTS.get(name, 0)
-            return f"{_LISTEN}\n server t 1.1.1.2:1 {name} {argument if count else ''}\n"
+            more = " verify none" if name == "ssl" else ""
+            return f"{_LISTEN}\n server t 1.1.1.2:1 {name} {argument if count else ''}{more}\n"
     raise AssertionError(kind)
 
 

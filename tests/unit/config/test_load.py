@@ -536,7 +536,7 @@ def test_the_default_resolvers_need_no_section() -> None:
         ("bind :80 accept-proxy\n server s 1.1.1.1:1", 8, "the PROXY protocol is read"),
         ("bind /run/x.sock\n server s 1.1.1.1:1", 8, "it listens on a socket"),
         ("bind :80\n server s 1.1.1.1:1 send-proxy", 9, "the PROXY protocol is sent"),
-        ("bind :80\n server s 1.1.1.1:1 ssl", 9, "TLS is spoken to the server"),
+        ("bind :80\n server s 1.1.1.1:1 ssl verify none", 9, "TLS is spoken to the server"),
         ("bind :80\n server s /run/x.sock", 9, "the server is not on a network"),
         ("bind :80\n tcp-request connection reject if { src 10.0.0.0/8 }", 9, "filtered by rules"),
         ("bind :80\n use_backend x if { src 10.0.0.0/8 }", 9, "chosen by a condition"),

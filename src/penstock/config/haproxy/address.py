@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Target:
     address: Address | None = None
     hostname: str | None = None
     local: str | None = None  # "unix", "abns", "fd", "sockpair": not a network address
+    local_name: str = ""  # the path, the abstract name or the descriptor's number
     family: AddressFamilyPreference = AddressFamilyPreference.ANY
     port_kind: PortKind = PortKind.NONE
     low: int = 0  # the port, the offset, or the first of a range
@@ -83,6 +85,9 @@ _DATAGRAM = {
     "quic4@": AddressFamilyPreference.IPV4,
     "quic6@": AddressFamilyPreference.IPV6,
 }
+# sockaddr_un has 108 bytes; HAProxy makes a socket under a longer, temporary name first.
+_LONGEST_PATH = 97
+_LONGEST_ABSTRACT = 107
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 
 
@@ -106,8 +111,13 @@ def parse_ip(text: str, family: AddressFamilyPreference) -> Address | None:
     return None
 
 
-def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target:
-    """*text* as a Target. Variables are expanded here too. Raises AddressError."""
+def parse_address(
+    text: str, allow: Allow, environ: Mapping[str, str], *, unix_prefix: str = ""
+) -> Target:
+    """*text* as a Target. Variables are expanded here too. Raises AddressError.
+
+    *unix_prefix* is put in front of a UNIX socket's path (HAProxy manual 3.1, "unix-bind").
+    """
     whole = _VARIABLE.sub(lambda m: environ.get(m.group(1) or m.group(2), ""), text)
     if not whole:
         raise AddressError(f"'{text}' resolves to an empty address (environment variable missing?)")
@@ -121,9 +131,9 @@ def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target
             raise AddressError(f"dgram-type address not acceptable in '{text}'")
     for prefix, kind in _LOCAL.items():
         if whole.startswith(prefix):
-            return _local(whole[len(prefix) :], kind, text, allow)
+            return _local(whole[len(prefix) :], kind, text, allow, unix_prefix)
     if whole.startswith("/"):
-        return Target(local="unix")
+        return _local(whole, "unix", text, allow, unix_prefix)
     family = AddressFamilyPreference.ANY
     for prefix, meant in _FAMILIES.items():
         if whole.startswith(prefix):
@@ -132,13 +142,18 @@ def parse_address(text: str, allow: Allow, environ: Mapping[str, str]) -> Target
     return _internet(whole, text, family, allow)
 
 
-def _local(rest: str, kind: str, text: str, allow: Allow) -> Target:
+def _local(rest: str, kind: str, text: str, allow: Allow, unix_prefix: str) -> Target:
     if kind in ("fd", "sockpair"):
         if kind == "fd" and not allow & Allow.SOCKET:
             raise AddressError(f"a file descriptor is not acceptable here in '{text}'")
         if not rest or rest.strip("0123456789"):
             raise AddressError(f"file descriptor '{rest}' is not a valid integer in '{text}'")
-    return Target(local=kind)
+        return Target(local=kind, local_name=rest)
+    prefix = unix_prefix if kind == "unix" else ""
+    longest = (_LONGEST_PATH if kind == "unix" else _LONGEST_ABSTRACT) - len(os.fsencode(prefix))
+    if len(os.fsencode(rest)) > longest:
+        raise AddressError(f"socket path '{text}' too long (max {longest})")
+    return Target(local=kind, local_name=prefix + rest)
 
 
 def _internet(whole: str, text: str, family: AddressFamilyPreference, allow: Allow) -> Target:

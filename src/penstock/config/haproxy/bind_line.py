@@ -18,7 +18,9 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
+from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
 from penstock.config.haproxy.units import DurationError, atol, parse_time
+from penstock.proxied import TlsVerify
 
 _ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET | Allow.NAME
 _MISSING = {
@@ -33,8 +35,15 @@ _MISSING = {
     "namespace": "missing namespace id",
     "mss": "missing MSS value",
     "tcp-ut": "missing TCP User Timeout value",
+    "crl-file": "missing CRLfile path",
+    "ciphersuites": "missing cipher suite",
+    "ssl-min-ver": "missing the ssl/tls version",
+    "ssl-max-ver": "missing the ssl/tls version",
+    "mode": "missing or invalid mode '' (octal integer expected)",
+    "user": "missing user name",
+    "group": "missing group name",
 }
-_NOT_CHECKED = frozenset({"severity-output", "mode", "level", "user", "group", "uid", "gid"})
+_NOT_CHECKED = frozenset({"severity-output", "level"})
 
 
 def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -45,7 +54,14 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise LineError(
             "'bind' expects {<path>|[addr1]:port1[-end1]}{,[addr]:port[-end]}... as arguments."
         )
-    bind = BindLine(line.origin, line[1])
+    settings = context.draft.global_
+    bind = BindLine(
+        line.origin,
+        line[1],
+        mode=settings.unix_mode,
+        user=settings.unix_user,
+        group=settings.unix_group,
+    )
     for part in line[1].removesuffix(",").split(","):
         bind.targets.append(_target(context, bind, part))
     if any(target.local for target in bind.targets):
@@ -56,7 +72,9 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def _target(context: Context, bind: BindLine, part: str) -> Target:
     try:
-        target = parse_address(part, _ALLOWED, context.environ)
+        target = parse_address(
+            part, _ALLOWED, context.environ, unix_prefix=context.draft.global_.unix_prefix
+        )
     except AddressError as bad:
         raise LineError(f"'bind' : {bad}") from None
     if target.hostname is None:
@@ -126,15 +144,6 @@ def _option(  # noqa: PLR0912 one case an option
             bind.maxconn = atol(value)
         case "ssl":
             bind.ssl = True
-        case "crt-list":
-            bind.certificate = True
-        case "crt":
-            bind.certificate = True
-            if not value.startswith("@") and not context.exists(value):
-                raise LineError(
-                    f"unable to stat SSL certificate from file '{value}' :"
-                    " No such file or directory."
-                )
         case "tcp-ut":
             try:
                 parse_time(value)
@@ -146,3 +155,85 @@ def _option(  # noqa: PLR0912 one case an option
                 f"'bind {bind.text}' in section '{context.section}' : 'process {value}' on 'bind'"
                 " lines is deprecated and will be removed in 2.7.",
             )
+        case _:
+            _socket_option(bind, name, value)
+            _tls_option(context, bind, name, value)
+
+
+def _socket_option(bind: BindLine, name: str, value: str) -> None:
+    """What is said of the socket, and of what comes first on it."""
+    match name:
+        case "accept-proxy":
+            bind.accept_proxy = True
+        case "accept-netscaler-cip":
+            if atol(value) <= 0:
+                raise LineError(
+                    f"'accept-netscaler-cip' : invalid value {atol(value)}, must be >= 0"
+                )
+            bind.netscaler_cip = atol(value) & 0xFFFFFFFF
+        case "backlog":
+            if atol(value) < 0:
+                raise LineError(f"'backlog' : invalid value {atol(value)}, must be > 0")
+            bind.backlog = atol(value)
+        case "mss":
+            if not 1 <= abs(atol(value)) <= 65535:
+                raise LineError(
+                    "'mss' : expects an MSS with and absolute value between 1 and 65535"
+                )
+            bind.mss = atol(value)
+        case "mode":
+            if value.strip("01234567"):
+                raise LineError(
+                    f"'mode' : missing or invalid mode '{value}' (octal integer expected)"
+                )
+            bind.mode = int(value, 8)
+        case "user" | "group":
+            setattr(bind, name, value)
+        case "uid":
+            bind.user = f"#{atol(value)}"
+        case "gid":
+            bind.group = f"#{atol(value)}"
+
+
+def _tls_option(context: Context, bind: BindLine, name: str, value: str) -> None:
+    """What qualifies ``ssl``."""
+    tls, bases = bind.tls, context.draft.global_.tls
+    match name:
+        case "crt":
+            path = based(bases.crt_base, value)
+            bind.certificate = True
+            if not value.startswith("@") and not context.exists(path):
+                raise LineError(
+                    f"unable to stat SSL certificate from file '{path}' :"
+                    " No such file or directory."
+                )
+            tls.certificates += (path,)
+        case "crt-list":
+            bind.certificate = True
+            if not context.exists(value):
+                raise LineError(
+                    f"'crt-list' : cannot open file '{value}' : No such file or directory"
+                )
+            tls.lists += (value,)
+        case "ca-file" | "crl-file":
+            path = based(bases.ca_base, value)
+            missing = missing_authority(context.exists, path)
+            if missing is not None:
+                context.report.error(bind.origin, missing, parsing=False)
+                raise LineError(f"'{name}' : unable to load {path}")
+            setattr(tls, name.replace("-", "_"), path)
+        case "verify":
+            if value not in tuple(TlsVerify):
+                raise LineError(
+                    f"'verify' : unknown verify method '{value}', only 'none', 'optional', and"
+                    " 'required' are supported"
+                )
+            tls.verify = TlsVerify(value)
+        case "alpn":
+            tls.alpn = names(value)
+        case "ciphers" | "ciphersuites":
+            setattr(tls, name, value)
+        case "strict-sni":
+            tls.strict_sni = True
+        case _:
+            read_version(tls, name, value)

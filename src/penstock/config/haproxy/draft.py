@@ -9,6 +9,7 @@ from enum import Enum, Flag, auto
 
 from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
+from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
 
 
@@ -76,6 +77,14 @@ class BindLine:
     maxconn: int = 0
     ssl: bool = False
     certificate: bool = False
+    tls: TlsDraft = field(default_factory=TlsDraft)  # counts with ssl only
+    accept_proxy: bool = False
+    netscaler_cip: int | None = None
+    backlog: int = 0
+    mss: int = 0  # negative: below the kernel's own by as much
+    mode: int | None = None
+    user: str | None = None  # a name, or a number as "#0"
+    group: str | None = None
     said: list[Said] = field(default_factory=list)
 
 
@@ -113,6 +122,10 @@ class ServerOptions:
     resolve_opts: frozenset[str] = frozenset()
     resolve_net: tuple[Network, ...] = ()
     ssl: bool = False
+    tls: TlsDraft = field(default_factory=TlsDraft)  # counts with ssl only
+    proxy_header: frozenset[str] = frozenset()  # v1, v2 and proxy-v2-options
+    socks4: tuple[Address, int] | None = None
+    maxqueue: int = 0
     track: str | None = None
     cookie: bool = False
     redir: bool = False
@@ -121,6 +134,7 @@ class ServerOptions:
     def copy(self) -> ServerOptions:
         twin = copy.copy(self)
         twin.said = list(self.said)
+        twin.tls = copy.copy(self.tls)
         return twin
 
 
@@ -317,6 +331,11 @@ class GlobalDraft:
     maxconn: int = 0
     nbthread: int = 0
     spread_checks: int = 0
+    tls: TlsDefaults = field(default_factory=TlsDefaults)
+    unix_prefix: str = ""
+    unix_mode: int | None = None
+    unix_user: str | None = None
+    unix_group: str | None = None
     log_targets: list[str] = field(default_factory=list)
     external_check: bool = False
     insecure_fork: bool = False

@@ -11,6 +11,7 @@ from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
 from penstock.config.haproxy.keywords import GLOBAL, Status, words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
+from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.units import atol
@@ -277,8 +278,6 @@ _NEEDED = {
     "localpeer": "'localpeer' expects a name as an argument.",
     "server-state-file": "'server-state-file' expect one argument: a file path.",
     "hard-stop-after": "'hard-stop-after' expects <time> as argument.",
-    "ca-base": "global statement 'ca-base' expects a directory path as an argument.",
-    "crt-base": "global statement 'crt-base' expects a directory path as an argument.",
 }
 _ONCE = words("chroot pidfile server-state-file ulimit-n")
 
@@ -290,8 +289,6 @@ def _one_value(context: Context, settings: GlobalDraft, line: Line) -> None:
         raise LineError(_NEEDED[name])
     if name in _ONCE and name in settings.seen:
         _already(context, line, f"'{name}'")
-    if name in ("ca-base", "crt-base") and name in settings.seen:
-        raise LineError(f"'{name}' already specified.")
     settings.seen[name] = line.origin
 
 
@@ -313,4 +310,5 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "penstock.hook": _hook,
     "penstock.max-flows": _max_flows,
     "penstock.interfaces": _interfaces,
+    **TLS_HANDLERS,
 }

@@ -35,10 +35,13 @@ from penstock.config.haproxy.keywords import (
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.send_proxy import read_header
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults
+from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
 from penstock.model import MAX_WEIGHT, Address, Network
+from penstock.proxied import TlsVerify
 
 _MISSING = {
     "id": "'id' : expects an integer argument",
@@ -50,6 +53,18 @@ _MISSING = {
     "track": "'track' expects [<proxy>/]<server> as argument.",
     "resolve-prefer": "'resolve-prefer' expects either ipv4 or ipv6 as argument.",
     "init-addr": "'init-addr' expects a comma-delimited list of methods as argument.",
+    "crt": "'crt' : missing certificate file path",
+    "ca-file": "'ca-file' : missing CAfile path",
+    "crl-file": "'crl-file' : missing CRLfile path",
+    "verify": "'verify' : missing verify method",
+    "sni": "'sni' : missing sni expression",
+    "verifyhost": "'verifyhost' : missing hostname to verify against",
+    "alpn": "'alpn' : missing the comma-delimited ALPN protocol suite",
+    "ciphers": "'ciphers' : missing cipher suite",
+    "ciphersuites": "'ciphersuites' : missing cipher suite",
+    "ssl-min-ver": "'ssl-min-ver' : missing the ssl/tls version",
+    "ssl-max-ver": "'ssl-max-ver' : missing the ssl/tls version",
+    "socks4": "'socks4' expects <addr>:<port> as argument.",
     "source": (
         "'source' expects <addr>[:<port>[-<port>]], and optionally 'usesrc' <addr>, and"
         " 'interface' <name> as argument."
@@ -288,6 +303,62 @@ class _Options:
                 options.ssl = True
             case "no-ssl":
                 options.ssl = False
+            case "maxqueue":
+                options.maxqueue = max(atol(value), 0)
+            case "socks4":
+                options.socks4 = self._socks4(value)
+            case _ if read_header(options, name, value):
+                pass
+            case _:
+                self._tls_option(name, value)
+
+    def _tls_option(self, name: str, value: str) -> None:
+        """What qualifies ``ssl``."""
+        tls, bases = self.options.tls, self.context.draft.global_.tls
+        match name:
+            case "crt":
+                tls.certificates = (based(bases.crt_base, value),)
+            case "ca-file" | "crl-file":
+                path = based(bases.ca_base, value)
+                missing = missing_authority(self.context.exists, path)
+                if missing is not None:
+                    self.context.report.error(
+                        self.line.origin, f"'{name}' : unable to load {path}.", parsing=False
+                    )
+                    raise LineError(missing.removesuffix(".") if self.server else missing)
+                setattr(tls, name.replace("-", "_"), path)
+            case "verify":
+                if value not in (TlsVerify.NONE, TlsVerify.REQUIRED):
+                    raise LineError(
+                        f"'verify' : unknown verify method '{value}', only 'none' and 'required'"
+                        " are supported"
+                    )
+                tls.verify = TlsVerify(value)
+            case "sni":
+                tls.sni = (value,)
+            case "verifyhost":
+                tls.verify_host = value
+            case "alpn":
+                tls.alpn = names(value)
+            case "ciphers" | "ciphersuites":
+                setattr(tls, name, value)
+            case _:
+                read_version(tls, name, value)
+
+    def _socks4(self, value: str) -> tuple[Address, int]:
+        allow = Allow.PORT | Allow.PORT_NEEDED | Allow.NAME
+        try:
+            target = parse_address(value, allow, self.context.environ)
+        except AddressError as bad:
+            raise LineError(f"'socks4 {value}' : {bad}") from None
+        address = target.address
+        if target.hostname is not None:
+            address = self.context.resolve(target.hostname, target.family)
+        if address is None:
+            raise LineError(
+                f"'socks4 {value}' : invalid address: '{target.hostname or value}' in '{value}'"
+            )
+        return address, target.low
 
     def _time(self, name: str, value: str, shown: str) -> int:
         try:

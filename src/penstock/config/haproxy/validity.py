@@ -20,6 +20,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.keywords import OPTIONS
 from penstock.config.haproxy.lower import find_server
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.tls_check import check_tls
 from penstock.model import Origin
 
 _TIMEOUT_TEXT = (
@@ -44,6 +45,7 @@ def check(draft: FileDraft, report: Report) -> None:
         if not proxy.disabled:
             checker.proxy(proxy)
     checker.names()
+    check_tls(draft, report)
     for section in draft.resolvers:
         if not section.nameservers and not section.parse_resolv_conf:
             report.warn(
@@ -71,13 +73,6 @@ class _Checker:
                 f"{proxy.describe} '{proxy.name}' has no 'bind' directive."
                 " Please declare it as a backend if this was intended.",
             )
-        for bind in proxy.binds:
-            if bind.ssl and not bind.certificate:
-                self._error(
-                    bind.origin,
-                    f"Proxy '{proxy.name}': no SSL certificate specified for bind '{bind.text}' at"
-                    f" [{bind.origin}] (use 'crt').",
-                )
         self._routes(proxy)
         if proxy.mode is not Mode.HTTP:
             self._without_http(proxy)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates on disk: bundles, folders of them and crt-list files (HAProxy manual 5.1, "crt")."""
+
+from __future__ import annotations
+
+import shlex
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from penstock.config.haproxy.tls_words import based
+from penstock.errors import ConfigError, Diagnostic
+from penstock.proxied import ListenerTls
+from penstock.terms import Origin
+from penstock.wire.x509 import Certificate, NotACertificate, matches, parse
+
+# What lies beside certificates in a folder and is none.
+_BESIDE: Final = (".key", ".issuer", ".ocsp", ".sctl", ".dh")
+_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
+_END: Final = "-----END CERTIFICATE-----"
+
+
+def fault(origin: Origin, message: str) -> ConfigError:
+    """An error about files that *origin* names."""
+    return ConfigError((Diagnostic(origin.file, origin.line, message, parsing=False),))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One certificate of a listener: where its files are, and whom it is for.
+
+    *filters* are the names of a crt-list, ``*.`` in front of domains and ``!`` of exceptions;
+    without them the certificate's own count. *options* are those in the list's brackets.
+    """
+
+    path: Path
+    key: Path  # the same when one file holds both
+    certificate: Certificate
+    origin: Origin
+    filters: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        wanted = tuple(name for name in self.filters if not name.startswith("!"))
+        return wanted or self.certificate.names
+
+    def exact(self, name: str) -> bool:
+        return name in self.names
+
+    def wild(self, name: str) -> bool:
+        """Whether a wildcard of it holds for *name*, and no exception does."""
+        return f"!{name}" not in self.filters and any(
+            matches(pattern, name) for pattern in self.names if pattern.startswith("*.")
+        )
+
+
+def entries(tls: ListenerTls, origin: Origin) -> list[Entry]:
+    """All certificates of a listener, the default first. Raises ConfigError."""
+    found: list[Entry] = []
+    for text in tls.certificates:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(one for one in path.iterdir() if _counts(one))
+            found += [load(one, origin) for one in inside]
+        else:
+            found.append(load(path, origin))
+    for text in tls.lists:
+        found += _list(Path(text), tls.certificate_base, origin)
+    return found
+
+
+def _counts(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix not in _BESIDE and path.is_file()
+
+
+def load(
+    path: Path, origin: Origin, filters: tuple[str, ...] = (), options: dict[str, str] | None = None
+) -> Entry:
+    """The certificate in *path*, its key there too or in ``path.key``. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise fault(
+            origin, f"unable to stat SSL certificate from file '{path}' : {error.strerror}."
+        ) from None
+    start, end = text.find(_BEGIN), text.find(_END)
+    try:
+        certificate = parse(ssl.PEM_cert_to_DER_cert(text[start : end + len(_END)]))
+    except (ValueError, NotACertificate):
+        raise fault(origin, f"unable to load certificate from file '{path}'.") from None
+    key = path if "PRIVATE KEY-----" in text else path.with_name(path.name + ".key")
+    if not key.exists():
+        raise fault(origin, f"No Private Key found in '{key}'.")
+    return Entry(path, key, certificate, origin, filters, options or {})
+
+
+def _list(path: Path, base: str | None, origin: Origin) -> list[Entry]:
+    """The entries of a crt-list file (manual 5.1, "crt-list"). Raises ConfigError."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError as error:
+        raise fault(origin, f"'crt-list' : cannot open file '{path}' : {error.strerror}") from None
+    found: list[Entry] = []
+    for number, line in enumerate(lines, start=1):
+        here = Origin(str(path), number)
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        before, bracket, rest = text.partition("[")
+        inside, closing, after = rest.partition("]")
+        if bracket and not closing:
+            raise fault(here, "a '[' without its ']'.")
+        try:
+            words, options = shlex.split(before), shlex.split(inside)
+        except ValueError as bad:
+            raise fault(here, f"{bad}.") from None
+        if not words:
+            raise fault(here, "a line of a crt-list begins with the file of a certificate.")
+        filters = tuple(name.lower() for name in (*words[1:], *after.split()))
+        found.append(load(Path(based(base, words[0])), here, filters, _options(options, here)))
+    return found
+
+
+_TAKES: Final = frozenset(
+    {"alpn", "npn", "ca-file", "ca-verify-file", "crl-file", "verify", "ciphers", "ciphersuites"}
+    | {"curves", "ecdhe", "ssl-min-ver", "ssl-max-ver"}
+)
+_ALONE: Final = frozenset({"allow-0rtt", "no-ca-names"})
+
+
+def _options(words: list[str], origin: Origin) -> dict[str, str]:
+    said: dict[str, str] = {}
+    at = 0
+    while at < len(words):
+        name = words[at]
+        if name in _ALONE:
+            said[name] = ""
+        elif name in _TAKES and at + 1 < len(words):
+            at += 1
+            said[name] = words[at]
+        else:
+            raise fault(origin, f"unknown ssl keyword '{name}' in a crt-list.")
+        at += 1
+    return said
