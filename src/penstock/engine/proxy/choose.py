@@ -17,13 +17,13 @@ _IPPROTO = {Protocol.TCP: 6, Protocol.UDP: 17}
 
 @dataclass(slots=True, eq=False)
 class Real:
-    """A real server and how many connections it has: here, and by *live* everywhere."""
+    """A real server as a worker knows it."""
 
     state: RealState
     row: int  # on the board
-    here: int = 0
+    plain: bool = True  # no source address or interface is asked for
+    where: tuple[str, int] | str | bytes | None = None  # None: it follows the client's port
     retired: bool = False
-    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Chooser:
     def choose(
         self,
         pool: PoolView,
-        ends: Ends,
+        ends: Callable[[], Ends],
         load: int,
         *,
         without: Collection[RealKey] = (),
@@ -120,7 +120,8 @@ class Chooser:
         """A real that may take one more, or None: all are full, or there is none.
 
         *load*: the service's connections with this one. *without*: not these, as long as there is
-        another one. *hashed*: of an expression (``balance hash``) instead of the client's address.
+        another one. *ends*: asked only where a hash is made of them. *hashed*: of an expression
+        (``balance hash``) instead of the client's address.
         """
         table = pool.state.table
         if not table:
@@ -145,16 +146,16 @@ class Chooser:
             case Selection.SOURCE_TOP:
                 start = self._hash(pool, ends, hashed) * size >> 32
             case Selection.TUPLE:
-                start, bound = tuple_hash(ends) * size >> 32, 0
+                start, bound = tuple_hash(ends()) * size >> 32, 0
             case Selection.ROTATE:
                 start, bound = pool.rotation % size, 0
                 pool.rotation += 1
         return self._from(pool, start, load, bound, without)
 
-    def _hash(self, pool: PoolView, ends: Ends, hashed: int | None) -> int:
+    def _hash(self, pool: PoolView, ends: Callable[[], Ends], hashed: int | None) -> int:
         if hashed is not None:
             return avalanche(hashed) if pool.state.avalanche else hashed
-        return source_hash(ends.source, full=pool.state.avalanche)
+        return source_hash(ends().source, full=pool.state.avalanche)
 
     def _from(
         self, pool: PoolView, start: int, load: int, bound: int, without: Collection[RealKey]

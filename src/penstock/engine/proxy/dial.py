@@ -8,8 +8,10 @@ import random
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
+from typing import Protocol
 
 from penstock.engine.api import RealState
+from penstock.engine.proxy.choose import Real
 from penstock.proxied import KeepAlive, LocalKind, SourceKind
 from penstock.terms import Address
 
@@ -25,6 +27,13 @@ class Peer:
 
     address: Address
     port: int
+
+
+class Client(Protocol):
+    """Whoever can say, when asked, what the client's address is."""
+
+    @property
+    def peer(self) -> Peer: ...
 
 
 NOBODY = Peer(IPv4Address(0), 0)
@@ -55,7 +64,7 @@ def keep_alive(sock: socket.socket, wanted: KeepAlive | None) -> None:
 
 
 def target(state: RealState, client_port: int) -> SocketAddress:
-    """Where to connect to."""
+    """Where to connect to; *client_port* counts where the server's port follows it."""
     local = state.link.local
     if local is not None:
         return b"\0" + local.name.encode() if local.kind is LocalKind.ABSTRACT else local.name
@@ -64,8 +73,18 @@ def target(state: RealState, client_port: int) -> SocketAddress:
     return str(state.key.address), state.key.port.of(client_port)
 
 
+def is_plain(state: RealState) -> bool:
+    """Whether a connection to it may come from any address of ours."""
+    link = state.link
+    return (
+        state.key.source is None
+        and link.source_kind is SourceKind.OWN
+        and link.source_interface is None
+    )
+
+
 def dial(
-    state: RealState, client: Peer, where: SocketAddress, kind: int = socket.SOCK_STREAM
+    real: Real, client: Client, where: SocketAddress, kind: int = socket.SOCK_STREAM
 ) -> tuple[socket.socket, int]:
     """A socket on its way to a real server, and connect()'s errno; 0 when it is there already.
 
@@ -79,19 +98,20 @@ def dial(
         if family != socket.AF_UNIX:
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _bind(sock, state, client, family)
+            if not real.plain:
+                _bind(sock, real.state, client, family)
         return sock, sock.connect_ex(where)
     except BaseException:
         sock.close()
         raise
 
 
-def _bind(sock: socket.socket, state: RealState, client: Peer, family: int) -> None:
+def _bind(sock: socket.socket, state: RealState, client: Client, family: int) -> None:
     link, source = state.link, state.key.source
     if link.source_interface is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.source_interface.encode())
     if link.source_kind is not SourceKind.OWN:
-        _bind_foreign(sock, state, client, family)
+        _bind_foreign(sock, state, client.peer, family)
     elif source is not None:
         if source.ports is None:
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)

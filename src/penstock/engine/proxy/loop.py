@@ -23,6 +23,10 @@ _MOST_EVENTS = 512  # a turn; more would let deadlines wait
 Handler = Callable[[int], None]  # gets the events
 
 
+def _raise(_fd: int, fault: Exception) -> None:
+    raise fault
+
+
 class Timed(Protocol):
     """What has a deadline that moves on with whatever it does last."""
 
@@ -46,6 +50,7 @@ class Loop:
         self._next_look = 0.0
         self._again: list[Callable[[], None]] = []
         self.stopped = False
+        self.on_fault: Callable[[int, Exception], None] = _raise
 
     # -- descriptors ---------------------------------------------------------------------
 
@@ -130,7 +135,10 @@ class Loop:
         for fd, event in events:
             handler = handlers.get(fd)
             if handler is not None:
-                handler(event)
+                try:
+                    handler(event)
+                except Exception as fault:
+                    self.on_fault(fd, fault)
         if self._again:
             calls, self._again = self._again, []
             for call in calls:

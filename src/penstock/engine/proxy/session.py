@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from penstock.engine.api import RealKey
-from penstock.engine.proxy.board import Column
+from penstock.engine.proxy.arrival import Handshake, Preface
+from penstock.engine.proxy.board import COLUMNS, Column
 from penstock.engine.proxy.choose import Ends, PoolView, Real
 from penstock.engine.proxy.dial import Peer, dial, keep_alive, peer_of, target
+from penstock.engine.proxy.greeting import Greeting
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import BROKEN, OUT, STREAM
 from penstock.engine.proxy.side import Side
-from penstock.engine.proxy.world import Service, World, shortest, side_timeouts
+from penstock.engine.proxy.world import Service, World, shortest
+from penstock.wire.proxy_protocol import Header
 
-_TURN_AROUND = 1.0  # seconds before the same server is tried again (HAProxy manual 4.2, "retries")
+if TYPE_CHECKING:
+    from penstock.engine.proxy.tls import TlsInfo
+
+# Plain numbers: a member of an enum costs more to look up than all the counting.
+_LIVE, _TOTAL = int(Column.LIVE), int(Column.TOTAL)
+_BYTES_IN, _BYTES_OUT = int(Column.BYTES_IN), int(Column.BYTES_OUT)
 
 
 class Session:
@@ -33,6 +44,9 @@ class Session:
         "closed",
         "early",
         "failed",
+        "header",
+        "heard",
+        "heard_all",
         "loop",
         "on_expire",
         "pool",
@@ -44,6 +58,7 @@ class Session:
         "service",
         "sock",
         "spot",
+        "tls",
         "tries",
         "watched",
         "world",
@@ -71,13 +86,18 @@ class Session:
         self.failed: tuple[RealKey, ...] = ()
         self.closed = False
         self.queued = False
+        self.header: Header | None = None  # of the PROXY protocol, as the client sent it
+        self.heard = False  # its descriptor is in the loop
+        self.heard_all = False  # it has sent its last byte already
+        self.tls: TlsInfo | None = None  # None: it does not speak TLS with us
         self._peer: Peer | None = None
         self._wanted: Peer | None = None
         world.sessions[self] = None
         world.total_live += 1
         service.live += 1
-        world.count(service.row, Column.LIVE)
-        world.count(service.row, Column.TOTAL)
+        area, at = world.area, service.row * COLUMNS
+        area[at + _LIVE] += 1
+        area[at + _TOTAL] += 1
 
     # -- what is known of the client -------------------------------------------------------
 
@@ -98,10 +118,22 @@ class Session:
                 self._wanted = Peer(self.peer.address, self.spot.port)
         return self._wanted
 
-    @property
     def ends(self) -> Ends:
         peer, wanted = self.peer, self.wanted
         return Ends(peer.address, peer.port, wanted.address, wanted.port)
+
+    def told(self, peer: Peer, wanted: Peer) -> None:
+        """Somebody in front of us knows better who the client is."""
+        self._peer, self._wanted = peer, wanted
+
+    def hear(self, handler: Callable[[int], None]) -> None:
+        """*handler* is told of the client's events from now on."""
+        fd = self.sock.fileno()
+        if self.heard:
+            self.loop.redirect(fd, handler)
+        else:
+            self.heard = True
+            self.loop.add(fd, STREAM, handler)
 
     # -- deadlines -------------------------------------------------------------------------
 
@@ -122,6 +154,35 @@ class Session:
     # -- stages ----------------------------------------------------------------------------
 
     def start(self) -> None:
+        """Whoever is in front of the client speaks first, if there is somebody."""
+        timeouts = self.service.state.timeouts
+        if self.spot.listener.accept_proxy:
+            self.watch(shortest(timeouts.client), self.give_up)
+            Preface(self, self.secure)
+        else:
+            self.secure()
+
+    def secure(self) -> None:
+        """TLS, if the listener speaks it."""
+        tls = self.spot.listener.tls
+        if tls is None:
+            self.route()
+            return
+        self.watch(shortest(self.service.state.timeouts.client), self.give_up)
+        try:
+            sock = self.world.tls.accept(tls, self.sock)
+        except (OSError, ValueError):
+            self.give_up()
+            return
+        self.sock = sock
+        handshake = Handshake(sock, partial(self.secured, sock), self.give_up)
+        self.hear(handshake.on_events)
+        handshake.on_events()
+
+    def secured(self, sock: ssl.SSLSocket) -> None:
+        from penstock.engine.proxy.tls import TlsInfo  # noqa: PLC0415  # few need it
+
+        self.tls = TlsInfo.of(sock)
         self.route()
 
     def route(self) -> None:
@@ -146,9 +207,7 @@ class Session:
         self.queued = True
         self.world.wait(self, pool.state.name)
         self.world.count(self.service.row, Column.QUEUED)
-        timeouts = side_timeouts(self.service.state, pool.state)
-        queue = pool.state.back.queue
-        self.watch(shortest(queue if queue is not None else timeouts.connect), self.give_up)
+        self.watch(self.service.timing(pool.state).queue, self.give_up)
 
     def _choose(self) -> Real | None:
         if self.pool is None:
@@ -174,7 +233,6 @@ class Session:
     def take(self, real: Real) -> None:
         """One of *real*'s places is ours."""
         self.real = real
-        real.here += 1
         self.world.count(real.row, Column.LIVE)
         self.connect()
 
@@ -184,7 +242,6 @@ class Session:
         if real is None:
             return
         self.real = None
-        real.here -= 1
         self.world.count(real.row, Column.LIVE, -1)
         if real.state.key.pool in self.world.waiting:
             self.world.serve(real.state.key.pool)
@@ -192,10 +249,12 @@ class Session:
     def connect(self) -> None:
         if self.real is None or self.pool is None:
             return
-        state = self.real.state
-        where = target(state, self.wanted.port)
+        real = self.real
+        where = real.where
+        if where is None:
+            where = target(real.state, self.wanted.port)
         try:
-            sock, error = dial(state, self.peer, where)
+            sock, error = dial(real, self, where)
         except OSError as fault:
             self.connect_failed(fault.errno or 0)
             return
@@ -204,8 +263,7 @@ class Session:
             self.connect_failed(error)
             return
         self.loop.add(sock.fileno(), STREAM, self.on_connect)
-        timeouts = side_timeouts(self.service.state, self.pool.state)
-        self.watch(shortest(timeouts.connect), self.connect_expired)
+        self.watch(self.service.timing(self.pool.state).connect, self.connect_expired)
 
     def connect_expired(self) -> None:
         self.connect_failed(errno.ETIMEDOUT)
@@ -245,9 +303,7 @@ class Session:
             self.watch(None, self.give_up)
             self.assign()
             return
-        timeouts = side_timeouts(self.service.state, pool.state)
-        pause = min(_TURN_AROUND, shortest(timeouts.connect) or _TURN_AROUND)
-        self.watch(pause, self.connect)
+        self.watch(self.service.timing(pool.state).pause, self.connect)
 
     def _redispatches(self, interval: int, retries: int) -> bool:
         """Every so many tries, or counted from the last one (manual 4.2, "option redispatch")."""
@@ -256,7 +312,22 @@ class Session:
         return interval < 0 and (retries + 1 - self.tries) % -interval == 0
 
     def connected(self, side: Side, events: int) -> None:
-        self.establish(side, events)
+        link = self.real.state.link if self.real is not None else None
+        if link is None or (link.send_proxy is None and link.tls is None and link.socks4 is None):
+            self.establish(side, events)
+            return
+        refused = partial(self.connect_failed, errno.ECONNREFUSED)
+        Greeting(self, side.sock, self.greeted, refused).begin(events)
+
+    def replaced(self, sock: socket.socket) -> None:
+        """The server's socket has another object: it speaks TLS."""
+        if self.server is not None:
+            self.server.forsake()
+        self.server = Side(self, sock)
+
+    def greeted(self, sock: socket.socket, events: int) -> None:
+        if self.server is not None:
+            self.establish(self.server, events)
 
     def establish(self, server: Side, events: int) -> None:
         """From here on bytes are carried."""
@@ -264,27 +335,24 @@ class Session:
         if real is None or pool is None:
             return
         self.world.count(real.row, Column.TOTAL)
-        client = self.client
-        known = client is not None
-        if client is None:
-            client = self.client = Side(self, self.sock)
+        client = self.client = Side(self, self.sock)
         client.other, server.other = server, client
         front, back = service.state.front, pool.state.back
         if front.keepalive is not None:
             keep_alive(client.sock, front.keepalive)
         if back.keepalive is not None:
             keep_alive(server.sock, back.keepalive)
-        timeouts = side_timeouts(service.state, pool.state)
-        idle = shortest(timeouts.tunnel) or shortest(timeouts.client, timeouts.server)
-        self.watch(idle, self.idle)
+        self.watch(service.timing(pool.state).idle, self.idle)
         self.loop.redirect(server.sock.fileno(), server.on_events)
         if self.early:
             client.count += len(self.early)
             server.pending, self.early = self.early, b""
-            server.flush()
+            server.send_pending()
             if self.closed:
                 return
-        if known:
+        if self.heard_all:
+            client.end()
+        elif self.heard:
             self.loop.redirect(client.sock.fileno(), client.on_events)
             client.pump()
         else:
@@ -298,10 +366,9 @@ class Session:
         """One side has ended: the other may have less time now."""
         if self.pool is None or self.closed:
             return
-        timeouts = side_timeouts(self.service.state, self.pool.state)
-        fins = shortest(timeouts.client_fin, timeouts.server_fin)
-        if fins is not None:
-            self.watch(fins, self.idle)
+        half = self.service.timing(self.pool.state).half
+        if half is not None:
+            self.watch(half, self.idle)
 
     def finish(self) -> None:
         """Both sides are done."""
@@ -317,6 +384,11 @@ class Session:
     def give_up(self) -> None:
         """No server, no time, or a rule: the client is told by the end of its connection."""
         self._close()
+
+    def uses(self, fd: int) -> bool:
+        """Whether one of its sockets is *fd*."""
+        server = self.server.sock.fileno() if self.server is not None else -1
+        return fd in (self.sock.fileno(), server)
 
     def kill(self) -> None:
         """The operator's, or a server's that is down: both ends are told with a reset."""
@@ -336,9 +408,10 @@ class Session:
         linger = service.state.front.nolinger
         real = self.real
         if client is not None and server is not None and real is not None:
-            for row in (service.row, real.row):
-                world.count(row, Column.BYTES_IN, client.count)
-                world.count(row, Column.BYTES_OUT, server.count)
+            area = world.area
+            for at in (service.row * COLUMNS, real.row * COLUMNS):
+                area[at + _BYTES_IN] += client.count
+                area[at + _BYTES_OUT] += server.count
         if client is not None:
             client.close(reset=both or linger or client is reset)
         else:

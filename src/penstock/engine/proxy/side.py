@@ -100,21 +100,30 @@ class Side:
 
     def flush(self) -> None:
         """Send what is pending, then go on reading from the other side."""
+        if self.send_pending():
+            self.other.pump()
+
+    def send_pending(self) -> bool:
+        """Whether all of it is gone."""
         try:
             sent = self.sock.send(self.pending)
         except BLOCKED:
-            return
+            return False
         except OSError:
             self.owner.broken(self)
-            return
+            return False
         self.owner.seen = self.owner.loop.now
         if sent < len(self.pending):
             self.pending = memoryview(self.pending)[sent:]
-            return
+            return False
         self.pending = b""
         if self.ending:
             self.shut()
-        self.other.pump()
+        return True
+
+    def forsake(self) -> None:
+        """Another object has taken the descriptor over."""
+        self.other = self
 
     def end(self) -> None:
         """It has sent its last byte: so will we, to the other side."""

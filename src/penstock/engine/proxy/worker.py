@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from functools import partial
 
 from penstock.engine.api import (
@@ -49,11 +50,22 @@ class Worker:
         self._ears: dict[Spot, Ear] = {}
         self._draining = False
         self.world: World | None = None
+        self.loop.on_fault = self._on_fault
         link.setblocking(False)
         self.loop.add(link.fileno(), IN, self._on_link)
 
     def run(self) -> None:
         self.loop.run()
+
+    def _on_fault(self, fd: int, fault: Exception) -> None:
+        """A fault of ours: it costs the session that it showed in, and no other."""
+        traceback.print_exception(fault)
+        world = self.world
+        if world is None or fd == self._link.fileno():
+            raise fault
+        for session in list(world.sessions):
+            if session.uses(fd):
+                session.kill()
 
     # -- the daemon ------------------------------------------------------------------------
 
@@ -131,7 +143,7 @@ class Worker:
 
     def _listen(self, spot: Spot, name: str, sock: socket.socket) -> None:
         service = self._world().services[name]
-        ear = Ear(spot, sock, service)
+        ear = Ear(spot, sock, service, sock.family)
         self._ears[spot] = ear
         sock.setblocking(False)
         accept = self._datagrams if spot.protocol is Protocol.UDP else self._accept
@@ -151,7 +163,8 @@ class Worker:
                 self._pause(ear)
                 return
             try:
-                sock, raw = ear.sock.accept()
+                # As socket.accept() does it, without asking the listener twice what it is.
+                fd, raw = ear.sock._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
@@ -159,8 +172,9 @@ class Worker:
                     self._pause(ear)
                     self.loop.later(0.1, lambda: self._on_room(service))
                 return
+            sock = socket.socket(ear.family, socket.SOCK_STREAM, 0, fileno=fd)
             sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
+            if ear.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             Session(world, service, ear.spot, sock, raw).start()
 

@@ -7,7 +7,7 @@ import random
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.engine.api import (
@@ -19,38 +19,82 @@ from penstock.engine.api import (
 )
 from penstock.engine.proxy.board import COLUMNS, Board, Column
 from penstock.engine.proxy.choose import Chooser, PoolView, Real
+from penstock.engine.proxy.dial import is_plain, target
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import Loop
+from penstock.engine.proxy.secure import TlsContexts
+from penstock.model import PortMode
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
 
+_TURN_AROUND = 1.0  # seconds (HAProxy manual 4.2, "retries")
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of silence that a session of one service and pool may have; None: any number."""
+
+    client: float | None
+    connect: float | None
+    idle: float | None  # the shorter side decides, or a tunnel's own
+    half: float | None  # after one side has ended; None: as before
+    queue: float | None
+    pause: float  # before the same server is tried again
+
+
 class Service:
     """A service as a worker knows it. Sessions keep the one that they began with."""
 
-    state: ServiceState
-    row: int
-    live: int = 0  # here
-    full: bool = False  # does not accept
+    __slots__ = ("_timings", "full", "live", "row", "state")
 
-    @property
-    def idle(self) -> float | None:
-        """Seconds of silence that end a session; the shorter side decides."""
-        return shortest(self.state.timeouts.client, self.state.timeouts.server)
+    def __init__(self, state: ServiceState, row: int) -> None:
+        self.state = state
+        self.row = row
+        self.live = 0  # here
+        self.full = False  # does not accept
+        self._timings: dict[str, Timing] = {}
+
+    def put(self, state: ServiceState) -> None:
+        self.state = state
+        self._timings.clear()
+
+    def forget_timing(self, pool: str) -> None:
+        self._timings.pop(pool, None)
+
+    def timing(self, pool: PoolState) -> Timing:
+        known = self._timings.get(pool.name)
+        if known is None:
+            known = self._timings[pool.name] = timing_of(self.state, pool)
+        return known
+
+
+def timing_of(service: ServiceState, pool: PoolState) -> Timing:
+    times = service.timeouts
+    if pool.name != service.pool:  # a rule has sent it there
+        side = pool.timeouts
+        times = Timeouts(
+            connect=side.connect,
+            client=times.client,
+            server=side.server,
+            tunnel=side.tunnel,
+            client_fin=times.client_fin,
+            server_fin=side.server_fin,
+        )
+    connect, queue = shortest(times.connect), pool.back.queue
+    return Timing(
+        client=shortest(times.client),
+        connect=connect,
+        idle=shortest(times.tunnel) or shortest(times.client, times.server),
+        half=shortest(times.client_fin, times.server_fin),
+        queue=shortest(queue) if queue is not None else connect,
+        pause=min(_TURN_AROUND, connect or _TURN_AROUND),
+    )
 
 
 def shortest(*milliseconds: int | None) -> float | None:
     given = [one for one in milliseconds if one]
     return min(given) / 1000 if given else None
-
-
-@dataclass(slots=True)
-class Waiting:
-    """Those of one pool that wait for a server to have room, first come, first served."""
-
-    sessions: deque[Session] = field(default_factory=deque)
 
 
 class World:
@@ -66,6 +110,7 @@ class World:
         self.waiting: dict[str, deque[Session]] = {}
         self.sessions: dict[Session, None] = {}
         self.chooser = Chooser(self.live, random.random)
+        self.tls = TlsContexts()
         self.maxconn = 0
         self.total_live = 0  # here
         self.on_room: Callable[[Service], None] = lambda _service: None
@@ -83,10 +128,14 @@ class World:
 
     def put_real(self, state: RealState, row: int) -> None:
         real = self.reals.get(state.key)
+        known = real is not None
         if real is None:
-            self.reals[state.key] = Real(state, row)
-        else:
-            real.state, real.row, real.retired = state, row, False
+            real = self.reals[state.key] = Real(state, row)
+        real.state, real.row, real.retired = state, row, False
+        real.plain = is_plain(state)
+        follows = state.link.local is None and state.key.port.mode is not PortMode.FIXED
+        real.where = None if follows else target(state, 0)
+        if known:
             self.serve(state.key.pool)
 
     def put_pool(self, state: PoolState) -> None:
@@ -95,6 +144,8 @@ class World:
         before = self.pools.get(state.name)
         rotation = before.rotation if before is not None else 0
         self.pools[state.name] = PoolView(state, reals, rotation, names)
+        for service in self.services.values():
+            service.forget_timing(state.name)
         self.serve(state.name)
 
     def put_service(self, state: ServiceState, row: int) -> Service:
@@ -102,7 +153,7 @@ class World:
         if before is None:
             self.services[state.name] = Service(state, row)
         else:
-            before.state = state
+            before.put(state)
         return self.services[state.name]
 
     def retire_real(self, key: RealKey) -> None:
@@ -139,19 +190,5 @@ class Ear:
     spot: Spot
     sock: socket.socket
     service: Service
+    family: int
     polled: bool = True
-
-
-def side_timeouts(service: ServiceState, pool: PoolState | None) -> Timeouts:
-    """The timeouts of a session of *service* that a rule has sent to *pool*."""
-    if pool is None or pool.name == service.pool:
-        return service.timeouts
-    side, client = pool.timeouts, service.timeouts
-    return Timeouts(
-        connect=side.connect,
-        client=client.client,
-        server=side.server,
-        tunnel=side.tunnel,
-        client_fin=client.client_fin,
-        server_fin=side.server_fin,
-    )
