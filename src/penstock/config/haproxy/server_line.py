@@ -317,7 +317,9 @@ class _Options:
         tls, bases = self.options.tls, self.context.draft.global_.tls
         match name:
             case "crt":
-                tls.certificates = (based(bases.crt_base, value),)
+                path = based(bases.crt_base, value)
+                tls.certificates = (path,)
+                tls.missing = None if self.context.exists(path) else path
             case "ca-file" | "crl-file":
                 path = based(bases.ca_base, value)
                 missing = missing_authority(self.context.exists, path)

@@ -93,5 +93,12 @@ def _server(draft: FileDraft, report: Report, proxy: ProxyDraft, server: ServerL
             f" '{server.name}'.",
             parsing=False,
         )
+    elif tls.missing is not None:
+        report.error(
+            server.origin,
+            f"{head}unable to stat SSL certificate from file '{tls.missing}' :"
+            " No such file or directory.",
+            parsing=False,
+        )
     elif verify is TlsVerify.REQUIRED and tls.ca_file is None:
         report.error(server.origin, head + _NO_AUTHORITY, parsing=False)

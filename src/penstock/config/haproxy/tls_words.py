@@ -43,6 +43,7 @@ class TlsDraft:
     strict_sni: bool = False
     sni: tuple[str, ...] = ()  # the expression's words
     verify_host: str | None = None
+    missing: str | None = None  # a certificate that is not there, which matters with ssl only
 
 
 @dataclass(slots=True)
