@@ -133,7 +133,7 @@ class _Compiler:
         self._tables = {one.table.name: one.table for one in sides if one.table} | dict(tables)
         # Which counter counts in which table, wherever the rule is that says so.
         self._tracks = {
-            (rule.action.name.removeprefix("track-sc"), side.table_name(rule.table))
+            (rule.action.name.removeprefix("track-sc") or "0", side.table_name(rule.table))
             for side in sides
             for rule in side.rules
             if rule.action.name.startswith("track-sc")
@@ -289,7 +289,7 @@ class _Compiler:
         table = self._counted_by(number)
         if table is None:
             return False
-        if arguments and self._table(arguments[0]) != table:
+        if arguments and arguments[0] and self._table(arguments[0]) != table:
             raise _NeedsProxyError("it looks in another table than connections are counted in")
         return self._count(criterion, table, counter, tracked=True)
 
