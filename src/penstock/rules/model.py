@@ -20,6 +20,7 @@ class Call:
 
     name: str
     arguments: tuple[str, ...] = ()
+    entries: tuple[tuple[str, str], ...] = ()  # of a map: what its file said
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Matching(StrEnum):
     DIR = "dir"
     DOM = "dom"
     REG = "reg"
+    REGM = "regm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Criterion:
     matching: Matching
     patterns: tuple[Pattern, ...] = ()
     ignore_case: bool = False
+    keyword: str = ""  # as written: ``hdr_beg``, where the fetch is ``req.hdr``
     origin: Origin = Origin()
 
 
@@ -77,6 +80,7 @@ class Term:
 
     criteria: tuple[Criterion, ...]
     negated: bool = False
+    name: str = ""  # of the ACL; "": it is an anonymous one
 
 
 @dataclass(frozen=True, slots=True)

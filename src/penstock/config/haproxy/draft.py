@@ -11,6 +11,9 @@ from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
+from penstock.stick.model import TableSpec
+from penstock.rules.conditions import inherited
+from penstock.rules.model import Condition, Criterion, PersistRule, ServerRule, Stage, TcpRule
 
 
 class Prefix(Enum):
@@ -154,7 +157,7 @@ class ServerLine:
 class UseBackend:
     origin: Origin
     name: str
-    condition: str  # "" when unconditional
+    condition: Condition | None
 
 
 @dataclass(slots=True)
@@ -183,7 +186,11 @@ class ProxyDraft:
     default_backend: str | None = None
     default_backend_origin: Origin | None = None
     use_backends: list[UseBackend] = field(default_factory=list)
-    use_servers: list[tuple[Origin, str]] = field(default_factory=list)
+    use_servers: list[ServerRule] = field(default_factory=list)
+    persist_rules: list[PersistRule] = field(default_factory=list)
+    tcp_rules: list[TcpRule] = field(default_factory=list)
+    inspect_delay: int = 0  # ms
+    response_delay: int = 0  # ms
     scheduler: SchedulerSpec = field(default_factory=SchedulerSpec)
     balance_set: bool = False
     layer7_balance: Origin | None = None  # a hash of HTTP, which only mode http has
@@ -203,11 +210,12 @@ class ProxyDraft:
     external_command: str | None = None
     udp_send: bytes = b""
     udp_expect: bytes | None = None
-    acls: set[str] = field(default_factory=set)
+    acls: dict[str, tuple[Criterion, ...]] = field(default_factory=dict)
     rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
     final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
     stats_users: set[str] = field(default_factory=set)
     sticks: list[tuple[Origin, str]] = field(default_factory=list)  # table named, or ""
+    stick_table: TableSpec | None = None
     stats: Origin | None = None
     log_targets: list[str] = field(default_factory=list)
     log_format: tuple[str, Origin] | None = None
@@ -268,8 +276,14 @@ class ProxyDraft:
             # HAProxy tells only of those that stand in the section itself to be unused.
             and name not in CHECK_RULES
         }
-        if parent.name:
-            self.acls = set(parent.acls)
+        # ACLs stay in their section; rules come first in those that inherit them.
+        self.tcp_rules = [
+            inherited(rule, parent.acls)
+            for rule in parent.tcp_rules
+            if (back if rule.stage is Stage.RESPONSE else front or rule.stage is Stage.CONTENT)
+        ]
+        self.inspect_delay = parent.inspect_delay
+        self.response_delay = parent.response_delay if back else 0
 
 
 # Rules that only a defaults section with a name may hold.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.config.haproxy import validity
+from penstock.config.haproxy import rules, validity
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import DEFAULT_RESOLVERS, FileDraft, NameServer, ResolversDraft
 from penstock.config.haproxy.keywords import SECTIONS
@@ -84,7 +84,7 @@ def load(
             )
     _raise(report)
     known = {**environ, "HAPROXY_LOCALPEER": os.uname().nodename}
-    return _load(texts, known, resolve, exists, report)
+    return _load(texts, known, resolve, exists, _texts(read), report)
 
 
 def loads(
@@ -94,9 +94,24 @@ def loads(
     environ: Mapping[str, str] | None = None,
     resolve: Resolve | None = None,
     exists: Callable[[str], bool] = os.path.exists,
+    read: Callable[[Path], bytes] = Path.read_bytes,
 ) -> LoadResult:
     """Load *text*; without *resolve* no host name has an address. Raises ConfigError."""
-    return _load([(name, text)], environ or {}, resolve or _no_names, exists, Report())
+    return _load(
+        [(name, text)], environ or {}, resolve or _no_names, exists, _texts(read), Report()
+    )
+
+
+def _texts(read: Callable[[Path], bytes]) -> Callable[[str], str | None]:
+    """*read* for files that a configuration names: None for one that cannot be read."""
+
+    def text(name: str) -> str | None:
+        try:
+            return read(Path(name)).decode("utf-8", "surrogateescape") if name else None
+        except OSError:
+            return None
+
+    return text
 
 
 def _no_names(name: str, family: AddressFamilyPreference) -> Address | None:
@@ -120,9 +135,10 @@ def _load(
     environ: Mapping[str, str],
     resolve: Resolve,
     exists: Callable[[str], bool],
+    read: Callable[[str], str | None],
     report: Report,
 ) -> LoadResult:
-    context = Context(report, dict(environ), environ, resolve, exists)
+    context = Context(report, dict(environ), environ, resolve, exists, read)
     parser = Parser(context, _SECTIONS)
     try:
         for name, text in texts:
@@ -130,6 +146,7 @@ def _load(
     except StopError:
         pass  # reported where it was raised; nothing after it is read
     _raise(report)
+    rules.settle(context.draft)
     validity.check(context.draft, report)
     _raise(report)
     configuration = Lowering(context.draft, report, resolve).run()

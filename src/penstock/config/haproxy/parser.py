@@ -32,6 +32,7 @@ class Context:
     initial_environ: Mapping[str, str]
     resolve: Resolve
     exists: Callable[[str], bool]
+    read: Callable[[str], str | None]  # a file's text; None: it cannot be read
     draft: FileDraft = field(default_factory=FileDraft)
     section: str = ""
     proxy: ProxyDraft | None = None  # the proxy or defaults section that lines belong to

@@ -1,54 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""acl, use_backend, tcp-request and the other rules: read, checked as far as they decide, kept.
+"""acl, use_backend, tcp-request and the other rules: read into the draft, with HAProxy's errors.
 
-Penstock carries none of them out yet. What matters here is that a mistake in one is an error as
-it is in HAProxy, and that a rule which decides about traffic is known to be there.
+What conditions and actions mean is ``penstock.rules``'; here is which section may say them.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
     Capability,
+    FileDraft,
     Line,
     ProxyDraft,
     UseBackend,
 )
-from penstock.config.haproxy.fetches import FETCHES, PREDEFINED_ACLS
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
-from penstock.config.haproxy.units import DurationError, atol, parse_time
+from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
+from penstock.rules import actions, conditions
+from penstock.rules.arguments import RuleError
+from penstock.rules.model import Condition, PersistRule, ServerRule, Stage
+from penstock.rules.patterns import Sources
+from penstock.rules.vocabulary import Checkpoint
+from penstock.terms import Origin
 
-_COUNTERS = "'sc-inc-gpc(*)', 'sc-inc-gpc0(*)', 'sc-inc-gpc1(*)', 'sc-set-gpt(*)', 'sc-set-gpt0(*)'"
-_VARIABLES = "'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'"
-_EARLY = (
-    f"'accept', 'reject', 'capture', 'expect-proxy', 'expect-netscaler-cip',"
-    f" 'track-sc0' ... 'track-sc2', {_COUNTERS}, {_VARIABLES}, 'set-dst', 'set-dst-port',"
-    " 'set-mark', 'set-src', 'set-src-port', 'set-tos', 'silent-drop'"
-)
-_CONTENT = (
-    "'accept', 'reject', 'capture', 'expect-proxy', 'expect-netscaler-cip',"
-    " 'track-sc0' ... 'track-sc2', 'ot-group', 'set-log-level', 'set-nice', 'switch-mode',"
-    f" 'use-service', {_COUNTERS}, 'send-spoe-group', 'do-resolve(*)', {_VARIABLES}, 'set-src',"
-    " 'set-src-port', 'set-dst', 'set-dst-port', 'set-mark', 'set-tos', 'silent-drop',"
-    " 'set-priority-class', 'set-priority-offset'"
-)
-_RESPONSE = (
-    "'accept', 'close', 'reject', 'ot-group', 'set-log-level', 'set-nice',"
-    f" {_COUNTERS}, 'send-spoe-group', {_VARIABLES}, 'set-mark', 'set-tos', 'silent-drop'"
-)
-_ACTIONS = {
-    ("tcp-request", "connection"): _EARLY,
-    ("tcp-request", "session"): _EARLY,
-    ("tcp-request", "content"): _CONTENT,
-    ("tcp-response", "content"): _RESPONSE,
+_STAGES = {tuple(stage.split()): stage for stage in Stage}
+_CHECKPOINTS = {
+    (Stage.CONNECTION, FRONT): Checkpoint.CONNECTION,
+    (Stage.SESSION, FRONT): Checkpoint.SESSION,
+    (Stage.CONTENT, FRONT): Checkpoint.FRONT_CONTENT,
+    (Stage.CONTENT, BACK): Checkpoint.BACK_CONTENT,
+    (Stage.RESPONSE, BACK): Checkpoint.RESPONSE,
 }
 _FINAL = frozenset({"allow", "auth", "deny", "redirect", "return", "tarpit"})
-_TRACKS = frozenset({"track-sc0", "track-sc1", "track-sc2"})
-_BARE = frozenset({"accept", "reject", "close", "expect-proxy", "expect-netscaler-cip"})
+
+
+def sources(context: Context, origin: Origin) -> Sources:
+    """What reading the rule at *origin* may ask for."""
+
+    def resolve(name: str) -> IPv4Address | None:
+        found = context.resolve(name, AddressFamilyPreference.IPV4)
+        return found if isinstance(found, IPv4Address) else None
+
+    def warn(message: str) -> None:
+        context.report.warn(origin, message, parsing=False)
+
+    return Sources(context.read, resolve, warn)
 
 
 def parse_acl(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -62,47 +66,29 @@ def parse_acl(context: Context, proxy: ProxyDraft, line: Line) -> None:
             f"acl name '{name}' will never match. 'or' is used to express a logical disjunction"
             " within a condition."
         )
-    fault = _fetch_fault(line[2])
-    if not line[2]:
-        fault = "missing fetch method in ACL expression ''"
-    if fault:
-        raise LineError(f"error detected while parsing ACL '{name}' : {fault}.")
-    proxy.acls.add(name)
+    try:
+        criterion = conditions.read_criterion(
+            line.words[2:], sources(context, line.origin), line.origin, name=name
+        )
+    except RuleError as error:
+        raise LineError(f"error detected while parsing ACL '{name}' : {error.message}.") from None
+    proxy.acls[name] = (*proxy.acls.get(name, ()), criterion)
 
 
-def _fetch_fault(expression: str) -> str:
-    name = expression.split("(", 1)[0].split(",", 1)[0]
-    # A criterion may carry its match method; a name of Lua's own cannot be known.
-    if name in FETCHES or name.startswith("lua."):
-        return ""
-    return f"unknown fetch method '{name}' in ACL expression '{expression}'"
-
-
-def condition_fault(proxy: ProxyDraft, words: list[str]) -> str:
-    """What is wrong with the words after if or unless; "" when nothing is."""
-    at = 0
-    found = False
-    while at < len(words):
-        word = words[at].lstrip("!")
-        at += 1
-        if word in ("or", "||", "") and word != "":
-            continue
-        if not word:
-            continue
-        if word == "{":
-            end = at
-            while end < len(words) and words[end] != "}":
-                end += 1
-            if end == len(words):
-                return "missing closing '}' in condition"
-            fault = _fetch_fault(words[at]) if end > at else "missing fetch method in ACL"
-            if fault:
-                return fault
-            at = end + 1
-        elif word not in proxy.acls and word not in PREDEFINED_ACLS:
-            return f"no such ACL : '{word}'"
-        found = True
-    return "" if found or not words else "conditional expression is empty"
+def read_condition(
+    context: Context, proxy: ProxyDraft, line: Line, at: int, checkpoint: Checkpoint
+) -> Condition:
+    """The condition whose if or unless is word *at*. Raises RuleError."""
+    condition = conditions.read_condition(
+        line.words[at + 1 :],
+        proxy.acls,
+        sources(context, line.origin),
+        line.origin,
+        unless=line[at] == "unless",
+    )
+    if warning := conditions.conflict(condition, (checkpoint,), ""):
+        context.report.warn(line.origin, warning)
+    return condition
 
 
 def parse_use_backend(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -110,15 +96,20 @@ def parse_use_backend(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, FRONT)
     if not line[1]:
         raise LineError("'use_backend' expects a backend name.")
+    condition = None
     if line[2] in ("if", "unless"):
-        if fault := condition_fault(proxy, line.words[3:]):
-            raise LineError(f"error detected while parsing switching rule : {fault}.")
+        try:
+            condition = read_condition(context, proxy, line, 2, Checkpoint.USE_BACKEND)
+        except RuleError as error:
+            raise LineError(
+                f"error detected while parsing switching rule : {error.message}."
+            ) from None
     elif line[2]:
         raise LineError(
             f"unexpected keyword '{line[2]}' after switching rule, only 'if' and 'unless' are"
             " allowed."
         )
-    proxy.use_backends.append(UseBackend(line.origin, line[1], " ".join(line.words[2:])))
+    proxy.use_backends.append(UseBackend(line.origin, line[1], condition))
 
 
 def parse_use_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -128,9 +119,11 @@ def parse_use_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise LineError("'use-server' expects a server name.")
     if line[2] not in ("if", "unless"):
         raise LineError("'use-server' requires either 'if' or 'unless' followed by a condition.")
-    if fault := condition_fault(proxy, line.words[3:]):
-        raise LineError(f"error detected while parsing switching rule : {fault}.")
-    proxy.use_servers.append((line.origin, line[1]))
+    try:
+        condition = read_condition(context, proxy, line, 2, Checkpoint.SERVER)
+    except RuleError as error:
+        raise LineError(f"error detected while parsing switching rule : {error.message}.") from None
+    proxy.use_servers.append(ServerRule(line[1], condition, line.origin))
 
 
 def parse_persist_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -138,8 +131,14 @@ def parse_persist_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if line[1] not in ("if", "unless"):
         raise LineError(f"'{line[0]}' requires either 'if' or 'unless' followed by a condition.")
-    if fault := condition_fault(proxy, line.words[2:]):
-        raise LineError(f"error detected while parsing a '{line[0]}' rule : {fault}.")
+    try:
+        # HAProxy says BACK_CONTENT here, though it looks at them when it chooses a server.
+        condition = read_condition(context, proxy, line, 1, Checkpoint.BACK_CONTENT)
+    except RuleError as error:
+        raise LineError(
+            f"error detected while parsing a '{line[0]}' rule : {error.message}."
+        ) from None
+    proxy.persist_rules.append(PersistRule(line[0] == "force-persist", condition, line.origin))
 
 
 def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
@@ -153,14 +152,14 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
     if not kind:
         raise LineError(f"missing argument for '{name}' in {outer}")
     if kind == "inspect-delay":
-        return _inspect_delay(proxy, line, where)
+        return _inspect_delay(context, proxy, line, where)
     if (name, kind) == ("tcp-response", "content") and (anonymous or not proxy.capability & BACK):
         raise LineError(
             "tcp-response content is only allowed in 'backend' sections or 'defaults' section with"
             " a name"
         )
-    actions = _ACTIONS.get((name, kind))
-    if actions is None:
+    stage = _STAGES.get((name, kind))
+    if stage is None:
         expected = (
             "'inspect-delay', 'connection', or 'content'"
             if name == "tcp-request"
@@ -173,50 +172,79 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
         raise LineError(
             f"{name} {kind} is not allowed because {proxy.describe} {proxy.name} is not a frontend"
         )
-    if not _is_action(line[2], actions):
-        raise LineError(f"'{name} {kind}' expects {actions} in {where} (got '{line[2]}').")
-    _tcp_condition(proxy, line, where)
+    try:
+        rule = actions.read_tcp_rule(
+            actions.Line(
+                line.words,
+                stage,
+                where,
+                _checkpoints(proxy, stage),
+                proxy.acls,
+                sources(context, line.origin),
+                line.origin,
+            )
+        )
+    except RuleError as error:
+        raise LineError(error.message) from None
+    if rule.condition is not None and (
+        warning := conditions.conflict(rule.condition, _checkpoints(proxy, stage), stage)
+    ):
+        context.report.warn(line.origin, warning)
+    proxy.tcp_rules.append(rule)
     if name == "tcp-request":
         warn_order(context, proxy, line, f"{name} {kind}")
     proxy.rules.setdefault(f"{name} {kind}", line.origin)
     return True
 
 
-def _inspect_delay(proxy: ProxyDraft, line: Line, where: str) -> bool:
+def _checkpoints(proxy: ProxyDraft, stage: Stage) -> tuple[Checkpoint, ...]:
+    return tuple(
+        checkpoint
+        for (one, side), checkpoint in _CHECKPOINTS.items()
+        if one is stage and proxy.capability & side
+    )
+
+
+def _inspect_delay(context: Context, proxy: ProxyDraft, line: Line, where: str) -> bool:
     expected = f"'{line[0]} inspect-delay' expects a positive delay in milliseconds, in {where}"
     if proxy.capability & Capability.DEFAULTS and not proxy.name:
         raise LineError(f"{line[0]} inspect-delay is not allowed in anonymous 'defaults' sections")
     if not line[2]:
         raise LineError(expected)
     try:
-        parse_time(line[2])
+        delay, rest = parse_time(line[2])
     except DurationError as bad:
         if bad.char is not None:
             raise LineError(f"{expected} (unexpected character '{bad.char}')") from None
         raise LineError(f"{expected} (timer overflow in '{line[2]}')") from None
+    if rest:
+        context.report.warn(line.origin, trailing_message(line[2], rest), parsing=False)
+    if line[0] == "tcp-request":
+        proxy.inspect_delay = delay
+    else:
+        proxy.response_delay = delay
     return False
 
 
-def _is_action(word: str, actions: str) -> bool:
-    if not word:
-        return False
-    if word in _TRACKS or word.startswith("lua."):
-        return word in _TRACKS
-    base = word.split("(", 1)[0]
-    return f"'{base}'" in actions or f"'{base}(*)'" in actions
-
-
-def _tcp_condition(proxy: ProxyDraft, line: Line, where: str) -> None:
-    at = next((i for i, word in enumerate(line.words) if word in ("if", "unless") and i > 2), 0)
-    head = " ".join(line.words[:3])
-    if at:
-        if fault := condition_fault(proxy, line.words[at + 1 :]):
-            raise LineError(
-                f"'{head}' : error detected in {where} while parsing '{line[at]}' condition :"
-                f" {fault}"
-            )
-    elif line[3] and line[2] in _BARE and line[2] not in ("expect-proxy", "expect-netscaler-cip"):
-        raise LineError(f"'{head}' only accepts 'if' or 'unless', in {where} (got '{line[3]}')")
+def settle(draft: FileDraft) -> None:
+    """Let every condition know all lines of the ACLs that it names, also later ones."""
+    for proxy in draft.proxies:
+        acls = proxy.acls
+        proxy.use_backends = [
+            replace(rule, condition=conditions.settle(rule.condition, acls))
+            if rule.condition is not None
+            else rule
+            for rule in proxy.use_backends
+        ]
+        proxy.use_servers = [
+            replace(rule, condition=conditions.settle(rule.condition, acls))
+            for rule in proxy.use_servers
+        ]
+        proxy.persist_rules = [
+            replace(rule, condition=conditions.settle(rule.condition, acls))
+            for rule in proxy.persist_rules
+        ]
+        proxy.tcp_rules = [conditions.settle_rule(rule, acls) for rule in proxy.tcp_rules]
 
 
 # From the rules that are looked at last to those that are looked at first.

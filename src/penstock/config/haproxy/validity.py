@@ -118,13 +118,14 @@ class _Checker:
     def _routes(self, proxy: ProxyDraft) -> None:
         if proxy.default_backend is not None:
             self._default_backend(proxy, proxy.default_backend)
-        for rule in proxy.use_backends:
-            if "%" not in rule.name:
-                self._use_backend(proxy, rule)
-        for origin, name in proxy.use_servers:
+        for route in proxy.use_backends:
+            if "%" not in route.name:
+                self._use_backend(proxy, route)
+        for rule in proxy.use_servers:
+            name = rule.server
             if "%" not in name and all(server.name != name for server in proxy.servers):
                 self._error(
-                    origin,
+                    rule.origin,
                     f"{proxy.describe} '{proxy.name}' : unable to find server '{name}' referenced"
                     " in a 'use-server' rule.",
                 )
