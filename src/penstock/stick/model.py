@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from penstock.rules.model import Condition, Expression
-from penstock.terms import Origin
+from penstock.terms import Address, Origin
 
 
 class KeyType(StrEnum):
@@ -41,13 +41,31 @@ class TableSpec:
     name: str
     key: KeyType
     size: int
-    key_length: int = 0  # STRING, BINARY; 0: 32
+    key_length: int = 0  # STRING, BINARY; 0: 31 characters, 32 bytes
     expire: int | None = None
     nopurge: bool = False
     stored: tuple[Stored, ...] = ()
     peers: str | None = None
     server_key: ServerKey = ServerKey.NAME
     origin: Origin = Origin()
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key in HAProxy's memory and in its peers protocol; a string ends with NUL."""
+        match self.key:
+            case KeyType.IP | KeyType.INTEGER:
+                return 4
+            case KeyType.IPV6:
+                return 16
+            case KeyType.STRING:
+                return self.key_length + 1 if self.key_length else 32
+            case KeyType.BINARY:
+                return self.key_length or 32
+
+    @property
+    def wire_name(self) -> str:
+        """What peers call it: of a table in a peers section, the slash and what follows it."""
+        return self.name[self.name.find("/") :] if "/" in self.name else self.name
 
 
 class StickKind(StrEnum):
@@ -63,4 +81,27 @@ class StickRule:
     expression: Expression
     table: str | None = None  # None: the pool's own
     condition: Condition | None = None
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node that tables are shared with."""
+
+    name: str
+    address: Address
+    port: int
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True, slots=True)
+class PeersSpec:
+    """One ``peers`` section (manual 3.5)."""
+
+    name: str
+    local: str  # this node's name
+    listen: tuple[Address, int] | None = None  # None: the section does not name this node
+    peers: tuple[Peer, ...] = ()  # the others
+    tables: tuple[TableSpec, ...] = ()  # declared in the section itself; named section/table
+    disabled: bool = False
     origin: Origin = Origin()

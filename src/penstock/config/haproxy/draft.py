@@ -12,6 +12,7 @@ from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
 from penstock.stick.model import TableSpec
+from penstock.stick.model import TableSpec
 from penstock.rules.conditions import inherited
 from penstock.rules.model import Condition, Criterion, PersistRule, ServerRule, Stage, TcpRule
 
@@ -215,6 +216,7 @@ class ProxyDraft:
     final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
     stats_users: set[str] = field(default_factory=set)
     sticks: list[tuple[Origin, str]] = field(default_factory=list)  # table named, or ""
+    stick_table: TableSpec | None = None
     stick_table: TableSpec | None = None
     stats: Origin | None = None
     log_targets: list[str] = field(default_factory=list)

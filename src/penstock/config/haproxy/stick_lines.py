@@ -1,14 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""stick-table and stick lines: words -> what the draft keeps of them."""
+"""stick-table and stick lines: words -> specifications, with HAProxy's errors (manual 4.2)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 from penstock.config.haproxy.draft import BACK, Capability, Line, ProxyDraft
 from penstock.config.haproxy.fetches import FETCHES
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
-from penstock.config.haproxy.units import DurationError, SizeError, parse_size, parse_time
+from penstock.config.haproxy.units import (
+    DurationError,
+    SizeError,
+    atol,
+    parse_size,
+    parse_time,
+    trailing_message,
+)
+from penstock.stick.data import ALIASES, DATA_TYPES, MAX_ARRAY, DataType, Kind
+from penstock.stick.model import KeyType, ServerKey, Stored, TableSpec
+
+_SIZE_MASK = 0xFFFFFFFF  # of an unsigned int
+# Pairs that HAProxy does not let stand together, and its words for them.
+_EXCLUSIVE = (
+    (("gpt",), ("gpt0",), "'gpt' and 'gpt0'", "'gpt' overrides 'gpt0'"),
+    (("gpc",), ("gpc0", "gpc1"), "'gpc' and 'gpc[0/1]'", "'gpc' overrides 'gpc[0/1]'"),
+    (
+        ("gpc_rate",),
+        ("gpc0_rate", "gpc1_rate"),
+        "'gpc_rate' and 'gpc[0/1]_rate'",
+        "'gpc_rate' overrides 'gpc[0/1]_rate'",
+    ),
+)
 
 
 def parse_stick(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -27,48 +51,203 @@ def parse_stick(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def parse_stick_table(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if proxy.capability & Capability.DEFAULTS:
         raise LineError("'stick-table' is not supported in 'defaults' section.")
-    first = proxy.rules.get("stick-table")
-    if first is not None:
-        raise LineError(
-            f"stick-table name '{proxy.name}' conflicts with table declared in {proxy.describe}"
-            f" '{proxy.name}' at {first}."
-        )
-    _stick_table(line)
+    for other in (*context.draft.proxies, proxy):
+        first = other.rules.get("stick-table")
+        if other.name == proxy.name and first is not None:
+            raise LineError(
+                f"stick-table name '{proxy.name}' conflicts with table declared in"
+                f" {other.describe} '{proxy.name}' at {first}."
+            )
+    proxy.stick_table = read_table(context, line, proxy.name, 1)
     proxy.rules["stick-table"] = line.origin
 
 
-def _stick_table(line: Line) -> None:
-    seen: set[str] = set()
-    at = 1
-    while word := line[at]:
-        value = line[at + 1]
-        if word == "type":
-            if value not in ("ip", "ipv6", "integer", "string", "binary"):
-                raise LineError(f"stick-table: unknown type '{value}'.")
-            if line[at + 2] == "len":
-                at += 2
-        elif word in ("size", "expire"):
-            _stick_number(word, value)
-        elif word == "nopurge":
-            at -= 1
-        elif word not in ("store", "peers", "srvkey", "write-to", "len"):
-            raise LineError(f"stick-table: unknown argument '{word}'.")
-        seen.add(word)
-        at += 2
-    for needed in ("size", "type"):
-        if needed not in seen:
-            raise LineError(f"stick-table: missing {needed}.")
+@dataclass(slots=True)
+class _Draft:
+    """What has been read of a table so far."""
+
+    key: KeyType | None = None
+    key_length: int = 0
+    size: int = 0
+    expire: int = 0
+    nopurge: bool = False
+    peers: str | None = None
+    server_key: ServerKey = ServerKey.NAME
+    stored: dict[str, Stored] = field(default_factory=dict)
 
 
-def _stick_number(word: str, value: str) -> None:
+def read_table(
+    context: Context, line: Line, name: str, at: int, *, in_peers: bool = False
+) -> TableSpec:
+    """The table that the words from *at* describe. Raises LineError."""
+    draft = _Draft()
+    keyword = line[0]
+    while line[at]:
+        at = _argument(context, draft, line, at, in_peers=in_peers)
+    if not draft.size:
+        raise LineError(f"{keyword}: missing size.")
+    if draft.key is None:
+        raise LineError(f"{keyword}: missing type.")
+    return TableSpec(
+        name=name,
+        key=draft.key,
+        size=draft.size,
+        key_length=draft.key_length,
+        expire=draft.expire or None,
+        nopurge=draft.nopurge,
+        stored=tuple(draft.stored.values()),
+        peers=draft.peers,
+        server_key=draft.server_key,
+        origin=line.origin,
+    )
+
+
+def _argument(context: Context, draft: _Draft, line: Line, at: int, *, in_peers: bool) -> int:
+    """Read the argument at *at*; where the next one is."""
+    word, value = line[at], line[at + 1]
+    match word:
+        case "size":
+            draft.size = _size(line, word, value)
+        case "peers" if not in_peers:
+            draft.peers = _needed(line, word, value)
+        case "expire":
+            draft.expire = _expire(context, line, word, value)
+        case "nopurge":
+            draft.nopurge = True
+            return at + 1
+        case "type":
+            return _type(draft, line, at + 1)
+        case "store":
+            for option in _options(line, value):
+                _store(context, draft, line, *option)
+            _exclusive(draft, line)
+        case "srvkey":
+            if value not in tuple(ServerKey):
+                raise LineError(f"{line[0]} : unknown server key type '{value}'.")
+            draft.server_key = ServerKey(value)
+        case _:
+            raise LineError(f"{line[0]}: unknown argument '{word}'.")
+    return at + 2
+
+
+def _needed(line: Line, word: str, value: str) -> str:
     if not value:
-        raise LineError(f"stick-table: missing argument after '{word}'.")
+        raise LineError(f"{line[0]}: missing argument after '{word}'.")
+    return value
+
+
+def _size(line: Line, word: str, value: str) -> int:
     try:
-        if word == "size":
-            parse_size(value)
-        else:
-            parse_time(value)
-    except (SizeError, DurationError) as bad:
+        return parse_size(_needed(line, word, value)) & _SIZE_MASK
+    except SizeError as bad:
         raise LineError(
-            f"stick-table: unexpected character '{bad.char}' in argument of '{word}'."
+            f"{line[0]}: unexpected character '{bad.char}' in argument of '{word}'."
         ) from None
+
+
+def _expire(context: Context, line: Line, word: str, value: str) -> int:
+    try:
+        result, rest = parse_time(_needed(line, word, value))
+    except DurationError as bad:
+        if bad.char is None:
+            raise LineError(
+                f"{line[0]}: timer overflow in argument <{value}> to <{word}>, maximum value is"
+                " 2147483647 ms (~24.8 days)."
+            ) from None
+        raise LineError(
+            f"{line[0]}: unexpected character '{bad.char}' in argument of '{word}'."
+        ) from None
+    if rest:
+        context.report.warn(line.origin, trailing_message(value, rest), parsing=False)
+    return result
+
+
+def _type(draft: _Draft, line: Line, at: int) -> int:
+    """Read the type at *at*, and its length; where the next word is."""
+    if line[at] not in tuple(KeyType):
+        raise LineError(f"{line[0]}: unknown type '{line[at]}'.")
+    draft.key = KeyType(line[at])
+    draft.key_length = 0
+    at += 1
+    if draft.key in (KeyType.STRING, KeyType.BINARY) and line[at] == "len":
+        draft.key_length = atol(line[at + 1])
+        if draft.key_length <= 0:
+            raise LineError(f"{line[0]}: unknown type '{line[at + 1]}'.")
+        at += 2
+    return at
+
+
+def _options(line: Line, text: str) -> list[tuple[str, list[str]]]:
+    """``a,b(1),c(2,3s)`` -> names with their arguments. What follows a ``)`` is not looked at."""
+    found: list[tuple[str, list[str]]] = []
+    at = 0
+    while at < len(text):
+        end = at
+        while end < len(text) and text[end] not in ",(":
+            end += 1
+        name = text[at:end]
+        arguments: list[str] = []
+        if text[end : end + 1] == "(":
+            close = text.find(")", end)
+            if close < 0:
+                raise LineError(
+                    f"{line[0]}: missing closing parenthesis after store option '{name}'."
+                )
+            arguments = text[end + 1 : close].split(",")
+            comma = text.find(",", close)
+            end = len(text) if comma < 0 else comma
+        found.append((name, arguments))
+        at = end + 1
+    return found
+
+
+def _store(context: Context, draft: _Draft, line: Line, shown: str, arguments: list[str]) -> None:
+    name = ALIASES.get(shown, shown)
+    data = DATA_TYPES.get(name)
+    if data is None:
+        raise LineError(f"{line[0]}: unknown store option '{shown}'.")
+    if name in draft.stored:
+        context.report.warn(
+            line.origin, f"{line[0]}: store option '{shown}' already enabled, ignored."
+        )
+        return
+    size, rest = 1, arguments
+    if data.array:
+        if not arguments:
+            raise LineError(f"{line[0]}: missing argument to store option '{shown}'.")
+        size = atol(arguments[0])
+        if not 1 <= size <= MAX_ARRAY:
+            raise LineError(
+                f"{line[0]}: array size is out of allowed range (1-{MAX_ARRAY}) for store option"
+                f" '{shown}'."
+            )
+        rest = arguments[-1:] if len(arguments) > 1 else []
+    period = _period(context, line, data, shown, rest)
+    draft.stored[name] = Stored(name, period, size)
+
+
+def _period(context: Context, line: Line, data: DataType, shown: str, arguments: list[str]) -> int:
+    if data.kind is not Kind.RATE:
+        if arguments:
+            raise LineError(f"{line[0]}: unexpected argument to store option '{shown}'.")
+        return 0
+    if not arguments:
+        raise LineError(f"{line[0]}: missing argument to store option '{shown}'.")
+    try:
+        period, rest = parse_time(arguments[0])
+    except DurationError:
+        raise LineError(f"{line[0]}: error when processing store option '{shown}'.") from None
+    if rest:
+        context.report.warn(line.origin, trailing_message(arguments[0], rest), parsing=False)
+    return period
+
+
+def _exclusive(draft: _Draft, line: Line) -> None:
+    for arrays, singles, what, why in _EXCLUSIVE:
+        if any(name in draft.stored for name in arrays) and any(
+            name in draft.stored for name in singles
+        ):
+            raise LineError(
+                f"{line[0]}: simultaneous usage of {what} in a same table is not permitted as"
+                f" {why}."
+            )
