@@ -11,10 +11,9 @@ from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
-from penstock.stick.model import TableSpec
-from penstock.stick.model import TableSpec
 from penstock.rules.conditions import inherited
 from penstock.rules.model import Condition, Criterion, PersistRule, ServerRule, Stage, TcpRule
+from penstock.stick.model import TableSpec
 
 
 class Prefix(Enum):
@@ -216,7 +215,6 @@ class ProxyDraft:
     final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
     stats_users: set[str] = field(default_factory=set)
     sticks: list[tuple[Origin, str]] = field(default_factory=list)  # table named, or ""
-    stick_table: TableSpec | None = None
     stick_table: TableSpec | None = None
     stats: Origin | None = None
     log_targets: list[str] = field(default_factory=list)
