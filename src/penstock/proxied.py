@@ -70,6 +70,9 @@ class LocalAddress:
     kind: LocalKind
     name: str
 
+    def __str__(self) -> str:
+        return self.name if self.kind is LocalKind.UNIX else f"{self.kind}@{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:

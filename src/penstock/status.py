@@ -24,6 +24,7 @@ from penstock.engine.api import ReasonCount, Traffic
 from penstock.ipvs.model import DestKey, DestRow, Proto, ServiceKey, ServiceRow, Stats
 from penstock.ipvs.names import place, service_name
 from penstock.model import AdminState, Bind, EngineKind, Pool, PortMode, RealServer, Service
+from penstock.proxied import LocalAddress
 
 
 def traffic_status(traffic: Traffic | None) -> TrafficStatus:
@@ -81,7 +82,7 @@ def service_status(
     return ServiceStatus(
         name=service.name,
         protocol=service.protocol,
-        binds=tuple(bind_text(bind) for bind in service.binds),
+        binds=listens_on(service),
         pool=service.pool or "",
         engine=service.engine,
         state=state,
@@ -157,6 +158,14 @@ def reason_status(reason: ReasonCount) -> ReasonStatus:
     return ReasonStatus(reason.name, reason.verdict, reason.count)
 
 
+def listens_on(service: Service) -> tuple[str, ...]:
+    """Where clients find it, as one writes it: addresses, then sockets that are no network's."""
+    local = (
+        one.address for one in service.front.listeners if isinstance(one.address, LocalAddress)
+    )
+    return (*(bind_text(bind) for bind in service.binds), *(str(one) for one in local))
+
+
 def bind_text(bind: Bind) -> str:
     """A bind as one writes it: ``*:443``, ``[::1]:80``, ``:::443 v4v6``."""
     if bind.vip.version == 4:
@@ -169,6 +178,8 @@ def bind_text(bind: Bind) -> str:
 
 
 def _address(real: RealServer) -> str:
+    if real.link.local is not None:
+        return str(real.link.local)
     if real.address is None:
         return f"{real.hostname or '?'} (unresolved)"
     host = str(real.address) if real.address.version == 4 else f"[{real.address}]"
@@ -185,7 +196,7 @@ def _state(pool: Pool, real: RealServer, overrides: Overrides, health: RealHealt
     admin = admin_state(pool, real, overrides)
     if admin is not AdminState.READY:
         return admin.upper()
-    if real.address is None:
+    if real.address is None and real.link.local is None:
         return "MAINT"
     if not health.up:
         return "DOWN"

@@ -13,7 +13,7 @@ from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.errors import ConfigError
 from penstock.model import EngineKind, Service
-from penstock.status import bind_text
+from penstock.status import listens_on
 
 
 @click.command("check")
@@ -54,7 +54,7 @@ def _print(loaded: LoadResult) -> None:
         return
     click.echo("Configuration file is valid")
     for service in loaded.configuration.services:
-        binds = ", ".join(bind_text(bind) for bind in service.binds)
+        binds = ", ".join(listens_on(service))
         click.echo(
             f"  {service.name}: {service.protocol} {binds} -> {service.pool or 'no backend'}"
             f" [{service.origin}]"

@@ -63,7 +63,9 @@ def _print(status: Status, *, reasons: bool) -> None:
     if status.last_reload_error:
         first, *_ = status.last_reload_error.splitlines()
         console.print("last reload refused:", first, style="red")
-    services = Table("service", "listens on", "backend", "state", box=None, pad_edge=False)
+    services = Table(
+        "service", "listens on", "backend", "engine", "state", box=None, pad_edge=False
+    )
     for name in ("live", "total", "bytes in", "bytes out"):
         services.add_column(name, justify="right")
     services.add_column("from")
@@ -73,6 +75,7 @@ def _print(status: Status, *, reasons: bool) -> None:
             service.name,
             f"{service.protocol} {', '.join(service.binds)}",
             service.pool or "-",
+            service.engine,
             _coloured(service.state),
             *map(str, (traffic.live, traffic.total, traffic.bytes_in, traffic.bytes_out)),
             service.origin,

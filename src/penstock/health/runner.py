@@ -24,6 +24,7 @@ from penstock.health import probes
 from penstock.health.probes import Verdict
 from penstock.health.state import State, jittered
 from penstock.model import CheckKind, HealthCheck, PortMode, Protocol
+from penstock.proxied import LocalKind
 
 _LINGER_RST = struct.pack("ii", 1, 0)
 _MAX_EVENTS = 512
@@ -43,8 +44,14 @@ class Target:
     initially_up: bool = True
 
     @property
-    def destination(self) -> tuple[str, int]:
-        """Where the check goes: ``addr`` and ``port`` of the check, else the real server's."""
+    def destination(self) -> tuple[str, int] | str:
+        """Where the check goes: ``addr`` and ``port`` of the check, else the real server's.
+
+        A path is that of a UNIX socket, an abstract one's name begins with a NUL.
+        """
+        local = self.key.local
+        if local is not None and self.check.address is None and self.check.port is None:
+            return ("\0" if local.kind is LocalKind.ABSTRACT else "") + local.name
         address = self.check.address or self.key.address
         port = self.check.port
         if port is None:
@@ -205,8 +212,10 @@ class Runner:
     def _start(self, check: _Check, now: float) -> None:
         check.began = now
         target = check.target
-        host, port = target.destination
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        destination = target.destination
+        family = socket.AF_UNIX
+        if not isinstance(destination, str):
+            family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
         udp = target.check.kind is CheckKind.UDP
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
         try:
@@ -219,7 +228,7 @@ class Runner:
             if not udp:
                 # Closed by reset: no TIME_WAIT, neither here nor there.
                 fresh.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
-            number = fresh.connect_ex((host, port))
+            number = fresh.connect_ex(destination)
             if udp and number == 0:
                 fresh.send(target.check.send)
         except OSError as error:

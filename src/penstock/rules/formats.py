@@ -23,9 +23,7 @@ _VARIABLES: Final = {
 }
 # Others that HAProxy 2.6 knows; they are empty here.
 _OTHERS: Final = frozenset(
-    "B CC CS ED ET HM HP HPO HQ HU HV ID Ta Tc Td Th Ti Tl Tq Tr Ts Tt Tu Tw U ac B_I B_O bc bi bp"
-    " bq br ft fc hr hrl hs hsl lc ms o pid r rc rt sc si sp sq sslc sslv t tr trg trl tsc ST T Tci"
-    " Tcp Trg Trl".split()
+    ["B", "CC", "CS", "ED", "ET", "HM", "HP", "HPO", "HQ", "HU", "HV", "ID", "Ta", "Tc", "Td", "Th", "Ti", "Tl", "Tq", "Tr", "Ts", "Tt", "Tu", "Tw", "U", "ac", "B_I", "B_O", "bc", "bi", "bp", "bq", "br", "ft", "fc", "hr", "hrl", "hs", "hsl", "lc", "ms", "o", "pid", "r", "rc", "rt", "sc", "si", "sp", "sq", "sslc", "sslv", "t", "tr", "trg", "trl", "tsc", "ST", "T", "Tci", "Tcp", "Trg", "Trl"]
 )
 
 

@@ -80,7 +80,7 @@ def parse(der: bytes) -> Certificate:
 
 def matches(pattern: str, name: str) -> bool:
     """Whether a certificate's name *pattern* holds for *name*: ``*`` is one label, the first."""
-    pattern, name = pattern.lower(), name.lower().rstrip(".")
+    pattern, name = pattern.lower(), name.lower()
     if pattern.startswith("*."):
         return name.partition(".")[2] == pattern[2:] and not name.startswith(".")
     return pattern == name

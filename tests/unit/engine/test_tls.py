@@ -9,19 +9,32 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from penstock.engine.proxy.tls import (
     TlsInfo,
+    check_files,
     listener_context,
     server_context,
     wrap_client,
     wrap_server,
 )
 from penstock.errors import ConfigError
-from penstock.proxied import ListenerTls, ServerTls, TlsSettings, TlsVerify
+from penstock.model import (
+    Bind,
+    Configuration,
+    Pool,
+    PortMode,
+    PortRange,
+    Protocol,
+    RealPort,
+    RealServer,
+    Service,
+)
+from penstock.proxied import Front, Link, Listener, ListenerTls, ServerTls, TlsSettings, TlsVerify
 from penstock.terms import Origin
 from penstock.wire.tlv import SslTlv
 
@@ -105,7 +118,7 @@ def test_other_names_get_the_default(sni: str) -> None:
 def test_strict_sni_refuses_them(sni: str | None) -> None:
     ours = listener("default.pem", "one.pem", strict=True)
     with (
-        pytest.raises(ssl.SSLError, match="CALLBACK_FAILED|UNRECOGNIZED"),
+        pytest.raises(ssl.SSLError, match=r"CALLBACK_FAILED|UNRECOGNIZED"),
         handshake(ours, server(), sni),
     ):
         pass
@@ -130,6 +143,7 @@ def test_a_list_of_certificates(tmp_path: Path) -> None:
         "default.pem\n\n"
         "one.pem [alpn mqtt,h2 verify none] one.example *.sub.example !not.sub.example\n"
         "wild.pem not.wild.example\n"
+        "named.pem !named.example\n"
     )
     tls = ListenerTls(TlsSettings(alpn=("h2",)), (), (str(path),), certificate_base=str(FILES))
     ours = listener_context(tls, HERE)
@@ -146,6 +160,7 @@ def test_a_list_of_certificates(tmp_path: Path) -> None:
     assert asked("not.sub.example") == ("default.example", "h2")
     assert asked("also-one.example") == ("default.example", "h2")  # filters replace its names
     assert asked("not.wild.example") == ("*.wild.example", "h2")
+    assert asked("named.example") == ("default.example", "h2")
 
 
 @pytest.mark.parametrize(
@@ -327,3 +342,28 @@ def test_a_handshake_that_is_not_over_tells_nothing() -> None:
         pytest.raises(ValueError, match="not over"),
     ):
         TlsInfo.of(accepted)
+
+
+def configuration(tls: ListenerTls, towards: ServerTls) -> Configuration:
+    address, ports = IPv4Address("192.0.2.1"), PortRange.single(443)
+    listener = Listener(address, ports, tls=tls, origin=HERE)
+    real = RealServer(
+        "s",
+        IPv4Address("192.0.2.2"),
+        RealPort(PortMode.FIXED, 443),
+        link=Link(tls=towards),
+        origin=replace(HERE, line=9),
+    )
+    service = Service(
+        "l", Protocol.TCP, (Bind(address, ports),), pool="l", front=Front(listeners=(listener,))
+    )
+    return Configuration((service,), (Pool("l", Protocol.TCP, (real,)),))
+
+
+def test_all_files_are_checked_at_once() -> None:
+    good = ListenerTls(PLAIN, (file("default.pem"),)), ServerTls(VERIFIED)
+    check_files(configuration(*good))
+    bad = ListenerTls(PLAIN, (file("ca.pem"),)), ServerTls(TlsSettings(ciphers="NOPE"))
+    with pytest.raises(ConfigError) as caught:
+        check_files(configuration(*bad))
+    assert [one.line for one in caught.value.diagnostics] == [7, 9]

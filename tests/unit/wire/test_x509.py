@@ -36,7 +36,7 @@ def test_names_and_algorithms() -> None:
     ("pattern", "name", "holds"),
     [
         ("one.example", "ONE.example", True),
-        ("one.example", "one.example.", True),
+        ("one.example", "one.example.", False),
         ("one.example", "two.example", False),
         ("*.example", "one.example", True),
         ("*.example", "a.one.example", False),

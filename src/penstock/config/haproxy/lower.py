@@ -164,6 +164,7 @@ class Lowering:
             disabled=proxy.disabled,
             front=lower_proxied.front(
                 proxy,
+                self.draft.global_,
                 {
                     id(target): self._takes_ipv4(line, target)
                     for line in proxy.binds
@@ -269,10 +270,9 @@ class Lowering:
     def _pool(self, proxy: ProxyDraft) -> Pool | None:
         reals: list[RealServer] = []
         for server in proxy.servers:
-            if server.target.local is None:
-                real = self._real(proxy, server)
-                if real is not None:
-                    reals.append(real)
+            real = self._real(proxy, server)
+            if real is not None:
+                reals.append(real)
         if proxy.dispatch is not None and not proxy.balance_set:
             reals = [
                 RealServer(
@@ -334,6 +334,12 @@ class Lowering:
                 hostname=server.target.hostname,
                 lookup=_lookup(options),
                 id=server.id,
+                link=lower_proxied.link(
+                    options,
+                    server.target,
+                    self.draft.global_,
+                    nat=options.nat or "nat" in proxy.options,
+                ),
                 origin=server.origin,
             )
         except InvalidModel as invalid:

@@ -7,21 +7,32 @@ from collections.abc import Container
 from dataclasses import replace
 
 from penstock.config.haproxy.address import Target
-from penstock.config.haproxy.draft import BindLine, ProxyDraft
+from penstock.config.haproxy.draft import BindLine, GlobalDraft, ProxyDraft, ServerOptions
+from penstock.config.haproxy.send_proxy import send_proxy
+from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Bind
-from penstock.proxied import Back, Front, KeepAlive, Link, Listener
+from penstock.proxied import (
+    Back,
+    Front,
+    KeepAlive,
+    Link,
+    Listener,
+    LocalAddress,
+    LocalKind,
+    SourceKind,
+)
 from penstock.terms import Origin, PortRange
 
 _RETRIES = 3  # HAProxy manual 4.2, "retries"
 
 
-def front(proxy: ProxyDraft, v4v6: dict[int, bool]) -> Front:
+def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Front:
     """A frontend's side; *v4v6* says which targets (by id()) take IPv4 as well."""
     listeners = [
-        _listener(line, target, v4v6=v4v6.get(id(target), False))
+        _listener(line, target, global_, v4v6=v4v6.get(id(target), False))
         for line in proxy.binds
         for target in line.targets
-        if target.address is not None and target.low >= 1
+        if target.local or (target.address is not None and target.low >= 1)
     ]
     return Front(
         listeners=tuple(listeners),
@@ -32,19 +43,35 @@ def front(proxy: ProxyDraft, v4v6: dict[int, bool]) -> Front:
     )
 
 
-def _listener(line: BindLine, target: Target, *, v4v6: bool) -> Listener:
-    assert target.address is not None  # noqa: S101  # the caller has looked
+def _listener(line: BindLine, target: Target, global_: GlobalDraft, *, v4v6: bool) -> Listener:
+    local = local_address(target)
+    address = local or target.address
+    assert address is not None  # noqa: S101  # the caller has looked
     return Listener(
-        address=target.address,
-        ports=PortRange(target.low, target.high),
+        address=address,
+        ports=None if local is not None else PortRange(target.low, target.high),
         v4v6=v4v6,
         interface=line.interface,
         transparent=line.transparent,
+        accept_proxy=line.accept_proxy,
+        tls=listener_tls(line.tls, global_.tls) if line.ssl else None,
+        backlog=line.backlog,
         maxconn=line.maxconn,
+        mss=line.mss,
+        mode=line.mode,
+        user=line.user,
+        group=line.group,
         id=line.id,
         name=line.name,
         origin=line.origin,
     )
+
+
+def local_address(target: Target) -> LocalAddress | None:
+    """A socket that is not a network's; None: it is one."""
+    kinds = {"unix": LocalKind.UNIX, "abns": LocalKind.ABSTRACT, "fd": LocalKind.INHERITED}
+    kind = kinds.get(target.local or "")
+    return LocalAddress(kind, target.local_name) if kind is not None else None
 
 
 def back(proxy: ProxyDraft) -> Back:
@@ -78,8 +105,16 @@ def without(front: Front, lines: Container[Origin]) -> Front:
     )
 
 
-def link() -> Link:
-    return Link()
+def link(options: ServerOptions, target: Target, global_: GlobalDraft, *, nat: bool) -> Link:
+    """How a server is connected to. *nat*: from the client's own address."""
+    return Link(
+        local=local_address(target),
+        send_proxy=send_proxy(options.proxy_header),
+        tls=server_tls(options.tls, global_.tls) if options.ssl else None,
+        source_kind=SourceKind.CLIENT_ADDRESS if nat else SourceKind.OWN,
+        socks4=options.socks4,
+        maxqueue=options.maxqueue,
+    )
 
 
 def _keepalive(proxy: ProxyDraft, option: str) -> KeepAlive | None:

@@ -43,8 +43,9 @@ class Entry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        wanted = tuple(name for name in self.filters if not name.startswith("!"))
-        return wanted or self.certificate.names
+        if not self.filters:
+            return self.certificate.names
+        return tuple(name for name in self.filters if not name.startswith("!"))
 
     def exact(self, name: str) -> bool:
         return name in self.names

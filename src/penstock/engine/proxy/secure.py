@@ -7,6 +7,12 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from penstock.engine.proxy.tls import (
+    listener_context,
+    server_context,
+    wrap_client,
+    wrap_server,
+)
 from penstock.proxied import ListenerTls, ServerTls
 
 if TYPE_CHECKING:
@@ -22,24 +28,18 @@ class TlsContexts:
 
     def accept(self, tls: ListenerTls, sock: socket.socket) -> ssl.SSLSocket:
         """*sock*, speaking TLS as a server; its handshake is yet to come."""
-        from penstock.engine.proxy.tls import listener_context  # noqa: PLC0415
-
         context = self._listeners.get(tls)
         if context is None:
             context = self._listeners[tls] = listener_context(tls)
-        return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return wrap_client(context, sock)
 
     def towards(self, tls: ServerTls, session: Session, sock: socket.socket) -> ssl.SSLSocket:
         """*sock*, speaking TLS as a client."""
-        from penstock.engine.proxy.tls import server_context  # noqa: PLC0415
-
         context = self._servers.get(tls)
         if context is None:
             context = self._servers[tls] = server_context(tls)
-        name = session.sample(tls.sni) if tls.sni is not None else tls.verify_host
-        return context.wrap_socket(
-            sock, server_side=False, do_handshake_on_connect=False, server_hostname=name
-        )
+        name = session.sample(tls.sni) if tls.sni is not None else None
+        return wrap_server(context, sock, name)
 
     def forget(self) -> None:
         """Files may have changed: make contexts anew when they are needed."""

@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from penstock.engine.api import RealKey
 from penstock.engine.proxy.arrival import Handshake, Preface
@@ -23,11 +22,10 @@ from penstock.engine.proxy.greeting import Greeting
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import BROKEN, OUT, STREAM
 from penstock.engine.proxy.side import Side
+from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.world import Service, World, shortest
+from penstock.rules.model import Expression
 from penstock.wire.proxy_protocol import Header
-
-if TYPE_CHECKING:
-    from penstock.engine.proxy.tls import TlsInfo
 
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _LIVE, _TOTAL = int(Column.LIVE), int(Column.TOTAL)
@@ -135,6 +133,10 @@ class Session:
             self.heard = True
             self.loop.add(fd, STREAM, handler)
 
+    def sample(self, expression: Expression) -> str | None:
+        """What *expression* says of this connection, as text; None: nothing."""
+        return None
+
     # -- deadlines -------------------------------------------------------------------------
 
     def watch(self, seconds: float | None, act: Callable[[], None]) -> None:
@@ -180,13 +182,16 @@ class Session:
         handshake.on_events()
 
     def secured(self, sock: ssl.SSLSocket) -> None:
-        from penstock.engine.proxy.tls import TlsInfo  # noqa: PLC0415  # few need it
-
         self.tls = TlsInfo.of(sock)
         self.route()
 
+    def not_yet(self, _events: int) -> None:
+        """What the client says meanwhile waits in its socket; it is read once there is a server."""
+
     def route(self) -> None:
         """Which pool."""
+        if self.heard:
+            self.hear(self.not_yet)
         name = self.service.state.pool
         self.pool = self.world.pools.get(name) if name is not None else None
         if self.pool is None:

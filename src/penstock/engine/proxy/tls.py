@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from penstock.engine.proxy.crt import Entry, entries, fault, load
+from penstock.errors import ConfigError, Diagnostic
+from penstock.model import Configuration
 from penstock.proxied import ListenerTls, ServerTls, TlsSettings, TlsVerify
 from penstock.terms import Origin
 from penstock.wire.tlv import CLIENT_CERT_CONN, CLIENT_CERT_SESS, CLIENT_SSL, SslTlv
@@ -160,6 +162,36 @@ def wrap_client(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
 def wrap_server(context: ssl.SSLContext, sock: socket.socket, sni: str | None) -> ssl.SSLSocket:
     """A connected *sock* in a server's context, asking for *sni*; the handshake as above."""
     return context.wrap_socket(sock, do_handshake_on_connect=False, server_hostname=sni or None)
+
+
+def check_files(configuration: Configuration) -> None:
+    """Make every context that *configuration* asks for, once, and let it go.
+
+    Raises ConfigError with what is wrong about each line's files and settings.
+    """
+    wrong: list[Diagnostic] = []
+    listeners = {
+        (listener.tls, listener.origin)
+        for service in configuration.services
+        for listener in service.front.listeners
+        if listener.tls is not None and not service.disabled
+    }
+    servers = {
+        (real.link.tls, real.origin)
+        for pool in configuration.pools
+        for real in pool.reals
+        if real.link.tls is not None and not pool.disabled
+    }
+    for tls, origin in sorted((*listeners, *servers), key=lambda one: (one[1].file, one[1].line)):
+        try:
+            if isinstance(tls, ListenerTls):
+                listener_context(tls, origin)
+            else:
+                server_context(tls, origin)
+        except ConfigError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise ConfigError(tuple(dict.fromkeys(wrong)))
 
 
 @dataclass(frozen=True, slots=True)

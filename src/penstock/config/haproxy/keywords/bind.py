@@ -13,9 +13,9 @@ BIND = index(
         Status.WORKS,
         "each socket with a limit of its own is told apart in penstock status",
     ),
-    rows("accept-proxy", Need.P, Status.NOWHERE, "the PROXY protocol is read"),
+    rows("accept-proxy", Need.P, Status.PROXY, "the PROXY protocol is read"),
     rows("accept-netscaler-cip", Need.P, Status.NOWHERE, "the NetScaler protocol is read"),
-    rows("ssl", Need.P, Status.NOWHERE, "TLS is terminated"),
+    rows("ssl", Need.P, Status.PROXY, "TLS is terminated"),
     rows("namespace", Need.P, Status.NOWHERE, "the listener is in another network namespace"),
     rows("guid-prefix", Need.C, Status.IGNORED, "it labels the runtime API's output"),
     rows(
@@ -43,8 +43,8 @@ BIND = index(
         " no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 npn prefer-client-ciphers"
         " ssl-max-ver ssl-min-ver strict-sni tls-ticket-keys verify",
         Need.P,
-        Status.IGNORED,
-        "it qualifies ssl, which decides",
+        Status.WORKS,
+        "with ssl",
     ),
 )
 

@@ -281,7 +281,7 @@ BALANCE = index(
 )
 
 MODE_HTTP = Keyword("mode http", Need.P, Status.NOWHERE, "HTTP is routed", "DFLB")
-UNIX_BIND = Keyword("bind", Need.P, Status.NOWHERE, "the socket is not a network's")
-UNIX_SERVER = Keyword("server", Need.P, Status.NOWHERE, "the server is not on a network")
+UNIX_BIND = Keyword("bind", Need.P, Status.PROXY, "the socket is not a network's")
+UNIX_SERVER = Keyword("server", Need.P, Status.PROXY, "the server is not on a network")
 USESRC = Keyword("source", Need.P, Status.NOWHERE, "the source is an address of another machine")
 SOURCE_INTERFACE = Keyword("source", Need.P, Status.NOWHERE, "the source is bound to an interface")

@@ -63,18 +63,18 @@ SERVER = index(
     rows(
         "send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn",
         Need.P,
-        Status.NOWHERE,
+        Status.PROXY,
         "the PROXY protocol is sent to the server",
     ),
-    rows("ssl", Need.P, Status.NOWHERE, "TLS is spoken to the server"),
-    rows("socks4", Need.P, Status.NOWHERE, "the server is reached through a SOCKS4 proxy"),
+    rows("ssl", Need.P, Status.PROXY, "TLS is spoken to the server"),
+    rows("socks4", Need.P, Status.PROXY, "the server is reached through a SOCKS4 proxy"),
     rows("namespace", Need.P, Status.NOWHERE, "the server is in another network namespace"),
     rows(
         "no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-ssl"
         " proxy-v2-options set-proxy-v2-tlv-fmt",
         Need.P,
-        Status.IGNORED,
-        "it only withdraws or qualifies what the proxy engine would do",
+        Status.WORKS,
+        "withdraws or qualifies what the proxy engine does",
     ),
     rows(
         "allow-0rtt alpn ca-file ciphers ciphersuites crl-file crt force-sslv3 force-tlsv10"
@@ -82,8 +82,8 @@ SERVER = index(
         " no-tlsv11 no-tlsv12 no-tlsv13 npn sni ssl-max-ver ssl-min-ver ssl-reuse tls-tickets"
         " verify verifyhost",
         Need.P,
-        Status.IGNORED,
-        "it qualifies ssl, which decides",
+        Status.WORKS,
+        "with ssl",
     ),
     rows(
         "tfo no-tfo tcp-ut",
