@@ -170,19 +170,20 @@ def check_files(configuration: Configuration) -> None:
     Raises ConfigError with what is wrong about each line's files and settings.
     """
     wrong: list[Diagnostic] = []
-    listeners = {
+    listeners: set[tuple[ListenerTls, Origin]] = {
         (listener.tls, listener.origin)
         for service in configuration.services
         for listener in service.front.listeners
         if listener.tls is not None and not service.disabled
     }
-    servers = {
+    servers: set[tuple[ServerTls, Origin]] = {
         (real.link.tls, real.origin)
         for pool in configuration.pools
         for real in pool.reals
         if real.link.tls is not None and not pool.disabled
     }
-    for tls, origin in sorted((*listeners, *servers), key=lambda one: (one[1].file, one[1].line)):
+    contexts: list[tuple[ListenerTls | ServerTls, Origin]] = [*listeners, *servers]
+    for tls, origin in sorted(contexts, key=lambda one: (one[1].file, one[1].line)):
         try:
             if isinstance(tls, ListenerTls):
                 listener_context(tls, origin)
