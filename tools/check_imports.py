@@ -20,8 +20,8 @@ PACKAGE: Final = "penstock"
 # Each part of the package and the parts it may import besides itself and ``errors``. The longest
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
-SAID: Final = ("terms", "rules.model", "stick.model", "proxied")
-VOCABULARY: Final = (*SAID, "model", "admission", "engine.api")
+SAID: Final = ("terms", "rules.model", "stick.model", "proxied", "admission")
+VOCABULARY: Final = (*SAID, "model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
 # Functions of a snapshot: what the controller answers with.
 ANSWERS: Final = ("api.wire", "status", "metrics")
@@ -68,7 +68,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "ipvs_sync": ("ipvs.model", "ipvs.sync", "ipvs.sync_pace", "ipvs.sync_wire"),
     # The command that everybody knows; it imports little, for it is started often.
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
-    "config": (*SAID, "model", "rules", "stick"),
+    "config": (*SAID, "model", "rules", "stick", "admission_rules"),
     "schedulers": VOCABULARY,
     "health.state": VOCABULARY,
     "health.probes": VOCABULARY,

@@ -241,4 +241,5 @@ def _service_state(service: Service, configuration: Configuration) -> ServiceSta
         maxconn=service.maxconn,
         timeouts=timeouts,
         front=service.front if service.engine is EngineKind.PROXY else _NO_FRONT,
+        admission=service.admission if service.engine is EngineKind.KERNEL else None,
     )

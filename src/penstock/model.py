@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from penstock.admission import Admission
 from penstock.errors import InvalidModel
 from penstock.proxied import Back, Front, Link
 from penstock.terms import Address as Address
@@ -312,6 +313,7 @@ class Service:
     engine_origin: Origin = Origin()  # the line that decided it
     unsupported: bool = False  # no engine can run it, for that reason
     front: Front = Front()
+    admission: Admission | None = None  # what of its rules the kernel engine decides
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:

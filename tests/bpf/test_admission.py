@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 
@@ -43,6 +44,7 @@ from penstock.admission import (
     Verdict,
 )
 from penstock.engine.kernel.admission_steps import MAX_STEPS, steps_of
+from penstock.kernel.programs import SkbContext
 
 from unit_admission import Book, Packet, judge  # isort: skip  # found by bpf_admission
 
@@ -254,6 +256,40 @@ def test_connections_of_a_period(lab: Lab, rules: Rules, family: int) -> None:
     assert opens(lab, family, 22000)
     rules.pass_time(TABLE, 30_000)
     assert [opens(lab, family, 23000 + n) for n in range(4)] == [True] * 3 + [False]
+
+
+@FAMILIES
+def test_clocks_that_are_apart(lab: Lab, rules: Rules, family: int) -> None:
+    """Another processor's may be a little ahead; and a month is more than half of 32 bits."""
+    rules.put(serve(lab, family), only(TRACK, when(Verdict.REJECT, above(Counter.RATE, 3))))
+    assert [opens(lab, family, 20000 + n) for n in range(3)] == [True] * 3
+    rules.pass_time(TABLE, -200)
+    assert not opens(lab, family, 21000)
+    rules.pass_time(TABLE, 30 * 24 * 3600 * 1000)
+    assert opens(lab, family, 21000)
+
+
+def test_two_processors_count_the_same_source(lab: Lab, rules: Rules) -> None:
+    """Every connection once, and every one that was rejected is gone."""
+    runs = 50_000
+    rules.put(serve(lab, 4), only(TRACK, REJECT))
+    frame = tcp((CLIENTS[4][0], 40000), (VIP[4], PORT), "S")
+    context = [
+        SkbContext(ifindex=lab.ifindex["front"], ingress_ifindex=lab.ifindex["front"])
+        for _ in range(2)
+    ]
+    both = [
+        threading.Thread(
+            target=lab.datapath.tc.test_run, args=(frame, one), kwargs={"repeat": runs}
+        )
+        for one in context
+    ]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    names = ("total", "rate", "conns")
+    assert [rules.count(TABLE, CLIENTS[4][0], name) for name in names] == [2 * runs, 2 * runs, 0]
 
 
 @FAMILIES

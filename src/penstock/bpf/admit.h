@@ -59,21 +59,18 @@ __noinline u32 in_networks(const struct request *q, u32 set, u32 destination)
 /* Forgotten, though its element is still there. One with live connections never is. */
 static __always_inline int is_forgotten(const struct source *e, u32 expire, u32 now)
 {
-	return expire && !e->conns && (s32)(now - e->seen) >= (s32)expire;
+	return expire && !e->conns && ms_since(e->seen, now) >= expire;
 }
 
 /* Whoever moves *since* on owns the change of periods (HAProxy: update_freq_ctr_period()). */
 static __always_inline void begin_period(struct source *e, u32 period, u32 now)
 {
-	u32 since = e->since, next = since + period, ended;
-	int missed;
+	u32 since = e->since, age = ms_since(since, now), ended;
+	int missed = age >= (u64)period * 2;
 
-	if ((s32)(now - since) < (s32)period)
+	if (age < period)
 		return;
-	missed = (s32)(now - next) >= (s32)period;
-	if (missed)
-		next = now;
-	if (__sync_val_compare_and_swap(&e->since, since, next) != since)
+	if (__sync_val_compare_and_swap(&e->since, since, missed ? now : since + period) != since)
 		return;
 	ended = __sync_lock_test_and_set(&e->rate, 0);
 	e->before = missed ? 0 : ended;
@@ -83,19 +80,20 @@ static __always_inline void begin_period(struct source *e, u32 period, u32 now)
  * (HAProxy: read_freq_ctr_period(), with its correction for very low rates). */
 static __always_inline u32 rate_of(const struct source *e, u32 period, u32 now)
 {
-	u32 current = e->rate, past = e->before;
-	s32 remain = e->since + period - now;
+	u64 current = e->rate, past = e->before, age = ms_since(e->since, now);
 
 	if (!period)
 		return 0;
-	if (remain < 0) {
-		remain += period;
-		past = remain < 0 ? 0 : current;
+	if (age >= period) {
+		age -= period;
+		past = current;
 		current = 0;
 	}
+	if (age > period)
+		past = 0;
 	if (!current && past <= 1)
 		return past;
-	return ((u64)past * (u32)remain + (u64)current * period) / period;
+	return (past * (period - age) + current * period) / period;
 }
 
 /* The source's element in the step's table, made if need be, or forgotten and begun anew. */

@@ -9,6 +9,12 @@ static __always_inline u32 now_ms(void)
 	return ktime_get_ns() / 1000000;
 }
 
+/* Another CPU may have written *then* a moment after our clock was read; 2^32 ms are 49 days. */
+static __always_inline u32 ms_since(u32 then, u32 now)
+{
+	return now - then > 0xffffff00u ? 0 : now - then;
+}
+
 static __always_inline void source_of(struct source_key *k, u32 af, const be32 *addr)
 {
 	if (af == 4) {

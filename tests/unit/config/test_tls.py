@@ -97,6 +97,13 @@ s ca-file /nonexistent
 s verify required
 s ssl verify none sni
 s ssl verify none sni str(abc)
+s sni nope
+s ssl verify none sni str(abc)x
+s ssl verify none sni str(abc),lower
+s ssl verify none sni str(abc),nope
+s ssl verify none sni res.len
+s ssl verify none sni bc_src
+s ssl verify none sni ssl_fc_sni
 s ssl ca-file $C/ca.pem verifyhost
 s ssl ca-file $C/ca.pem verifyhost a.example
 s ssl verify none alpn

@@ -13,7 +13,8 @@ from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
 from penstock.rules.conditions import inherited
 from penstock.rules.model import Condition, Criterion, PersistRule, ServerRule, Stage, TcpRule
-from penstock.stick.model import TableSpec
+from penstock.rules.vocabulary import Type
+from penstock.stick.model import Peer, PeersSpec, StickRule, TableSpec
 
 
 class Prefix(Enum):
@@ -160,6 +161,14 @@ class UseBackend:
     condition: Condition | None
 
 
+@dataclass(frozen=True, slots=True)
+class StickLine:
+    """A stick rule and the type of its sample, which has to suit the table's."""
+
+    rule: StickRule
+    output: Type
+
+
 @dataclass(slots=True)
 class Timeout:
     value: int  # ms; 0: never
@@ -214,7 +223,7 @@ class ProxyDraft:
     rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
     final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
     stats_users: set[str] = field(default_factory=set)
-    sticks: list[tuple[Origin, str]] = field(default_factory=list)  # table named, or ""
+    sticks: list[StickLine] = field(default_factory=list)
     stick_table: TableSpec | None = None
     stats: Origin | None = None
     log_targets: list[str] = field(default_factory=list)
@@ -338,6 +347,34 @@ class ResolversDraft:
 
 
 @dataclass(slots=True)
+class PeersDraft:
+    """A peers section; *local* is this node's name as it was known when the section began."""
+
+    name: str
+    local: str
+    origin: Origin
+    listen: tuple[Address, int] | None = None
+    local_origin: Origin | None = None  # where this node is named
+    bound: Origin | None = None  # the bind line
+    peer_lines: bool = False
+    lines: bool = False  # whether anything stands in the section that makes HAProxy listen
+    peers: list[Peer] = field(default_factory=list)
+    tables: list[TableSpec] = field(default_factory=list)
+    disabled: bool = False
+
+    def frozen(self) -> PeersSpec:
+        return PeersSpec(
+            self.name,
+            self.local,
+            self.listen if self.local_origin is not None else None,
+            tuple(self.peers),
+            tuple(self.tables),
+            self.disabled,
+            self.origin,
+        )
+
+
+@dataclass(slots=True)
 class GlobalDraft:
     """The global sections together."""
 
@@ -369,6 +406,7 @@ class FileDraft:
     defaults: list[ProxyDraft] = field(default_factory=list)
     proxies: list[ProxyDraft] = field(default_factory=list)
     resolvers: list[ResolversDraft] = field(default_factory=list)
+    peers: list[PeersDraft] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

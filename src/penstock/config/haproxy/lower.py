@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from penstock.admission_rules import NotExpressible, compile_admission
 from penstock.config.haproxy import lower_proxied
 from penstock.config.haproxy.address import AddressFamilyPreference, PortKind, Target
 from penstock.config.haproxy.draft import (
@@ -173,7 +174,30 @@ class Lowering:
             ),
             origin=proxy.origin,
         )
-        return _on_proxy(service, reasons) if reasons else service
+        return self._placed(service, proxy, reasons)
+
+    def _placed(self, service: Service, proxy: ProxyDraft, reasons: list[Said]) -> Service:
+        """On the engine that can do it; rules that packets suffice for are the kernel engine's."""
+        rules = [one for one in reasons if one.keyword.name == "tcp-request"]
+        if not rules:
+            return _on_proxy(service, reasons) if reasons else service
+        target = self._backend(service.pool) if service.pool is not None else None
+        tables = {
+            one.stick_table.name: one.stick_table for one in self.draft.proxies if one.stick_table
+        }
+        admission = compile_admission(
+            service.front,
+            tables,
+            lower_proxied.back(target) if target is not None and target is not proxy else None,
+        )
+        others = [one for one in reasons if one not in rules]
+        if isinstance(admission, NotExpressible):
+            said = next((one for one in rules if one.origin == admission.origin), rules[0])
+            keyword = replace(said.keyword, text=admission.reason)
+            others.insert(0, Said(admission.origin, keyword, said.text))
+        elif not others:
+            return replace(service, admission=admission)
+        return _on_proxy(service, others)
 
     def _http_service(self, proxy: ProxyDraft) -> Service | None:
         origin = proxy.mode_origin or proxy.origin

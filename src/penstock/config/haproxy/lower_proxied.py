@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import replace
 
 from penstock.config.haproxy.address import Target
-from penstock.config.haproxy.draft import BindLine, GlobalDraft, ProxyDraft, ServerOptions
+from penstock.config.haproxy.draft import FRONT, BindLine, GlobalDraft, ProxyDraft, ServerOptions
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Bind
@@ -21,6 +21,7 @@ from penstock.proxied import (
     LocalKind,
     SourceKind,
 )
+from penstock.rules.model import Route, Stage
 from penstock.terms import Origin, PortRange
 
 _RETRIES = 3  # HAProxy manual 4.2, "retries"
@@ -36,6 +37,10 @@ def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Fro
     ]
     return Front(
         listeners=tuple(listeners),
+        tcp_rules=tuple(rule for rule in proxy.tcp_rules if rule.stage is not Stage.RESPONSE),
+        inspect_delay=proxy.inspect_delay,
+        routes=tuple(Route(rule.name, rule.condition, rule.origin) for rule in proxy.use_backends),
+        table=proxy.stick_table,
         rate_limit=proxy.rate_limit,
         keepalive=_keepalive(proxy, "clitcpka"),
         nolinger="nolinger" in proxy.options,
@@ -81,6 +86,17 @@ def back(proxy: ProxyDraft) -> Back:
         retries=_RETRIES if proxy.retries is None else proxy.retries,
         redispatch=proxy.redispatch,
         queue=queue.value or None if queue is not None else None,
+        # In a listen section those about requests are the front's.
+        tcp_rules=tuple(
+            rule
+            for rule in proxy.tcp_rules
+            if rule.stage is Stage.RESPONSE or not proxy.capability & FRONT
+        ),
+        inspect_delay=proxy.inspect_delay,
+        response_delay=proxy.response_delay,
+        server_rules=tuple(proxy.use_servers),
+        persist_rules=tuple(proxy.persist_rules),
+        table=proxy.stick_table,
         persist_down="persist" in proxy.options,
         keepalive=_keepalive(proxy, "srvtcpka"),
         nolinger="nolinger" in proxy.options,

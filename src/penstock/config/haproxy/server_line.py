@@ -35,6 +35,7 @@ from penstock.config.haproxy.keywords import (
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.rules import sources
 from penstock.config.haproxy.send_proxy import read_header
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults
@@ -42,6 +43,10 @@ from penstock.config.haproxy.tls_words import based, missing_authority, names, r
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
 from penstock.model import MAX_WEIGHT, Address, Network
 from penstock.proxied import TlsVerify
+from penstock.rules.arguments import RuleError
+from penstock.rules.expressions import read_expression
+from penstock.rules.model import Expression
+from penstock.rules.vocabulary import Checkpoint
 
 _MISSING = {
     "id": "'id' : expects an integer argument",
@@ -142,11 +147,27 @@ def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
         options.said.append(Said(line.origin, UNIX_SERVER, f"server {proxy.name}/{name} {address}"))
     reader = _Options(context, proxy, line, options, name)
     reader.run(4 if template else 3)
+    if options.tls.sni is not None:
+        options.tls.sni_expression = _sni(context, line, options.tls.sni, f"{proxy.name}/{name}")
     for index, each in enumerate(names):
         number = None if reader.id is None else reader.id + index
         proxy.servers.append(
             ServerLine(line.origin, each, target, options, number, template=template)
         )
+
+
+def _sni(context: Context, line: Line, text: str, server: str) -> Expression:
+    head = f"'server {server}' : error detected while parsing sni expression : "
+    try:
+        read = read_expression([text], 0, sources(context, line.origin))
+    except RuleError as error:
+        raise LineError(head + error.message) from None
+    if not read.signature.at(Checkpoint.SERVER):
+        raise LineError(
+            f"{head} fetch method '{read.signature.name}' extracts information from"
+            f" '{read.signature.source}', none of which is available here."
+        )
+    return read.expression
 
 
 def _template(prefix: str, text: str) -> list[str]:
@@ -337,7 +358,7 @@ class _Options:
                     )
                 tls.verify = TlsVerify(value)
             case "sni":
-                tls.sni = (value,)
+                tls.sni = value
             case "verifyhost":
                 tls.verify_host = value
             case "alpn":

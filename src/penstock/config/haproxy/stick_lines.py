@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from penstock.config.haproxy.draft import BACK, Capability, Line, ProxyDraft
-from penstock.config.haproxy.fetches import FETCHES
+from penstock.config.haproxy.draft import BACK, Capability, Line, ProxyDraft, StickLine
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.rules import read_condition, sources
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
     DurationError,
@@ -18,8 +18,11 @@ from penstock.config.haproxy.units import (
     parse_time,
     trailing_message,
 )
+from penstock.rules.arguments import RuleError
+from penstock.rules.expressions import read_expression
+from penstock.rules.vocabulary import Checkpoint
 from penstock.stick.data import ALIASES, DATA_TYPES, MAX_ARRAY, DataType, Kind
-from penstock.stick.model import KeyType, ServerKey, Stored, TableSpec
+from penstock.stick.model import KeyType, ServerKey, StickKind, StickRule, Stored, TableSpec
 
 _SIZE_MASK = 0xFFFFFFFF  # of an unsigned int
 # Pairs that HAProxy does not let stand together, and its words for them.
@@ -35,31 +38,65 @@ _EXCLUSIVE = (
 )
 
 
+_KINDS = {"store": StickKind.STORE_REQUEST, **{kind.value: kind for kind in StickKind}}
+
+
 def parse_stick(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "stick")
     warn_without(context, proxy, line, BACK, ignore=True)
-    if line[1] not in ("store", "store-request", "store-response", "match", "on"):
+    kind = _KINDS.get(line[1])
+    if kind is None:
         raise LineError("'stick' expects 'on', 'match', or 'store'.")
     if not line[2]:
         raise LineError("'stick' expects a fetch method.")
-    name = line[2].split("(", 1)[0].split(",", 1)[0]
-    if name not in FETCHES and not name.startswith("lua."):
-        raise LineError(f"'stick': unknown fetch method '{name}'")
-    proxy.sticks.append((line.origin, line[4] if line[3] == "table" else ""))
+    try:
+        read = read_expression(line.words, 2, sources(context, line.origin))
+    except RuleError as error:
+        raise LineError(f"'stick': {error.message}") from None
+    response = kind is StickKind.STORE_RESPONSE
+    checkpoint = Checkpoint.STORE if response else Checkpoint.SERVER
+    if not read.signature.at(checkpoint):
+        when = "for 'store-response'" if response else "during request"
+        raise LineError(
+            f"'stick': fetch method '{read.signature.name}' extracts information from"
+            f" '{read.signature.source}', none of which is available {when}."
+        )
+    at, table = read.next, None
+    if line[at] == "table":
+        table = line[at + 1]
+        at += 2
+    condition = None
+    if line[at] in ("if", "unless"):
+        try:
+            condition = read_condition(context, proxy, line, at, checkpoint)
+        except RuleError as error:
+            raise LineError(
+                f"'stick': error detected while parsing sticking condition : {error.message}."
+            ) from None
+    elif line[at]:
+        raise LineError(f"'stick': unknown keyword '{line[at]}'.")
+    proxy.sticks.append(
+        StickLine(StickRule(kind, read.expression, table, condition, line.origin), read.output)
+    )
 
 
 def parse_stick_table(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if proxy.capability & Capability.DEFAULTS:
         raise LineError("'stick-table' is not supported in 'defaults' section.")
-    for other in (*context.draft.proxies, proxy):
-        first = other.rules.get("stick-table")
-        if other.name == proxy.name and first is not None:
-            raise LineError(
-                f"stick-table name '{proxy.name}' conflicts with table declared in"
-                f" {other.describe} '{proxy.name}' at {first}."
-            )
+    no_second_table(context, proxy.name, proxy)
     proxy.stick_table = read_table(context, line, proxy.name, 1)
     proxy.rules["stick-table"] = line.origin
+
+
+def no_second_table(context: Context, name: str, current: ProxyDraft | None = None) -> None:
+    """Refuse a table of a name that a proxy has given one. Raises LineError."""
+    for other in (*context.draft.proxies, *((current,) if current is not None else ())):
+        first = other.rules.get("stick-table")
+        if other.name == name and first is not None:
+            raise LineError(
+                f"stick-table name '{name}' conflicts with table declared in {other.describe}"
+                f" '{name}' at {first}."
+            )
 
 
 @dataclass(slots=True)

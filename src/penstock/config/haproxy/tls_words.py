@@ -12,6 +12,7 @@ from typing import Final
 
 from penstock.config.haproxy.report import LineError
 from penstock.proxied import ListenerTls, ServerTls, TlsSettings, TlsVerify
+from penstock.rules.model import Expression
 
 VERSIONS: Final = ("SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _SUPPORTED: Final = VERSIONS[1:]  # no OpenSSL of today speaks SSLv3
@@ -41,7 +42,8 @@ class TlsDraft:
     certificates: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     strict_sni: bool = False
-    sni: tuple[str, ...] = ()  # the expression's words
+    sni: str | None = None  # the expression as written, and for a server as read
+    sni_expression: Expression | None = None
     verify_host: str | None = None
     missing: str | None = None  # a certificate that is not there, which matters with ssl only
 
@@ -198,7 +200,7 @@ def listener_tls(tls: TlsDraft, defaults: TlsDefaults) -> ListenerTls:
 
 
 def server_tls(tls: TlsDraft, defaults: TlsDefaults) -> ServerTls:
-    """The model of ``server … ssl``, without its sni expression."""
+    """The model of ``server … ssl``."""
     return ServerTls(
         settings=_settings(
             tls,
@@ -207,5 +209,6 @@ def server_tls(tls: TlsDraft, defaults: TlsDefaults) -> ServerTls:
             tls.verify or defaults.server.verify or TlsVerify.REQUIRED,
         ),
         certificate=tls.certificates[-1] if tls.certificates else None,
+        sni=tls.sni_expression,
         verify_host=tls.verify_host,
     )

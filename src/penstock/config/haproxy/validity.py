@@ -20,6 +20,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.keywords import OPTIONS
 from penstock.config.haproxy.lower import find_server
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.stick_check import check_peers, check_stick
 from penstock.config.haproxy.tls_check import check_tls
 from penstock.model import Origin
 
@@ -45,6 +46,7 @@ def check(draft: FileDraft, report: Report) -> None:
         if not proxy.disabled:
             checker.proxy(proxy)
     checker.names()
+    check_peers(draft, report)
     check_tls(draft, report)
     for section in draft.resolvers:
         if not section.nameservers and not section.parse_resolv_conf:
@@ -77,7 +79,7 @@ class _Checker:
         if proxy.mode is not Mode.HTTP:
             self._without_http(proxy)
         self._checks(proxy)
-        self._rules(proxy)
+        check_stick(self.draft, proxy, self.report)
         self._log(proxy)
         self._timeouts(proxy)
         self._servers(proxy)
@@ -273,13 +275,6 @@ class _Checker:
             )
 
     # -- the rest ----------------------------------------------------------------------------
-
-    def _rules(self, proxy: ProxyDraft) -> None:
-        tables = {p.name for p in self.draft.proxies if "stick-table" in p.rules}
-        for origin, table in proxy.sticks:
-            wanted = table or proxy.name
-            if wanted not in tables and "/" not in wanted:
-                self._error(origin, f"Proxy '{proxy.name}': unable to find stick-table '{wanted}'.")
 
     def _log(self, proxy: ProxyDraft) -> None:
         if proxy.log_format is None:

@@ -55,7 +55,8 @@ class HeldPorts:
         except AddressInUse:
             # *:80 and 10.0.0.1:80 overlap; where both are ours that is as the user wants it.
             ours = [s for key, s in self._sockets.items() if (key[0], key[2]) == (protocol, port)]
-            if not ours:
+            # A service that the proxy engine lets go of only once it is ours is our own as well.
+            if not ours and not _is_ours(protocol, port):
                 raise
             for held in ours:
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,6 +103,8 @@ def _bound(protocol: Protocol, bind: Bind, port: int, *, share: bool = False) ->
         if protocol is Protocol.TCP:
             # Old connections of this port in TIME_WAIT must not keep it from us ...
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:  # beside workers that listen
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         else:
             _drop_everything(held)
             if share:
@@ -109,6 +112,7 @@ def _bound(protocol: Protocol, bind: Bind, port: int, *, share: bool = False) ->
         held.bind((str(bind.vip), port))
         # ... but another server's SO_REUSEADDR must not let it listen beside us.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
     except OSError as error:
         held.close()
         if error.errno == errno.EADDRINUSE:
@@ -138,19 +142,37 @@ def _drop_everything(udp: socket.socket) -> None:
 
 def _owner(protocol: Protocol, port: int) -> str:
     """ "name (pid N)" of a process with a socket on *port*, as far as /proc tells."""
-    inodes = set()
+    sockets = _sockets(protocol, port)
+    for pid in filter(str.isdigit, os.listdir("/proc")) if sockets else ():
+        if _holds(pid, sockets):
+            with contextlib.suppress(OSError):
+                return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
+    return ""
+
+
+def _is_ours(protocol: Protocol, port: int) -> bool:
+    """Whether this very process has a socket on *port*."""
+    return _holds("self", _sockets(protocol, port))
+
+
+def _sockets(protocol: Protocol, port: int) -> set[str]:
+    """The sockets on *port*, by their names in /proc/PID/fd; of TCP those that listen."""
+    found = set()
     for name in (str(protocol), f"{protocol}6"):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]:
                 fields = line.split()
                 listening = fields[3] == "0A" or protocol is Protocol.UDP
                 if int(fields[1].rpartition(":")[2], 16) == port and listening:
-                    inodes.add(f"socket:[{fields[9]}]")
-    for pid in filter(str.isdigit, os.listdir("/proc")) if inodes else ():
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{pid}/fd/{fd}") in inodes:
-                        name = Path(f"/proc/{pid}/comm").read_text().strip()
-                        return f"{name} (pid {pid})"
-    return ""
+                    found.add(f"socket:[{fields[9]}]")
+    return found
+
+
+def _holds(pid: str, sockets: set[str]) -> bool:
+    """Whether a process has one of *sockets* open, as far as /proc tells."""
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") in sockets:
+                    return True
+    return False
