@@ -26,6 +26,8 @@ _HEAD_V2: Final = struct.Struct("!12sBBH")
 _LOCAL, _PROXY = 0x20, 0x21  # version 2, and a command
 _UNSPEC, _TCP4, _TCP6, _UNIX = 0x00, 0x11, 0x21, 0x31  # family and transport
 _CHECKSUM: Final = b"\x03\x00\x04"  # type and length of the CRC32C TLV
+# As HAProxy's.
+_LONGEST: Final[dict[int, int]] = {TlvType.AUTHORITY: 255, TlvType.UNIQUE_ID: 128}
 _UNIX_PATH: Final = 108  # sockaddr_un
 
 Endpoint = tuple[Address, int]
@@ -128,14 +130,18 @@ def _tlvs(header: bytes, at: int) -> Tlvs:
     try:
         for item in decode(header[at:]):
             items.append(item)
+            _check_length(item)
             if item.type == TlvType.CRC32C:
                 _verify(header, at + 3, item.value)
             at += 3 + len(item.value)
-        tlvs = Tlvs(tuple(items))
-        tlvs.ssl  # noqa: B018 malformed inside, and the whole header is
     except TlvError as bad:
         raise ProxyProtocolError(f"the PROXY header is malformed: {bad}") from None
-    return tlvs
+    return Tlvs(tuple(items))
+
+
+def _check_length(item: Tlv) -> None:
+    if len(item.value) > _LONGEST.get(item.type, 0xFFFF):
+        raise ProxyProtocolError(f"the PROXY header's TLV of type 0x{item.type:02x} is too long")
 
 
 def _verify(header: bytes, at: int, value: bytes) -> None:

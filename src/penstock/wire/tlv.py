@@ -105,14 +105,15 @@ class Tlvs:
 
     @property
     def ssl(self) -> SslTlv | None:
-        """The SSL TLV; None without one. Raises TlvError if it is malformed."""
+        """The SSL TLV; None without one, or if it is malformed: HAProxy, too, lets those pass."""
         value = self.first(TlvType.SSL)
-        if value is None:
+        if value is None or len(value) < 5:
             return None
-        if len(value) < 5:
-            raise TlvError("the SSL TLV is shorter than 5 bytes")
         client, verify = struct.unpack_from("!BI", value)
-        inner = Tlvs(tuple(decode(value[5:])))
+        try:
+            inner = Tlvs(tuple(decode(value[5:])))
+        except TlvError:
+            return None
         return SslTlv(
             client,
             verify,

@@ -93,6 +93,14 @@ def test_the_tlvs_are_read() -> None:
     assert header.tlvs.ssl == SslTlv(7, 0, version="TLSv1.3", common_name="a client")
 
 
+@pytest.mark.parametrize("value", [b"a", b"\1\0\0\0\0\x21\0"])
+def test_a_malformed_ssl_tlv_passes_unread(value: bytes) -> None:
+    header = parse(encode_v2(*V4, [Tlv(TlvType.SSL, value)]))
+    assert header is not None
+    assert header.source == V4[0]
+    assert header.tlvs.ssl is None
+
+
 @pytest.mark.parametrize(
     ("line", "source", "destination"),
     [
@@ -127,7 +135,8 @@ def test_lines(line: str, source: object, destination: object) -> None:
         SIGNATURE + b"\x21\x11\x00\x0f" + bytes(12) + b"\x01\x00\x01",
         SIGNATURE + b"\x21\x11\x00\x11" + bytes(12) + b"\x03\x00\x02ab",
         SIGNATURE + b"\x21\x11\x00\x13" + bytes(12) + b"\x03\x00\x04abcd",
-        SIGNATURE + b"\x21\x11\x00\x10" + bytes(12) + b"\x20\x00\x01a",
+        encode_v2(*V4, [Tlv(TlvType.AUTHORITY, bytes(256))]),
+        encode_v2(*V4, [Tlv(TlvType.UNIQUE_ID, bytes(129))]),
     ],
 )
 def test_what_is_none_or_malformed(data: bytes) -> None:
