@@ -9,15 +9,13 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
-from unit_admission import TABLE, Book, Packet, above, criterion, judge, rule, when
+from unit_admission import Book, Packet, judge
 
 from penstock.admission import Admission, Verdict
-from penstock.admission_rules import compile_admission
-from penstock.proxied import Front
-from penstock.rules.model import Condition, IntRange, Matching, Stage, TcpRule, Term
+from penstock.config.haproxy.load import loads
 
 pytestmark = pytest.mark.needs("haproxy")
 
@@ -27,66 +25,67 @@ LIMIT = 5  # seconds; an answer takes one of loopback's milliseconds
 
 @dataclass(frozen=True)
 class Case:
-    """Lines of a section, the same as the model has them, and who comes, in order."""
+    """Lines of a section, and who comes, in order."""
 
     name: str
     lines: Sequence[str]
-    rules: Sequence[TcpRule]
     clients: Sequence[str] = ("127.0.0.1",) * 4
     stays: bool = False  # connections are kept until all have come
-    table: bool = True
     listens: str = "127.0.0.1"
 
 
-def src(*networks: str, negated: bool = False) -> Term:
-    return Term((criterion("src", *map(ip_network, networks)),), negated)
-
-
-def below(fetch: str, number: int, *, negated: bool = False) -> Term:
-    return Term((criterion(fetch, IntRange(None, number - 1)),), negated)
-
-
-ABUSE, FLAG = above("src_conn_cnt", 1), above("src_inc_gpc0", 0)
 CASES = [
     Case(
         "reject before it is counted",
         [
+            STICK,
             "tcp-request connection reject if { src_conn_cnt gt 1 }",
             "tcp-request connection track-sc0 src",
         ],
-        [rule("reject", when(above("src_conn_cnt", 1))), rule("track-sc0")],
     ),
     Case(
         "reject after it is counted",
         [
+            STICK,
             "tcp-request connection track-sc0 src",
             "tcp-request connection reject if { src_conn_rate gt 2 }",
         ],
-        [rule("track-sc0"), rule("reject", when(above("src_conn_rate", 2)))],
         ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"),
     ),
     Case(
         "nobody counts",
         [
+            STICK,
             "tcp-request connection reject if { src_conn_rate gt 0 }",
             "tcp-request connection reject if !{ src_conn_rate lt 5 }",
-        ],
-        [
-            rule("reject", when(above("src_conn_rate", 0))),
-            rule("reject", when(below("src_conn_rate", 5, negated=True))),
         ],
     ),
     Case(
         "it is not counted by then",
         [
+            STICK,
             "tcp-request connection track-sc0 src if { src 127.0.0.2 }",
             "tcp-request connection reject if !{ sc0_conn_rate lt 2 }",
         ],
-        [
-            rule("track-sc0", when(src("127.0.0.2/32"))),
-            rule("reject", when(below("sc0_conn_rate", 2, negated=True))),
-        ],
         ("127.0.0.1", "127.0.0.2", "127.0.0.2"),
+    ),
+    Case(
+        "another counter than the one that counts",
+        [
+            STICK,
+            "tcp-request connection track-sc1 src",
+            "tcp-request connection reject if { sc1_conn_cnt gt 2 }",
+            "tcp-request connection reject unless { sc2_conn_cnt 0 } or { sc_conn_cnt(1) lt 2 }",
+        ],
+    ),
+    Case(
+        "a table elsewhere",
+        [
+            "tcp-request connection track-sc0 src table elsewhere",
+            "tcp-request connection reject if { src_conn_cnt(elsewhere) 2:3 }",
+            "tcp-request connection reject if { sc0_conn_cnt(elsewhere) gt 5 }",
+        ],
+        ("127.0.0.1",) * 7,
     ),
     Case(
         "accept ends its stage",
@@ -97,93 +96,87 @@ CASES = [
             "tcp-request session reject if { src 127.0.0.8/31 }",
             "tcp-request content reject if { src 127.0.0.9 }",
         ],
-        [
-            rule("accept"),
-            rule("reject"),
-            rule("accept", when(src("127.0.0.9/32")), stage=Stage.SESSION),
-            rule("reject", when(src("127.0.0.8/31")), stage=Stage.SESSION),
-            rule("reject", when(src("127.0.0.9/32")), stage=Stage.CONTENT),
-        ],
         ("127.0.0.7", "127.0.0.8", "127.0.0.9"),
-        table=False,
+    ),
+    Case(
+        "content that is not looked at",
+        [
+            STICK,
+            "tcp-request inspect-delay 3s",
+            "tcp-request content track-sc0 src",
+            "tcp-request content accept if { src 127.0.0.2 }",
+            "tcp-request content reject if { sc0_conn_cnt gt 1 }",
+        ],
+        ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2"),
     ),
     Case(
         "abuse flags",
         [
+            STICK,
             "acl abuse src_conn_cnt gt 1",
             "acl flag src_inc_gpc0 gt 0",
             "tcp-request connection track-sc0 src",
             "tcp-request connection reject if { src_get_gpc0 gt 0 }",
             "tcp-request connection reject if abuse flag",
         ],
-        [
-            rule("track-sc0"),
-            rule("reject", when(above("src_get_gpc0", 0))),
-            rule("reject", when(ABUSE, FLAG)),
-        ],
+    ),
+    Case(
+        "a counter is incremented whoever is known",
+        [STICK, "tcp-request connection reject if { src_inc_gpc0 gt 2 }"],
     ),
     Case(
         "sc-inc-gpc0",
         [
+            STICK,
             "tcp-request connection track-sc0 src",
             "tcp-request connection sc-inc-gpc0(0) if { sc0_conn_cnt ge 2 }",
             "tcp-request connection reject if { sc0_get_gpc0 gt 1 }",
-        ],
-        [
-            rule("track-sc0"),
-            rule("sc-inc-gpc0(0)", when(above("sc0_conn_cnt", 1))),
-            rule("reject", when(above("sc0_get_gpc0", 1))),
         ],
     ),
     Case(
         "live connections",
         [
+            STICK,
             "tcp-request connection track-sc0 src",
             "tcp-request connection reject if { sc0_conn_cur gt 2 }",
         ],
-        [rule("track-sc0"), rule("reject", when(above("sc0_conn_cur", 2)))],
         ("127.0.0.1",) * 4 + ("127.0.0.2",),
         stays=True,
     ),
     Case(
         "counted once, whatever is said twice",
         [
+            STICK,
             "tcp-request connection track-sc0 src",
             "tcp-request session track-sc0 src",
             "tcp-request session reject if { src_conn_cnt gt 2 }",
-        ],
-        [
-            rule("track-sc0"),
-            rule("track-sc0", stage=Stage.SESSION),
-            rule("reject", when(above("src_conn_cnt", 2)), stage=Stage.SESSION),
         ],
     ),
     Case(
         "IPv6 has no place in a table of IPv4",
         [
+            STICK,
             "tcp-request connection track-sc0 src",
             "tcp-request connection reject if { src_conn_cnt ge 0 }",
-        ],
-        [
-            rule("track-sc0"),
-            rule("reject", when(criterion("src_conn_cnt", IntRange(0, None)))),
         ],
         ("::1", "::1"),
         listens="::1",
     ),
     Case(
-        "IPv4 matches IPv6's patterns",
-        ["tcp-request connection reject if { src ::ffff:127.0.0.2 }"],
-        [rule("reject", when(src("::ffff:7f00:2/128")))],
-        ("127.0.0.1", "127.0.0.2"),
-        table=False,
+        "a table of both families",
+        [
+            STICK.replace("type ip", "type ipv6"),
+            "tcp-request connection track-sc0 src",
+            "tcp-request connection reject if { src_conn_cnt gt 1 }",
+        ],
+        ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
     ),
     Case(
-        "everybody is in ::/0",
-        ["tcp-request connection reject if { src ::/0 }"],
-        [rule("reject", when(src("::/0")))],
-        table=False,
+        "IPv4 matches IPv6's patterns",
+        ["tcp-request connection reject if { src ::ffff:127.0.0.2 }"],
+        ("127.0.0.1", "127.0.0.2"),
     ),
+    Case("everybody is in ::/0", ["tcp-request connection reject if { src ::/0 }"]),
     Case(
         "unless, or, several lines of a name",
         [
@@ -192,37 +185,23 @@ CASES = [
             "tcp-request connection reject unless inside or { src 127.0.0.2 }",
             "tcp-request connection reject if inside { dst 127.0.0.0/8 } { src 127.0.0.5 }",
         ],
-        [
-            rule(
-                "reject",
-                Condition(((src("127.0.0.1/32", "127.0.0.4/30"),), (src("127.0.0.2/32"),)), True),
-            ),
-            rule(
-                "reject",
-                when(
-                    src("127.0.0.1/32", "127.0.0.4/30"),
-                    criterion("dst", ip_network("127.0.0.0/8")),
-                    src("127.0.0.5/32"),
-                ),
-            ),
-        ],
         tuple(f"127.0.0.{n}" for n in range(1, 9)),
-        table=False,
+    ),
+    Case(
+        "ports",
+        [
+            "tcp-request connection reject if { src_port 1:1023 } or { dst_port lt 1024 }",
+            "tcp-request connection reject unless { src_port gt 1023 } { dst_port 1024: }",
+        ],
+        ("127.0.0.1",),
     ),
     Case(
         "found or not",
         [
+            STICK,
             "tcp-request connection reject if { src_conn_cur -m found } { src 127.0.0.2 }",
             "tcp-request connection reject if { src_conn_cur -m bool }",
             "tcp-request connection track-sc0 src",
-        ],
-        [
-            rule(
-                "reject",
-                when(criterion("src_conn_cur", matching=Matching.FOUND), src("127.0.0.2/32")),
-            ),
-            rule("reject", when(criterion("src_conn_cur", matching=Matching.BOOL))),
-            rule("track-sc0"),
         ],
         ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
         stays=True,
@@ -266,23 +245,28 @@ class Server:
         self._listener.close()
 
 
+def configuration(binds: Sequence[str], server: str) -> str:
+    """All cases in one file, each a section that listens at its own of *binds*."""
+    lines = ["global", "nbthread 1", "defaults", "mode tcp"]
+    lines += [f"timeout {side} {LIMIT}s" for side in ("connect", "client", "server")]
+    lines += ["backend elsewhere", STICK]
+    for number, (case, bind) in enumerate(zip(CASES, binds, strict=True)):
+        lines += [f"listen l{number}", f"bind {bind}", f"server s {server}", *case.lines]
+    return "\n".join(lines) + "\n"
+
+
 @pytest.fixture(scope="module")
 def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[str, int]]]:
     """Where HAProxy listens for each case; connections wait there until it is up."""
     server = Server()
-    lines = ["global", "nbthread 1", "defaults", "mode tcp"]
-    lines += [f"timeout {side} {LIMIT}s" for side in ("connect", "client", "server")]
     sockets = {}
-    for number, case in enumerate(CASES):
+    for case in CASES:
         family = socket.AF_INET6 if ":" in case.listens else socket.AF_INET
-        one = socket.create_server((case.listens, 0), backlog=64, family=family)
-        one.set_inheritable(True)
-        sockets[case.name] = one
-        lines += [f"listen l{number}", f"bind fd@{one.fileno()}", f"server s {server.address}"]
-        lines += [STICK] if case.table else []
-        lines += case.lines
+        sockets[case.name] = socket.create_server((case.listens, 0), backlog=64, family=family)
+        sockets[case.name].set_inheritable(True)
     path = tmp_path_factory.mktemp("haproxy") / "haproxy.cfg"
-    path.write_text("\n".join(lines) + "\n")
+    binds = [f"fd@{one.fileno()}" for one in sockets.values()]
+    path.write_text(configuration(binds, server.address))
     process = subprocess.Popen(
         ["haproxy", "-db", "-f", str(path)], close_fds=False, stderr=subprocess.DEVNULL
     )
@@ -294,6 +278,20 @@ def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         for one in sockets.values():
             one.close()
         server.close()
+
+
+@pytest.fixture(scope="module")
+def admissions() -> dict[str, Admission]:
+    """What penstock makes of the same lines."""
+    binds = [f"{case.listens}:{20000 + number}" for number, case in enumerate(CASES)]
+    found = loads(configuration(binds, "127.0.0.1:1")).configuration.services
+    services = {service.name: service for service in found}
+    made = {}
+    for number, case in enumerate(CASES):
+        service = services[f"l{number}"]
+        assert service.admission is not None, (case.name, service.engine_reason)
+        made[case.name] = service.admission
+    return made
 
 
 def come(front: tuple[str, int], client: str) -> socket.socket | None:
@@ -312,19 +310,17 @@ def come(front: tuple[str, int], client: str) -> socket.socket | None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_haproxy_serves_whom_we_admit(fronts: dict[str, tuple[str, int]], case: Case) -> None:
+def test_haproxy_serves_whom_we_admit(
+    fronts: dict[str, tuple[str, int]], admissions: dict[str, Admission], case: Case
+) -> None:
     theirs, ours = [], []
-    table = TABLE if case.table else None
-    admission = compile_admission(Front(tcp_rules=tuple(case.rules), table=table), {"t": TABLE})
-    assert isinstance(admission, Admission)
-    book = Book()
+    front, book = fronts[case.name], Book()
     kept: list[socket.socket] = []
     for number, client in enumerate(case.clients):
-        front = fronts[case.name]
         connection = come(front, client)
         theirs.append(connection is not None)
         who = Packet(ip_address(client), ip_address(front[0]), 40000 + number, front[1])
-        verdict, tracked = judge(admission, who, book)
+        verdict, tracked = judge(admissions[case.name], who, book)
         ours.append(verdict is Verdict.ACCEPT)
         if connection is not None:
             kept.append(connection)
