@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penstock.config.haproxy import rules, validity
@@ -17,13 +17,17 @@ from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionPars
 from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
+from penstock.config.haproxy.section_peers import parse_peers
 from penstock.config.haproxy.section_proxy import parse_proxy
+from penstock.config.haproxy.stick_check import complete, settle_sticks
 from penstock.errors import ConfigError, Diagnostic
 from penstock.model import Address, Configuration, Origin
+from penstock.stick.model import PeersSpec
 
 _PARSERS: dict[str, SectionParser] = {
     "global": parse_global,
     "resolvers": parse_resolvers,
+    "peers": parse_peers,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
 }
 _SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}
@@ -52,6 +56,7 @@ class LoadResult:
     warnings: tuple[Diagnostic, ...] = ()
     notes: tuple[Diagnostic, ...] = ()  # what is ignored because it makes no difference, .notice
     resolvers: tuple[Resolvers, ...] = ()
+    peers: tuple[PeersSpec, ...] = ()  # those that HAProxy removes are disabled
     listens: bool = False  # whether any section has an address, also one that is left out
 
 
@@ -149,6 +154,7 @@ def _load(
     rules.settle(context.draft)
     validity.check(context.draft, report)
     _raise(report)
+    settle_sticks(context.draft)
     configuration = Lowering(context.draft, report, resolve).run()
     global_ = context.draft.global_
     if global_.zero_warning and report.haproxys:
@@ -163,6 +169,10 @@ def _load(
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
+        peers=tuple(
+            replace(section.frozen(), disabled=section.disabled or not complete(section))
+            for section in context.draft.peers
+        ),
         listens=any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
     )
 

@@ -96,6 +96,7 @@ def back(proxy: ProxyDraft) -> Back:
         response_delay=proxy.response_delay,
         server_rules=tuple(proxy.use_servers),
         persist_rules=tuple(proxy.persist_rules),
+        stick=tuple(line.rule for line in proxy.sticks),
         table=proxy.stick_table,
         persist_down="persist" in proxy.options,
         keepalive=_keepalive(proxy, "srvtcpka"),

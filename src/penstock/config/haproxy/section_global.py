@@ -159,6 +159,13 @@ def _description(context: Context, settings: GlobalDraft, line: Line) -> None:
     settings.description = " ".join(line.words[1:])
 
 
+def _localpeer(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    if not line[1]:
+        raise LineError("'localpeer' expects a name as an argument.")
+    context.environ["HAPROXY_LOCALPEER"] = line[1]
+
+
 def _external_check(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 0)
     settings.external_check = True
@@ -275,7 +282,6 @@ _NEEDED = {
     "chroot": "'chroot' expects a directory as an argument.",
     "pidfile": "'pidfile' expects a file name as an argument.",
     "log-tag": "'log-tag' expects a tag for use in syslog.",
-    "localpeer": "'localpeer' expects a name as an argument.",
     "server-state-file": "'server-state-file' expect one argument: a file path.",
     "hard-stop-after": "'hard-stop-after' expects <time> as argument.",
 }
@@ -303,6 +309,7 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "nbthread": _nbthread,
     "description": _description,
     "external-check": _external_check,
+    "localpeer": _localpeer,
     "insecure-fork-wanted": _insecure_fork,
     "zero-warning": _zero_warning,
     "stats": _stats,
