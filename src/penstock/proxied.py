@@ -32,6 +32,7 @@ class TlsSettings:
     ciphersuites: str | None = None  # TLS 1.3
     min_version: str | None = None  # SSLv3, TLSv1.0 ... TLSv1.3
     max_version: str | None = None
+    tickets: bool = True  # of sessions, for clients to resume them
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ class ListenerTls:
     settings: TlsSettings
     certificates: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()  # crt-list files
+    lists_first: bool = False  # the default is the first of a list
     strict_sni: bool = False
+    client_ciphers: bool = False  # the client's order of preference counts, not ours
     certificate_base: str | None = None  # crt-base: where the entries of lists are looked for
 
 

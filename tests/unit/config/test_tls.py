@@ -11,6 +11,7 @@ import pytest
 from penstock.config.haproxy.address import AddressError, Allow, Target, parse_address
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import (
+    BIND_FLAGS,
     TlsDefaults,
     TlsDraft,
     Versions,
@@ -201,6 +202,17 @@ def test_servers_are_verified_unless_told_otherwise() -> None:
     assert server_tls(line, defaults).settings.verify is TlsVerify.NONE
     line.verify = TlsVerify.REQUIRED
     assert server_tls(line, defaults).settings.verify is TlsVerify.REQUIRED
+
+
+def test_words_alone() -> None:
+    defaults, line = TlsDefaults(), TlsDraft(lists=("/l",), lists_first=True)
+    words = ["no-tls-tickets", "prefer-client-ciphers"]
+    read_flags(defaults.bind, "ssl-default-bind-options", words, BIND_FLAGS)
+    made = listener_tls(line, defaults)
+    assert not made.settings.tickets
+    assert made.client_ciphers
+    assert made.lists_first
+    assert server_tls(line, defaults).settings.tickets
 
 
 def test_force_is_both_ends() -> None:

@@ -163,6 +163,28 @@ def test_a_list_of_certificates(tmp_path: Path) -> None:
     assert asked("named.example") == ("default.example", "h2")
 
 
+def test_a_list_may_come_before_certificates(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("one.pem\n")
+    tls = ListenerTls(
+        PLAIN,
+        (file("default.pem"),),
+        (str(tmp_path / "list"),),
+        lists_first=True,
+        certificate_base=str(FILES),
+    )
+    assert shown(listener_context(tls), None) == "one.example"
+
+
+def test_tickets_and_whose_order_of_ciphers_counts() -> None:
+    usual = listener("default.pem").options
+    assert usual & ssl.OP_CIPHER_SERVER_PREFERENCE
+    assert not usual & ssl.OP_NO_TICKET
+    tls = ListenerTls(TlsSettings(tickets=False), (file("default.pem"),), client_ciphers=True)
+    other = listener_context(tls).options
+    assert not other & ssl.OP_CIPHER_SERVER_PREFERENCE
+    assert other & ssl.OP_NO_TICKET
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -18,7 +18,13 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
-from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
+from penstock.config.haproxy.tls_words import (
+    based,
+    missing_authority,
+    names,
+    read_flag,
+    read_version,
+)
 from penstock.config.haproxy.units import DurationError, atol, parse_time
 from penstock.proxied import TlsVerify
 
@@ -214,6 +220,7 @@ def _tls_option(context: Context, bind: BindLine, name: str, value: str) -> None
                 raise LineError(
                     f"'crt-list' : cannot open file '{value}' : No such file or directory"
                 )
+            tls.lists_first = tls.lists_first or not tls.certificates
             tls.lists += (value,)
         case "ca-file" | "crl-file":
             path = based(bases.ca_base, value)
@@ -233,7 +240,7 @@ def _tls_option(context: Context, bind: BindLine, name: str, value: str) -> None
             tls.alpn = names(value)
         case "ciphers" | "ciphersuites":
             setattr(tls, name, value)
-        case "strict-sni":
-            tls.strict_sni = True
+        case _ if read_version(tls, name, value):
+            pass
         case _:
-            read_version(tls, name, value)
+            read_flag(tls, name)

@@ -39,8 +39,11 @@ class TlsDraft:
     min_version: str | None = None
     max_version: str | None = None
     refused: frozenset[str] = frozenset()  # no-sslv3, no-tlsv1x
+    tickets: bool = True
+    client_ciphers: bool = False
     certificates: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    lists_first: bool = False
     strict_sni: bool = False
     sni: str | None = None  # the expression as written, and for a server as read
     sni_expression: Expression | None = None
@@ -89,6 +92,17 @@ def read_version(tls: TlsDraft, name: str, value: str) -> bool:
     return True
 
 
+def read_flag(tls: TlsDraft, name: str) -> None:
+    """Take the option *name* if it is a word alone."""
+    match name:
+        case "strict-sni":
+            tls.strict_sni = True
+        case "no-tls-tickets":
+            tls.tickets = False
+        case "prefer-client-ciphers":
+            tls.client_ciphers = True
+
+
 def read_flags(tls: TlsDraft, name: str, words: list[str], flags: frozenset[str]) -> None:
     """The words of ``ssl-default-…-options``. Raises LineError."""
     at = 0
@@ -102,8 +116,10 @@ def read_flags(tls: TlsDraft, name: str, words: list[str], flags: frozenset[str]
             known = read_version(tls, word, value)
         except LineError as alert:
             raise LineError(f"{alert.message} on global statement '{name}'.") from None
-        if not known and word not in flags:
-            raise LineError(f"unknown option '{word}' on global statement '{name}'.")
+        if not known:
+            if word not in flags:
+                raise LineError(f"unknown option '{word}' on global statement '{name}'.")
+            read_flag(tls, word)
         at += 1 + takes
 
 
@@ -180,6 +196,7 @@ def _settings(
         ciphersuites=tls.ciphersuites or default.ciphersuites,
         min_version=versions.low,
         max_version=versions.high,
+        tickets=tls.tickets and default.tickets,
     )
 
 
@@ -194,7 +211,9 @@ def listener_tls(tls: TlsDraft, defaults: TlsDefaults) -> ListenerTls:
         ),
         certificates=tls.certificates,
         lists=tls.lists,
+        lists_first=tls.lists_first,
         strict_sni=tls.strict_sni,
+        client_ciphers=tls.client_ciphers or defaults.bind.client_ciphers,
         certificate_base=defaults.crt_base,
     )
 

@@ -59,6 +59,9 @@ class Entry:
 
 def entries(tls: ListenerTls, origin: Origin) -> list[Entry]:
     """All certificates of a listener, the default first. Raises ConfigError."""
+    listed: list[Entry] = []
+    for text in tls.lists:
+        listed += _list(Path(text), tls.certificate_base, origin)
     found: list[Entry] = []
     for text in tls.certificates:
         path = Path(text)
@@ -67,9 +70,7 @@ def entries(tls: ListenerTls, origin: Origin) -> list[Entry]:
             found += [load(one, origin) for one in inside]
         else:
             found.append(load(path, origin))
-    for text in tls.lists:
-        found += _list(Path(text), tls.certificate_base, origin)
-    return found
+    return listed + found if tls.lists_first else found + listed
 
 
 def _counts(path: Path) -> bool:

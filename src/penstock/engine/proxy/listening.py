@@ -10,7 +10,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from penstock.errors import DatapathError
@@ -138,6 +138,13 @@ def _local(spot: Spot, local: LocalAddress, backlog: int) -> socket.socket:
     return sock
 
 
+def _number(name: str | None, look_up: Callable[[str], int]) -> int:
+    """A user's or group's; ``#0`` is a number already, and -1 leaves it as it is."""
+    if not name:
+        return -1
+    return int(name[1:]) if name.startswith("#") else look_up(name)
+
+
 def _bind_path(sock: socket.socket, path: str, listener: Listener) -> None:
     """Bind beside *path* and rename, as HAProxy: somebody is listening there at every moment."""
     with contextlib.suppress(FileNotFoundError):
@@ -148,8 +155,8 @@ def _bind_path(sock: socket.socket, path: str, listener: Listener) -> None:
         os.unlink(temporary)
     sock.bind(temporary)
     try:
-        user = pwd.getpwnam(listener.user).pw_uid if listener.user else -1
-        group = grp.getgrnam(listener.group).gr_gid if listener.group else -1
+        user = _number(listener.user, lambda name: pwd.getpwnam(name).pw_uid)
+        group = _number(listener.group, lambda name: grp.getgrnam(name).gr_gid)
         if user != -1 or group != -1:
             os.chown(temporary, user, group)
         if listener.mode is not None:

@@ -90,7 +90,11 @@ def listener_context(tls: ListenerTls, origin: Origin = Origin()) -> ssl.SSLCont
         found.append(entry)
         context = _ListenerContext(ssl.PROTOCOL_TLS_SERVER)
         _configure(context, tls.settings, origin)
-        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        if tls.client_ciphers:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        else:
+            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
         _load_key(context, entry)
         if "alpn" in entry.options:
             context.set_alpn_protocols([one for one in entry.options["alpn"].split(",") if one])
@@ -269,6 +273,8 @@ def _configure(context: ssl.SSLContext, settings: TlsSettings, origin: Origin) -
     if settings.min_version is not None:
         context.minimum_version = _VERSIONS[settings.min_version]
     context.options |= ssl.OP_NO_COMPRESSION
+    if not settings.tickets:
+        context.options |= ssl.OP_NO_TICKET
     try:
         context.set_ciphers(settings.ciphers or "DEFAULT")  # OpenSSL's, not Python's
     except ssl.SSLError:

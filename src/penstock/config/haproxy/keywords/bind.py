@@ -37,15 +37,50 @@ BIND = index(
         "it is a property of a UNIX socket",
     ),
     rows(
-        "allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers"
-        " ciphersuites crl-file crt crt-ignore-err crt-list curves ecdhe force-sslv3 force-tlsv10"
-        " force-tlsv11 force-tlsv12 force-tlsv13 generate-certificates no-ca-names no-sslv3"
-        " no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 npn prefer-client-ciphers"
-        " ssl-max-ver ssl-min-ver strict-sni tls-ticket-keys verify",
+        "alpn ca-file ciphers crl-file crt crt-list force-sslv3 force-tlsv10 force-tlsv11"
+        " force-tlsv12 force-tlsv13 no-sslv3 no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13"
+        " prefer-client-ciphers ssl-max-ver ssl-min-ver strict-sni verify",
         Need.P,
         Status.WORKS,
         "with ssl",
     ),
+    rows(
+        "ciphersuites",
+        Need.P,
+        Status.WORKS,
+        "with ssl; refused if it leaves out what OpenSSL has, before Python 3.15",
+    ),
+    rows("no-ca-names", Need.P, Status.WORKS, "clients are never told the names of authorities"),
+    rows(
+        "ca-ignore-err crt-ignore-err",
+        Need.P,
+        Status.LATER,
+        "a client's certificate with a fault is refused",
+        family="ignore-err",
+    ),
+    rows("ca-verify-file", Need.P, Status.LATER, "only the authorities of ca-file are trusted"),
+    rows(
+        "generate-certificates ca-sign-file ca-sign-pass",
+        Need.P,
+        Status.LATER,
+        "no certificates are made for names that have none",
+        family="generate-certificates",
+    ),
+    rows(
+        "curves ecdhe",
+        Need.P,
+        Status.LATER,
+        "keys are exchanged in the groups that OpenSSL prefers",
+        family="curves",
+    ),
+    rows(
+        "tls-ticket-keys",
+        Need.P,
+        Status.LATER,
+        "each process makes its own keys for session tickets",
+    ),
+    rows("allow-0rtt", Need.P, Status.IGNORED, "early data is not taken: clients send it again"),
+    rows("npn", Need.P, Status.IGNORED, "no client of today speaks it: alpn has replaced it"),
 )
 
 # How many arguments each option takes; one that is not listed takes none.

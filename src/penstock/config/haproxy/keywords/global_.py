@@ -8,7 +8,7 @@ from penstock.config.haproxy.keywords.table import Need, Status, index, rows
 _PROCESS = "the service manager, not the configuration, runs and restricts the process"
 _THREADS = "the fast path runs on every CPU that receives packets"
 _TUNING = "it tunes HAProxy's own buffers, pools or poller, which penstock does not have"
-_TLS = "penstock terminates no TLS"
+_TLS = "it tunes OpenSSL beyond what Python's ssl can set"
 
 GLOBAL = index(
     rows(
@@ -62,7 +62,7 @@ GLOBAL = index(
     rows(
         "noepoll nokqueue noevports nopoll nosplice nogetaddrinfo noreuseport busy-polling"
         " no-memory-trimming profiling.tasks default-path maxpipes maxsslconn maxsslrate"
-        " maxcomprate maxcompcpuusage maxzlibmem unix-bind pp2-never-send-local"
+        " maxcomprate maxcompcpuusage maxzlibmem pp2-never-send-local"
         " h1-accept-payload-with-any-method h1-case-adjust h1-case-adjust-file"
         " tune.bufsize tune.maxaccept tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client"
         " tune.sndbuf.server tune.runqueue-depth tune.maxpollevents tune.recv_enough"
@@ -80,12 +80,19 @@ GLOBAL = index(
         Status.IGNORED,
         _TUNING,
     ),
+    rows("unix-bind", Need.P, Status.WORKS, "for bind lines with a UNIX socket"),
     rows(
-        "ca-base crt-base issuers-chain-path ssl-default-bind-ciphers"
-        " ssl-default-bind-ciphersuites ssl-default-bind-curves ssl-default-bind-options"
-        " ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-options"
+        "ca-base crt-base ssl-default-bind-ciphers ssl-default-bind-ciphersuites"
+        " ssl-default-bind-options ssl-default-server-ciphers ssl-default-server-ciphersuites"
+        " ssl-default-server-options ssl-server-verify",
+        Need.P,
+        Status.WORKS,
+        "for lines with ssl",
+    ),
+    rows(
+        "issuers-chain-path ssl-default-bind-curves"
         " ssl-dh-param-file ssl-engine ssl-load-extra-del-ext ssl-load-extra-files ssl-mode-async"
-        " ssl-propquery ssl-provider ssl-provider-path ssl-server-verify ssl-skip-self-issued-ca"
+        " ssl-propquery ssl-provider ssl-provider-path ssl-skip-self-issued-ca"
         " httpclient.resolvers.id httpclient.resolvers.prefer httpclient.ssl.ca-file"
         " httpclient.ssl.verify tune.ssl.cachesize tune.ssl.capture-buffer-size"
         " tune.ssl.capture-cipherlist-size tune.ssl.default-dh-param tune.ssl.force-private-cache"

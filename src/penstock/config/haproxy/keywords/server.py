@@ -77,14 +77,27 @@ SERVER = index(
         "withdraws or qualifies what the proxy engine does",
     ),
     rows(
-        "allow-0rtt alpn ca-file ciphers ciphersuites crl-file crt force-sslv3 force-tlsv10"
-        " force-tlsv11 force-tlsv12 force-tlsv13 no-ssl-reuse no-sslv3 no-tls-tickets no-tlsv10"
-        " no-tlsv11 no-tlsv12 no-tlsv13 npn sni ssl-max-ver ssl-min-ver ssl-reuse tls-tickets"
+        "alpn ca-file ciphers crl-file crt force-sslv3 force-tlsv10 force-tlsv11 force-tlsv12"
+        " force-tlsv13 no-sslv3 no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 sni ssl-max-ver ssl-min-ver"
         " verify verifyhost",
         Need.P,
         Status.WORKS,
         "with ssl",
     ),
+    rows(
+        "ciphersuites",
+        Need.P,
+        Status.WORKS,
+        "with ssl; refused if it leaves out what OpenSSL has, before Python 3.15",
+    ),
+    rows(
+        "ssl-reuse no-ssl-reuse tls-tickets no-tls-tickets",
+        Need.P,
+        Status.IGNORED,
+        "every handshake with a server is a full one",
+    ),
+    rows("allow-0rtt", Need.P, Status.IGNORED, "early data is not sent"),
+    rows("npn", Need.P, Status.IGNORED, "no server of today speaks it: alpn has replaced it"),
     rows(
         "tfo no-tfo tcp-ut",
         Need.P,
