@@ -300,6 +300,10 @@ class ProxyEngine:
         """End all connections with one real server, both ends with a reset."""
         self._tell(Kill(key))
 
+    def pids(self) -> list[int]:
+        """Of the workers, in order."""
+        return [worker.pid for worker in self._workers]
+
     def fileno(self) -> int | None:
         return None
 
