@@ -108,6 +108,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "runtime",
         "api",
         "engine.api",
+        "engine.proxy.tls",
         "daemon",
         "log",
         "status",

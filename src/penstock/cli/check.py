@@ -11,6 +11,7 @@ import click
 from penstock.cli.files import files_argument
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
+from penstock.engine.proxy.tls import check_files
 from penstock.errors import ConfigError
 from penstock.model import EngineKind, Service
 from penstock.status import listens_on
@@ -33,6 +34,7 @@ def command(files: tuple[Path, ...], quiet: bool) -> int:
     """
     try:
         loaded = load(files, environ=os.environ, resolve=system_resolve)
+        check_files(loaded.configuration)
     except ConfigError as error:
         if quiet:
             return error.exit_status
