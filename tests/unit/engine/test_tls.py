@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -226,6 +227,37 @@ def test_a_client_without_one() -> None:
         info = TlsInfo.of(accepted)
     assert info.certificate is None
     assert info.tlv().client == 1
+
+
+def test_clients_are_verified_whichever_certificate_they_are_shown() -> None:
+    ours = listener("default.pem", "one.pem", settings=OLD)
+    with handshake(ours, server(OLD, "client.pem"), "one.example") as (accepted, _):
+        assert TlsInfo.of(accepted).common_name == "a client"
+    with pytest.raises(ssl.SSLError), handshake(ours, server(OLD), "one.example"):
+        pass
+
+
+def test_a_session_that_is_resumed() -> None:
+    """The certificate is known from the session, and not of this connection."""
+    ours = listener("default.pem", settings=OLD)
+    theirs = server(OLD, "client.pem")
+    with handshake(ours, theirs, "localhost") as (_, connected):
+        session = connected.session
+    one, other = socket.socketpair()
+    with (
+        wrap_client(ours, one) as accepted,
+        theirs.wrap_socket(
+            other, do_handshake_on_connect=False, server_hostname="localhost", session=session
+        ) as connected,
+    ):
+        thread = threading.Thread(target=connected.do_handshake)
+        thread.start()
+        accepted.do_handshake()
+        thread.join()
+        info = TlsInfo.of(accepted)
+    assert info.resumed
+    assert info.common_name == "a client"
+    assert info.tlv().client == 5
 
 
 OLD = replace(VERIFIED, max_version="TLSv1.2")  # where the client learns at once what we think

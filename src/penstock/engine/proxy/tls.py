@@ -29,6 +29,7 @@ _VERSIONS: Final = {
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
+_OLDEST: Final = ("SSLv3", "TLSv1.0")  # no need to say so, and Python warns of those who do
 _VERIFY: Final = {
     TlsVerify.NONE: ssl.CERT_NONE,
     TlsVerify.OPTIONAL: ssl.CERT_OPTIONAL,
@@ -270,7 +271,7 @@ def _configure(context: ssl.SSLContext, settings: TlsSettings, origin: Origin) -
     context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
     if settings.max_version is not None:
         context.maximum_version = _VERSIONS[settings.max_version]
-    if settings.min_version is not None:
+    if settings.min_version not in (None, *_OLDEST):
         context.minimum_version = _VERSIONS[settings.min_version]
     context.options |= ssl.OP_NO_COMPRESSION
     if not settings.tickets:
