@@ -22,7 +22,16 @@ from penstock.wire import mqtt
 _SCOPE: Final = re.compile(r"(proc|sess|txn|req|res|check)\.(?=.)")
 _BOOLS: Final = ("true", "false", "0", "1")
 _TCP_INFO: Final = frozenset(
-    ["fc_rtt", "fc_rttvar", "fc_unacked", "fc_sacked", "fc_retrans", "fc_fackets", "fc_lost", "fc_reordering"]
+    [
+        "fc_rtt",
+        "fc_rttvar",
+        "fc_unacked",
+        "fc_sacked",
+        "fc_retrans",
+        "fc_fackets",
+        "fc_lost",
+        "fc_reordering",
+    ]
 )
 _ARITHMETIC: Final = frozenset(["add", "sub", "mul", "div", "mod", "and", "or", "xor"])
 _ENCODINGS: Final = ("ascii", "utf8", "utf8s", "utf8p", "utf8ps")
@@ -67,19 +76,10 @@ def check_fetch(name: str, arguments: tuple[str, ...], *, given: bool) -> None:
         raise RuleError(f"expects 's', 'ms' or 'us', got '{arguments[1]}'")
     if name == "uuid" and arguments and first != "4":
         raise RuleError(f"Unsupported UUID version: '{first}'")
-    if name.endswith("payload"):
-        check_payload(arguments)
     if name.endswith("payload_lv"):
         check_payload_lv(arguments)
     if name.startswith("distcc_") and len(first) != 4:
         raise RuleError("token name must be exactly 4 characters")
-
-
-def check_payload(arguments: tuple[str, ...]) -> None:
-    if int(arguments[0]) < 0:
-        raise RuleError("payload offset1 must be >= 0")
-    if int(arguments[1]) < 0:
-        raise RuleError("payload length must be >= 0")
 
 
 def check_payload_lv(arguments: tuple[str, ...]) -> None:

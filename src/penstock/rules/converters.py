@@ -1,0 +1,593 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Converters (manual 7.3.1): each made once into a function of a sample."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Final, cast
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from penstock.rules import hashes
+from penstock.rules.argument_values import map_kinds
+from penstock.rules.arguments import is_int64
+from penstock.rules.calendar import civil_time
+from penstock.rules.counters import table_converter
+from penstock.rules.fetches import UnsupportedError
+from penstock.rules.matching import NetworkSet, compile_patterns
+from penstock.rules.model import Call, Matching
+from penstock.rules.patterns import no_name, read_network, read_patterns, read_regex
+from penstock.rules.patterns import Sources
+from penstock.rules.samples import (
+    CAST,
+    Sample,
+    to_address,
+    to_bytes,
+    to_integer,
+    to_text,
+    wrap64,
+)
+from penstock.rules.subject import Subject
+from penstock.rules.vocabulary import CONVERTERS, Type
+from penstock.wire import crc32c, mqtt
+
+Convert = Callable[[Sample, Subject], Sample | None]
+Builder = Callable[[tuple[str, ...]], Callable[[Sample], Sample | None]]
+
+
+def compile_converter(call: Call, section: str) -> Convert:
+    """*call*, with its input turned into the type that it takes. Raises UnsupportedError."""
+    convert = _compile(call, section)
+    kind = CONVERTERS[call.name].input
+    if kind is Type.ANY:
+        return convert
+    to_input = CAST[kind]
+
+    def converted(sample: Sample, subject: Subject) -> Sample | None:
+        given = to_input(sample)
+        return None if given is None else convert(given, subject)
+
+    return converted
+
+
+def _compile(call: Call, section: str) -> Convert:
+    name, arguments = call.name, call.arguments
+    if name in _ARITHMETIC:
+        return _arithmetic(_ARITHMETIC[name], arguments[0])
+    if name.startswith("map"):
+        return _map(call)
+    of_table = table_converter(name, arguments, section)
+    if of_table is not None:
+        return of_table
+    special = _SPECIAL.get(name)
+    if special is not None:
+        return special(arguments)
+    builder = _BUILDERS.get(name)
+    if builder is None:
+        raise UnsupportedError(f"the converter `{name}`")
+    convert = builder(arguments)
+    return lambda sample, subject: convert(sample)
+
+
+def is_known(name: str) -> bool:
+    """Whether ``compile_converter`` knows *name*."""
+    return (
+        name in _ARITHMETIC
+        or name in _SPECIAL
+        or name in _BUILDERS
+        or name.startswith("map")
+        or table_converter(name, ("0", "0"), "") is not None
+    )
+
+
+# -- with variables, servers and tables ------------------------------------------------------
+
+
+def _quotient(a: int, b: int) -> int:
+    """Rounded towards 0, as C has it; division by 0 gives the largest number."""
+    if not b:
+        return (1 << 63) - 1
+    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
+def _remainder(a: int, b: int) -> int:
+    return a - _quotient(a, b) * b if b else 0
+
+
+def _clamped(number: int) -> int:
+    return min(max(number, -(1 << 63)), (1 << 63) - 1)
+
+
+_ARITHMETIC: Final[dict[str, Callable[[int, int], int]]] = {
+    "add": lambda a, b: _clamped(a + b),
+    "sub": lambda a, b: _clamped(a - b),
+    "mul": lambda a, b: _clamped(a * b),
+    "div": _quotient,
+    "mod": _remainder,
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
+}
+
+
+def _arithmetic(operation: Callable[[int, int], int], argument: str) -> Convert:
+    if is_int64(argument):
+        operand = int(argument)
+        return lambda sample, subject: operation(cast("int", sample), operand)
+
+    def with_variable(sample: Sample, subject: Subject) -> Sample | None:
+        value = subject.variable(argument)
+        number = None if value is None else to_integer(value)
+        return None if number is None else operation(cast("int", sample), number)
+
+    return with_variable
+
+
+def _set_variable(arguments: tuple[str, ...]) -> Convert:
+    name = arguments[0]
+
+    def convert(sample: Sample, subject: Subject) -> Sample:
+        subject.set_variable(name, sample)
+        return sample
+
+    return convert
+
+
+def _unset_variable(arguments: tuple[str, ...]) -> Convert:
+    name = arguments[0]
+
+    def convert(sample: Sample, subject: Subject) -> Sample:
+        subject.set_variable(name, None)
+        return sample
+
+    return convert
+
+
+def _concat(arguments: tuple[str, ...]) -> Convert:
+    start, name, end = (*arguments, "", "", "")[:3]
+
+    def convert(sample: Sample, subject: Subject) -> Sample:
+        value = subject.variable(name) if name else None
+        return to_text(sample) + start + ("" if value is None else to_text(value)) + end
+
+    return convert
+
+
+def _strcmp(arguments: tuple[str, ...]) -> Convert:
+    name = arguments[0]
+
+    def convert(sample: Sample, subject: Subject) -> Sample | None:
+        value = subject.variable(name)
+        if value is None:
+            return None
+        mine, other = to_bytes(sample), to_bytes(value)
+        for a, b in zip(mine, other, strict=False):
+            if a != b:
+                return a - b
+        return (len(mine) > len(other)) - (len(mine) < len(other))
+
+    return convert
+
+
+def _secure_memcmp(arguments: tuple[str, ...]) -> Convert:
+    name = arguments[0]
+
+    def convert(sample: Sample, subject: Subject) -> Sample | None:
+        value = subject.variable(name)
+        return None if value is None else hmac.compare_digest(to_bytes(sample), to_bytes(value))
+
+    return convert
+
+
+def _add_item(arguments: tuple[str, ...]) -> Convert:
+    delimiter, name, suffix = (*arguments, "", "")[:3]
+
+    def convert(sample: Sample, subject: Subject) -> Sample:
+        text = to_text(sample)
+        value = subject.variable(name) if name else None
+        if value is None and not suffix:
+            return text
+        shown = "" if value is None else to_text(value)
+        return (text + delimiter if text else "") + shown + suffix
+
+    return convert
+
+
+def _usable_servers(arguments: tuple[str, ...]) -> Convert:
+    return lambda sample, subject: subject.traffic.usable_servers(to_text(sample))
+
+
+def _server_queue(arguments: tuple[str, ...]) -> Convert:
+    def convert(sample: Sample, subject: Subject) -> Sample | None:
+        pool, slash, server = to_text(sample).partition("/")
+        if not slash:
+            own = subject.pool
+            if own is None:
+                return None
+            pool, server = own[1], pool
+        return subject.traffic.server_queue(pool, server)
+
+    return convert
+
+
+_SPECIAL: Final[dict[str, Callable[[tuple[str, ...]], Convert]]] = {
+    "set-var": _set_variable,
+    "unset-var": _unset_variable,
+    "concat": _concat,
+    "strcmp": _strcmp,
+    "secure_memcmp": _secure_memcmp,
+    "add_item": _add_item,
+    "nbsrv": _usable_servers,
+    "srv_queue": _server_queue,
+}
+
+
+# -- maps ------------------------------------------------------------------------------------
+
+
+def _map(call: Call) -> Convert:
+    matching, output = map_kinds(call.name)
+    value_of = _MAP_VALUES[output]
+    default = value_of(call.arguments[1]) if len(call.arguments) > 1 else None
+    lookup = _lookup(matching, call.entries, value_of)
+    if matching is Matching.REGM:
+        return lambda sample, subject: _expanded(call.entries, sample, default)
+
+    def convert(sample: Sample, subject: Subject) -> Sample | None:
+        found = lookup(sample)
+        return default if found is None else found
+
+    return convert
+
+
+def _text_value(text: str) -> Sample:
+    return text
+
+
+def _address_value(text: str) -> Sample:
+    return IPv6Address(text) if ":" in text else IPv4Address(text)
+
+
+_MAP_VALUES: Final[dict[str, Callable[[str], Sample]]] = {
+    "str": _text_value,
+    "int": int,
+    "ip": _address_value,
+}
+
+
+def _lookup(
+    matching: Matching, entries: tuple[tuple[str, str], ...], value_of: Callable[[str], Sample]
+) -> Callable[[Sample], Sample | None]:
+    """Finds the value of the first key that matches; of networks the longest."""
+    if matching is Matching.STR:
+        exact: dict[str, Sample] = {}
+        for key, value in entries:
+            exact.setdefault(key, value_of(value))
+        return lambda sample: exact.get(to_text(sample))
+    made = [
+        (read_patterns(matching, [key], versions=False, sources=Sources()), value_of(value))
+        for key, value in entries
+    ]
+    if matching is Matching.IP:
+        return _network_map([(read_network(key, no_name), value_of(text)) for key, text in entries])
+    if matching is Matching.BEG:
+        # The longest beginning wins, as in HAProxy's tree.
+        made.sort(key=lambda pair: len(cast("str", pair[0][0])), reverse=True)
+    tests = [(compile_patterns(matching, patterns), value) for patterns, value in made]
+
+    def lookup(sample: Sample) -> Sample | None:
+        return next((value for test, value in tests if test(sample)), None)
+
+    return lookup
+
+
+def _network_map(
+    pairs: list[tuple[object, Sample]],
+) -> Callable[[Sample], Sample | None]:
+    by_length: dict[int, dict[tuple[int, int], Sample]] = {}
+    for network, value in pairs:
+        one = ip_network(str(network))
+        shift = one.max_prefixlen - one.prefixlen
+        key = (one.version, int(one.network_address) >> shift)
+        by_length.setdefault(shift, {}).setdefault(key, value)
+    lengths = sorted(by_length.items())
+
+    def lookup(sample: Sample) -> Sample | None:
+        address = to_address(sample)
+        if address is None:
+            return None
+        number, version = int(address), address.version
+        for shift, values in lengths:
+            if (found := values.get((version, number >> shift))) is not None:
+                return found
+        return None
+
+    return lookup
+
+
+def _expanded(
+    entries: tuple[tuple[str, str], ...], sample: Sample, default: Sample | None
+) -> Sample | None:
+    """``map_regm``: ``\\1`` in a value is the first group of its expression."""
+    subject = to_bytes(sample)
+    for key, value in entries:
+        found = read_regex(key).search(subject)
+        if found is not None:
+            return to_text(_with_groups(to_bytes(value), found))
+    return default
+
+
+def _with_groups(template: bytes, found: re.Match[bytes]) -> bytes:
+    def group(reference: re.Match[bytes]) -> bytes:
+        number = int(reference[1])
+        return (found[number] or b"") if number <= (found.re.groups or 0) else b""
+
+    return re.sub(rb"\\([0-9])", group, template)
+
+
+# -- of the sample alone ---------------------------------------------------------------------
+
+
+def _simple(convert: Callable[[Sample], Sample | None]) -> Builder:
+    return lambda arguments: convert
+
+
+def _hash(function: Callable[[bytes], int], default_avalanche: int = 0) -> Builder:
+    def build(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
+        if arguments and int(arguments[0]):
+            return lambda sample: hashes.avalanche(function(to_bytes(sample)))
+        return lambda sample: function(to_bytes(sample))
+
+    return build
+
+
+def _crc32c(data: bytes) -> int:
+    return crc32c.crc32c(data)
+
+
+def _xxh32(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
+    seed = int(arguments[0]) if arguments else 0
+    return lambda sample: hashes.xxh32(to_bytes(sample), seed)
+
+
+def _ipmask(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+    four = int(_mask(arguments[0], 32))
+    six = int(_mask(arguments[1], 128)) if len(arguments) > 1 else None
+
+    def convert(sample: Sample) -> Sample | None:
+        if isinstance(sample, IPv4Address):
+            return IPv4Address(int(sample) & four)
+        if isinstance(sample, IPv6Address) and six is not None:
+            return IPv6Address(int(sample) & six)
+        return None
+
+    return convert
+
+
+def _mask(text: str, bits: int) -> int:
+    if text.isdigit():
+        return ((1 << bits) - 1) ^ ((1 << (bits - int(text))) - 1)
+    return int(IPv4Address(text) if bits == 32 else IPv6Address(text))
+
+
+def _bytes(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+    offset = int(arguments[0])
+    length = int(arguments[1]) if len(arguments) > 1 else None
+
+    def convert(sample: Sample) -> Sample | None:
+        data = to_bytes(sample)
+        if offset < 0 or len(data) <= offset:
+            return None
+        return data[offset:] if length is None else data[offset : offset + length]
+
+    return convert
+
+
+def _field(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+    """Fields between single delimiters; a negative number counts from the end."""
+    return _pick(arguments, skip_empty=False)
+
+
+def _word(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+    """Like ``field``, with empty ones left out."""
+    return _pick(arguments, skip_empty=True)
+
+
+def _pick(arguments: tuple[str, ...], *, skip_empty: bool) -> Callable[[Sample], Sample | None]:
+    index, delimiters = int(arguments[0]), arguments[1]
+    count = int(arguments[2]) if len(arguments) > 2 and arguments[2] else 1
+
+    def convert(sample: Sample) -> Sample | None:
+        text = to_text(sample)
+        spans = _spans(text, delimiters, skip_empty=skip_empty)
+        if index < 0:
+            last = len(spans) + index
+            first = 0 if count == 0 else last - count + 1
+        else:
+            first = index - 1
+            last = len(spans) - 1 if count == 0 else first + count - 1
+        if first < 0 or first >= len(spans) or last < 0:
+            return (
+                None if skip_empty or index > 0 else text[: spans[last][1]] if last >= 0 else None
+            )
+        return text[spans[first][0] : spans[min(last, len(spans) - 1)][1]]
+
+    return convert
+
+
+def _spans(text: str, delimiters: str, *, skip_empty: bool) -> list[tuple[int, int]]:
+    spans = []
+    start = 0
+    for at in range(len(text) + 1):
+        if at == len(text) or text[at] in delimiters:
+            if at > start or not skip_empty:
+                spans.append((start, at))
+            start = at + 1
+    return spans
+
+
+def _regsub(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+    flags = arguments[2] if len(arguments) > 2 else ""
+    expression = read_regex(arguments[0], ignore_case="i" in flags)
+    template = to_bytes(arguments[1])
+    count = 0 if "g" in flags else 1
+
+    def convert(sample: Sample) -> Sample:
+        made = expression.sub(
+            lambda found: _with_groups(template, found), to_bytes(sample), count=count
+        )
+        return to_text(made)
+
+    return convert
+
+
+def _b64dec(sample: Sample) -> Sample | None:
+    try:
+        return base64.b64decode(to_bytes(sample), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _ub64dec(sample: Sample) -> Sample | None:
+    data = to_bytes(sample)
+    try:
+        return base64.b64decode(data + b"=" * (-len(data) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _ub64enc(sample: Sample) -> Sample:
+    return base64.urlsafe_b64encode(to_bytes(sample)).rstrip(b"=").decode()
+
+
+def _sha2(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
+    name = f"sha{arguments[0] if arguments else 256}"
+    return lambda sample: hashlib.new(name, to_bytes(sample)).digest()
+
+
+def _digest(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
+    return lambda sample: hashlib.new(
+        arguments[0], to_bytes(sample), usedforsecurity=False
+    ).digest()
+
+
+def _time(arguments: tuple[str, ...], *, utc: bool) -> Callable[[Sample], Sample | None]:
+    offset = int(arguments[1]) if len(arguments) > 1 else 0
+    return lambda sample: civil_time(cast("int", sample) + offset, arguments[0], utc=utc)
+
+
+def _json(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
+    return lambda sample: json.dumps(to_text(sample), ensure_ascii=True)[1:-1]
+
+
+def _hex_to_int(sample: Sample) -> Sample | None:
+    try:
+        return wrap64(int(to_text(sample), 16))
+    except ValueError:
+        return None
+
+
+def _host(sample: Sample) -> str:
+    text = to_text(sample)
+    if text.startswith("["):
+        return text.partition("]")[0] + "]"
+    return text.rpartition(":")[0] if text.count(":") == 1 else text
+
+
+def _port(sample: Sample) -> int:
+    text = to_text(sample)
+    rest = text.rpartition("]")[2] if text.startswith("[") else text
+    port = rest.rpartition(":")[2] if rest.count(":") == 1 else ""
+    return int(port) if port.isdigit() else 0
+
+
+def _be2dec(arguments: tuple[str, ...], *, hexadecimal: bool) -> Callable[[Sample], Sample]:
+    separator = arguments[0]
+    size = int(arguments[1]) if len(arguments) > 1 else len_of_all(hexadecimal)
+    truncate = len(arguments) > 2 and int(arguments[2]) != 0
+
+    def convert(sample: Sample) -> Sample:
+        data = to_bytes(sample)
+        step = size or len(data) or 1
+        parts = [data[at : at + step] for at in range(0, len(data), step)]
+        if truncate:
+            parts = [part for part in parts if len(part) == step]
+        if hexadecimal:
+            return separator.join(part.hex().upper() for part in parts)
+        return separator.join(str(int.from_bytes(part, "big")) for part in parts)
+
+    return convert
+
+
+def len_of_all(hexadecimal: bool) -> int:
+    """The chunk that ``be2hex`` takes when none is said: all of it."""
+    return 0 if hexadecimal else 2
+
+
+def _mqtt_value(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+    packet, field = arguments
+    return lambda sample: mqtt.value(to_bytes(sample), packet, field)
+
+
+def _lower(sample: Sample) -> Sample:
+    return to_text(sample).lower()
+
+
+def _upper(sample: Sample) -> Sample:
+    return to_text(sample).upper()
+
+
+_BUILDERS: Final[dict[str, Builder]] = {
+    "lower": _simple(_lower),
+    "upper": _simple(_upper),
+    "length": _simple(lambda sample: len(to_bytes(sample))),
+    "hex": _simple(lambda sample: to_bytes(sample).hex().upper()),
+    "hex2i": _simple(_hex_to_int),
+    "bool": _simple(lambda sample: bool(to_integer(sample))),
+    "not": _simple(lambda sample: not to_integer(sample)),
+    "odd": _simple(lambda sample: bool((to_integer(sample) or 0) & 1)),
+    "even": _simple(lambda sample: not (to_integer(sample) or 0) & 1),
+    "neg": _simple(lambda sample: wrap64(-(to_integer(sample) or 0))),
+    "cpl": _simple(lambda sample: ~(to_integer(sample) or 0)),
+    "htonl": _simple(lambda sample: ((to_integer(sample) or 0) & 0xFFFFFFFF).to_bytes(4, "big")),
+    "ipmask": _ipmask,
+    "bytes": _bytes,
+    "field": _field,
+    "word": _word,
+    "regsub": _regsub,
+    "ltrim": lambda arguments: lambda sample: to_text(sample).lstrip(arguments[0]),
+    "rtrim": lambda arguments: lambda sample: to_text(sample).rstrip(arguments[0]),
+    "cut_crlf": _simple(lambda sample: re.split("[\r\n]", to_text(sample), maxsplit=1)[0]),
+    "iif": lambda arguments: lambda sample: arguments[0] if sample else arguments[1],
+    "json": _json,
+    "crc32": _hash(hashes.crc32),
+    "crc32c": _hash(_crc32c),
+    "djb2": _hash(hashes.djb2),
+    "sdbm": _hash(hashes.sdbm),
+    "wt6": _hash(hashes.wt6),
+    "xxh32": _xxh32,
+    "base64": _simple(lambda sample: base64.b64encode(to_bytes(sample)).decode()),
+    "b64dec": _simple(_b64dec),
+    "ub64enc": _simple(_ub64enc),
+    "ub64dec": _simple(_ub64dec),
+    "sha1": _simple(lambda sample: hashlib.sha1(to_bytes(sample), usedforsecurity=False).digest()),
+    "sha2": _sha2,
+    "digest": _digest,
+    "be2dec": lambda arguments: _be2dec(arguments, hexadecimal=False),
+    "be2hex": lambda arguments: _be2dec(arguments, hexadecimal=True),
+    "ltime": lambda arguments: _time(arguments, utc=False),
+    "utime": lambda arguments: _time(arguments, utc=True),
+    "host_only": _simple(_host),
+    "port_only": _simple(_port),
+    "url_dec": _simple(lambda sample: to_text(unquote_to_bytes(to_bytes(sample)))),
+    "url_enc": _simple(lambda sample: quote_from_bytes(to_bytes(sample), safe="")),
+    "debug": _simple(lambda sample: sample),
+    "mqtt_is_valid": _simple(lambda sample: bool(mqtt.is_valid(to_bytes(sample)))),
+    "mqtt_field_value": _mqtt_value,
+}

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conditions and expressions made into functions of a Subject (manual 7.1, 7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from penstock.rules.converters import compile_converter
+from penstock.rules.fetches import Fetch, compile_fetch
+from penstock.rules.formats import read_format
+from penstock.rules.matching import compile_patterns
+from penstock.rules.model import (
+    Call,
+    Condition,
+    Criterion,
+    Expression,
+    PersistRule,
+    Route,
+    ServerRule,
+    Term,
+)
+from penstock.rules.patterns import Sources
+from penstock.rules.samples import WAITING, Changing, Found, Sample, Waiting, to_text
+from penstock.rules.subject import Subject
+
+# None: it cannot be known before more data arrive. Never so when the subject is final.
+Test = Callable[[Subject], bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which section a rule stands in, for what it does not name, and which way data go."""
+
+    section: str = ""
+    response: bool = False
+    final: bool = False  # nothing is waited for, whatever the subject says
+
+
+NOWHERE = Where()
+_OF_RESPONSE = {"payload": "res.payload", "payload_lv": "res.payload_lv"}
+
+
+def compile_expression(expression: Expression, where: Where = NOWHERE) -> Fetch:
+    """Raises UnsupportedError."""
+    return _compile(expression, where)[0]
+
+
+def _compile(expression: Expression, where: Where) -> tuple[Fetch, bool]:
+    call = expression.fetch
+    if where.response and call.name in _OF_RESPONSE:
+        call = replace(call, name=_OF_RESPONSE[call.name])
+    if where.final and call.name == "wait_end":
+        call = Call("always_true")
+    fetcher = compile_fetch(call, where.section)
+    fetch = fetcher.fetch
+    for one in expression.converters:
+        fetch = _converted(fetch, one, where)
+    return fetch, fetcher.patient
+
+
+def _converted(fetch: Fetch, call: Call, where: Where) -> Fetch:
+    convert = compile_converter(call, where.section)
+
+    def converted(subject: Subject) -> Found:
+        found = fetch(subject)
+        if found is None or isinstance(found, Waiting):
+            return found
+        if isinstance(found, Changing):
+            made = convert(found.value, subject)
+            return WAITING if made is None else Changing(made)
+        return convert(found, subject)
+
+    return converted
+
+
+def sample_of(found: Found) -> Sample | None:
+    """What there is now, be it that it changes later."""
+    if isinstance(found, Changing):
+        return found.value
+    return None if isinstance(found, Waiting) else found
+
+
+def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
+    """Raises UnsupportedError."""
+    fetch, patient = _compile(criterion.expression, where)
+    matches = compile_patterns(
+        criterion.matching, criterion.patterns, ignore_case=criterion.ignore_case
+    )
+    if not patient:
+
+        def plain(subject: Subject) -> bool:
+            found = fetch(subject)
+            # Only patient fetches give anything but samples.
+            return found is not None and matches(found)  # type: ignore[arg-type]
+
+        return plain
+    final = where.final
+
+    def test(subject: Subject) -> bool | None:
+        found = fetch(subject)
+        if found is None:
+            return False
+        if isinstance(found, Waiting):
+            return False if final or subject.final else None
+        if isinstance(found, Changing):
+            if matches(found.value):
+                return True
+            return False if final or subject.final else None
+        return matches(found)
+
+    return test
+
+
+def compile_condition(condition: Condition | None, where: Where = NOWHERE) -> Test:
+    """Whether it holds, its "unless" included. Raises UnsupportedError.
+
+    As in HAProxy, what cannot be known yet ends an alternative: terms after it are not asked.
+    """
+    if condition is None:
+        return lambda subject: True
+    alternatives = [
+        [_compile_term(term, where) for term in terms] for terms in condition.alternatives
+    ]
+    one = _any(_all(terms) for terms in alternatives)
+    if not condition.unless:
+        return one
+
+    def reverse(subject: Subject) -> bool | None:
+        result = one(subject)
+        return None if result is None else not result
+
+    return reverse
+
+
+def _compile_term(term: Term, where: Where) -> Test:
+    test = _any(compile_criterion(one, where) for one in term.criteria)
+    if not term.negated:
+        return test
+
+    def negated(subject: Subject) -> bool | None:
+        result = test(subject)
+        return None if result is None else not result
+
+    return negated
+
+
+def _any(tests: Iterable[Test]) -> Test:
+    made = tuple(tests)
+    if len(made) == 1:
+        return made[0]
+
+    def test(subject: Subject) -> bool | None:
+        unknown = False
+        for one in made:
+            result = one(subject)
+            if result:
+                return True
+            unknown = unknown or result is None
+        return None if unknown else False
+
+    return test
+
+
+def _all(tests: Iterable[Test]) -> Test:
+    made = tuple(tests)
+    if len(made) == 1:
+        return made[0]
+
+    def test(subject: Subject) -> bool | None:
+        for one in made:
+            result = one(subject)
+            if not result:
+                return result
+        return True
+
+    return test
+
+
+def compile_format(text: str, where: Where = NOWHERE) -> Callable[[Subject], str]:
+    """A log format as text. Raises UnsupportedError."""
+    parts = [
+        part if isinstance(part, str) else compile_expression(part, where)
+        for part in read_format(text, Sources())
+    ]
+
+    def format_(subject: Subject) -> str:
+        made = ""
+        for part in parts:
+            if isinstance(part, str):
+                made += part
+                continue
+            sample = sample_of(part(subject))
+            made += "" if sample is None else to_text(sample)
+        return made
+
+    return format_
+
+
+def compile_routes(routes: tuple[Route, ...], section: str = "") -> Callable[[Subject], str | None]:
+    """The pool that ``use_backend`` names first; None: none does. Raises UnsupportedError."""
+    where = Where(section, final=True)
+    made = [
+        (
+            compile_condition(route.condition, where),
+            compile_format(route.pool, where) if "%" in route.pool else route.pool,
+        )
+        for route in routes
+    ]
+
+    def choose(subject: Subject) -> str | None:
+        for test, pool in made:
+            if test(subject):
+                return pool if isinstance(pool, str) else pool(subject)
+        return None
+
+    return choose
+
+
+def compile_server_rules(
+    rules: tuple[ServerRule, ...], section: str = ""
+) -> Callable[[Subject], Iterable[str]]:
+    """The servers of ``use-server`` rules that hold, in order: the first usable one is taken.
+
+    Raises UnsupportedError.
+    """
+    where = Where(section, final=True)
+    made = [
+        (
+            compile_condition(rule.condition, where),
+            compile_format(rule.server, where) if "%" in rule.server else rule.server,
+        )
+        for rule in rules
+    ]
+
+    def choose(subject: Subject) -> Iterable[str]:
+        for test, server in made:
+            if test(subject):
+                yield server if isinstance(server, str) else server(subject)
+
+    return choose
+
+
+def compile_persist_rules(
+    rules: tuple[PersistRule, ...], section: str = ""
+) -> Callable[[Subject], tuple[bool, bool]]:
+    """Whether persistence is forced, and whether it is ignored: each by its first rule that holds.
+
+    Raises UnsupportedError.
+    """
+    where = Where(section, final=True)
+    made = [(compile_condition(rule.condition, where), rule.force) for rule in rules]
+
+    def decide(subject: Subject) -> tuple[bool, bool]:
+        for test, force in made:
+            if test(subject):
+                return force, not force
+        return False, False
+
+    return decide
