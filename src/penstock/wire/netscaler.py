@@ -12,7 +12,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from penstock.wire.proxy_protocol import Endpoint
+from penstock.wire.proxy_protocol import Endpoint, Header
 
 _SHORTEST: Final = 12  # magic, length, type, length
 _TCP: Final = 6  # IANA protocol number
@@ -23,8 +23,8 @@ class NetscalerError(ValueError):
     """What came is no such header, or not with this magic number."""
 
 
-def parse(data: bytes, magic: int) -> tuple[int, Endpoint, Endpoint] | None:
-    """Bytes that belong to the header, source and destination; None while more are needed.
+def parse(data: bytes, magic: int) -> Header | None:
+    """The header that *data* begins with, version 0; None while more bytes are needed.
 
     Raises NetscalerError.
     """
@@ -45,7 +45,7 @@ def parse(data: bytes, magic: int) -> tuple[int, Endpoint, Endpoint] | None:
         return None
     packet = data[start : start + size]
     source, destination = _addresses(packet)
-    return start + size, source, destination
+    return Header(0, start + size, source, destination)
 
 
 def _addresses(packet: bytes) -> tuple[Endpoint, Endpoint]:

@@ -41,7 +41,7 @@ class ProxyProtocolError(ValueError):
 class Header:
     """One header. Without *source* and *destination* the connection's own addresses hold."""
 
-    version: int  # 1 or 2
+    version: int  # 1 or 2; 0: it is another protocol's that says the same
     length: int  # bytes that belong to it
     source: Endpoint | None = None
     destination: Endpoint | None = None

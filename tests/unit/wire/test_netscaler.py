@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.wire.netscaler import NetscalerError, parse
+from penstock.wire.proxy_protocol import Endpoint, Header
 
 MAGIC = 0x0CC0CC0C
 ENDS4 = (IPv4Address("192.0.2.1"), 4711), (IPv4Address("198.51.100.2"), 443)
@@ -36,8 +37,8 @@ def standard(packet: bytes) -> bytes:
         (standard(b"\x46" + IPV4[1:20] + bytes(4) + TCP), ENDS4),
     ],
 )
-def test_both_kinds(data: bytes, ends: object) -> None:
-    assert parse(data + b"more", MAGIC) == (len(data), *ends)  # type: ignore[misc]
+def test_both_kinds(data: bytes, ends: tuple[Endpoint, Endpoint]) -> None:
+    assert parse(data + b"more", MAGIC) == Header(0, len(data), *ends)
     assert all(parse(data[:length], MAGIC) is None for length in range(len(data)))
 
 

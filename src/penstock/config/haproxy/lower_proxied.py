@@ -59,6 +59,7 @@ def _listener(line: BindLine, target: Target, global_: GlobalDraft, *, v4v6: boo
         interface=line.interface,
         transparent=line.transparent,
         accept_proxy=line.accept_proxy,
+        netscaler_cip=line.netscaler_cip,
         tls=listener_tls(line.tls, global_.tls) if line.ssl else None,
         backlog=line.backlog,
         maxconn=line.maxconn,

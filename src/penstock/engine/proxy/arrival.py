@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from penstock.engine.proxy.dial import Peer
 from penstock.engine.proxy.side import BLOCKED
-from penstock.wire import proxy_protocol
-from penstock.wire.proxy_protocol import ProxyProtocolError
+from penstock.wire.proxy_protocol import Header
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
@@ -25,10 +24,16 @@ _PEEK = 4096
 
 
 class Preface:
-    """Waits for the header of ``accept-proxy``; then *go_on*."""
+    """Waits for a header that *parse* reads, as of ``accept-proxy``; then *go_on*."""
 
-    def __init__(self, session: Session, go_on: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        parse: Callable[[bytes], Header | None],
+        go_on: Callable[[], None],
+    ) -> None:
         self._session = session
+        self._parse = parse
         self._go_on = go_on
         self._look = _PEEK
         session.hear(self.on_events)
@@ -44,8 +49,8 @@ class Preface:
             session.give_up()
             return
         try:
-            header = proxy_protocol.parse(data)
-        except ProxyProtocolError:
+            header = self._parse(data)
+        except ValueError:
             session.give_up()
             return
         if header is None:
@@ -58,7 +63,8 @@ class Preface:
         session.sock.recv(header.length)
         if header.source is not None and header.destination is not None:
             session.told(Peer(*header.source), Peer(*header.destination))
-        session.header = header
+        if header.version:
+            session.header = header
         self._go_on()
 
 

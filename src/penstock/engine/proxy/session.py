@@ -25,6 +25,7 @@ from penstock.engine.proxy.side import Side
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.world import Service, World, shortest
 from penstock.rules.model import Expression
+from penstock.wire import netscaler, proxy_protocol
 from penstock.wire.proxy_protocol import Header
 
 # Plain numbers: a member of an enum costs more to look up than all the counting.
@@ -160,7 +161,16 @@ class Session:
         timeouts = self.service.state.timeouts
         if self.spot.listener.accept_proxy:
             self.watch(shortest(timeouts.client), self.give_up)
-            Preface(self, self.secure)
+            Preface(self, proxy_protocol.parse, self.inserted)
+        else:
+            self.inserted()
+
+    def inserted(self) -> None:
+        """The client's headers, where a NetScaler inserts them; behind the header of a proxy."""
+        magic = self.spot.listener.netscaler_cip
+        if magic is not None:
+            self.watch(shortest(self.service.state.timeouts.client), self.give_up)
+            Preface(self, partial(netscaler.parse, magic=magic), self.secure)
         else:
             self.secure()
 

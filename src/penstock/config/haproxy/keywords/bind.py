@@ -14,7 +14,7 @@ BIND = index(
         "each socket with a limit of its own is told apart in penstock status",
     ),
     rows("accept-proxy", Need.P, Status.PROXY, "the PROXY protocol is read"),
-    rows("accept-netscaler-cip", Need.P, Status.NOWHERE, "the NetScaler protocol is read"),
+    rows("accept-netscaler-cip", Need.P, Status.PROXY, "the NetScaler protocol is read"),
     rows("ssl", Need.P, Status.PROXY, "TLS is terminated"),
     rows("namespace", Need.P, Status.NOWHERE, "the listener is in another network namespace"),
     rows("guid-prefix", Need.C, Status.IGNORED, "it labels the runtime API's output"),
