@@ -185,7 +185,7 @@ def _available(read: Read, line: Line, shown: str) -> None:
 
 def _arguments(word: str) -> list[str] | None:
     """What stands in the parentheses; None: there are none."""
-    head, opened, rest = word.partition("(")
+    _, opened, rest = word.partition("(")
     if not opened or not rest.endswith(")"):
         return None
     return rest[:-1].split(",")

@@ -42,7 +42,7 @@ def read_arguments(text: str, at: int, signature: Signature) -> tuple[tuple[str,
         if needed:
             _one("", types[0], 1)
             _enough(1, needed, types)
-        return (), at
+        return (("",) if needed and types[0] in ("string", "regex") else ()), at
     at += 1
     if at < len(text) and text[at] == ")" and not needed:
         return (), at + 1

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from penstock.rules.argument_values import check_fetch
@@ -20,7 +20,7 @@ from penstock.rules.model import (
     TcpRule,
     Term,
 )
-from penstock.rules.patterns import Sources, read_pattern_file, read_patterns
+from penstock.rules.patterns import Sources, no_name, read_pattern_file, read_patterns
 from penstock.rules.vocabulary import (
     ACL_KEYWORDS,
     FETCHES,
@@ -57,84 +57,113 @@ _SPACE: Final = """parsing acl '{}' :
   match and the pattern to make this warning message disappear."""
 
 
-def read_criterion(
-    words: list[str], sources: Sources, origin: Origin, *, name: str = ""
-) -> Criterion:
-    """What stands after an ACL's *name*, or between braces. Raises RuleError."""
-    word = words[0] if words else ""
-    keyword = word[: name_end(word)]
-    alias = ACL_KEYWORDS.get(keyword)
-    matching: Matching | None
-    if alias is not None:
-        read = _keyword(word, keyword, alias[0], sources)
-        converted = bool(read.expression.converters)
-        matching = _DEFAULTS.get(read.output) if converted else alias[1]
-        shown = read.expression.fetch.name if converted else keyword
-        versions = keyword in _VERSIONS and not converted
-    else:
-        try:
-            read = read_expression([word], 0, sources)
-        except RuleError as error:
-            raise RuleError(f"{error.message} in ACL expression '{word}'") from None
-        matching, shown, versions = _DEFAULTS.get(read.output), keyword, False
-    at = 1
-    second = words[1] if len(words) > 1 else ""
-    if matching is not None and read.output is not Type.BOOL and not second:
-        sources.warn(_NEVER.format(word))
+@dataclass(slots=True)
+class _Matcher:
+    """How patterns are read; flags change it on the way."""
+
+    matching: Matching | None  # None: -m must say it
+    keyword: str
+    versions: bool
+    sources: Sources
+    ignore_case: bool = False
+    as_map: bool = False
     patterns: tuple[Pattern, ...] = ()
-    ignore_case = as_map = loaded = False
-    while at < len(words) and words[at].startswith("-"):
-        flag, value = words[at], words[at + 1] if at + 1 < len(words) else ""
-        at += 1
-        match flag:
+    loaded: bool = False
+
+    def method(self) -> Matching:
+        if self.matching is None:
+            raise RuleError(
+                "matching method must be specified first (using '-m') when using a sample fetch of"
+                f" this type ('{self.keyword}')"
+            )
+        return self.matching
+
+    def flag(self, name: str, value: str, output: Type) -> int:
+        """How many words the flag takes. Raises RuleError."""
+        match name:
             case "-i":
-                ignore_case = True
+                self.ignore_case = True
             case "-n":
-                sources = replace(sources, resolve=lambda _: None)
+                self.sources = replace(self.sources, resolve=no_name)
             case "-M":
-                as_map = True
-            case "--":
-                break
+                self.as_map = True
             case "-u":
                 if not value.lstrip("-").isdigit():
                     raise RuleError("the argument of -u must be an integer")
-                at += 1
+                return 2
             case "-m":
-                if loaded:
+                if self.loaded:
                     raise RuleError(
                         "'-m' must only be specified before patterns and files in parsing ACL"
                         " expression"
                     )
-                matching, versions = _named(value, read.output, shown), False
-                at += 1
+                self.matching, self.versions = _named(value, output, self.keyword), False
+                return 2
             case "-f":
-                patterns += read_pattern_file(
+                self.patterns += read_pattern_file(
                     value,
-                    _needed(matching, shown),
-                    versions=versions,
-                    as_map=as_map,
-                    sources=sources,
+                    self.method(),
+                    versions=self.versions,
+                    as_map=self.as_map,
+                    sources=self.sources,
                 )
-                loaded = True
-                at += 1
+                self.loaded = True
+                return 2
             case _:
                 raise RuleError(
-                    f"'{flag}' is not a valid ACL option. Please use '--' before any pattern"
+                    f"'{name}' is not a valid ACL option. Please use '--' before any pattern"
                     " beginning with a '-'"
                 )
-    matching = _needed(matching, shown)
-    rest = words[at : words.index("", at)] if "" in words[at:] else words[at:]
-    patterns += read_patterns(matching, rest, versions=versions, sources=sources)
+        return 1
+
+
+def read_criterion(
+    words: list[str], sources: Sources, origin: Origin, *, name: str = ""
+) -> Criterion:
+    """What stands after an ACL's *name*, or between braces. Raises RuleError."""
+    words = words[: words.index("")] if "" in words else words
+    word, second = (*words, "", "")[:2]
+    read, matcher = _begin(word, sources)
+    if matcher.matching is not None and read.output is not Type.BOOL and not second:
+        sources.warn(_NEVER.format(word))
+    at = 1
+    while at < len(words) and words[at].startswith("-"):
+        if words[at] == "--":
+            at += 1
+            break
+        value = words[at + 1] if at + 1 < len(words) else ""
+        at += matcher.flag(words[at], value, read.output)
+    matching = matcher.method()
+    patterns = matcher.patterns + read_patterns(
+        matching, words[at:], versions=matcher.versions, sources=matcher.sources
+    )
     if "(" not in word and second.startswith("("):
         sources.warn(_SPACE.format(name, word, second))
     return Criterion(
         read.expression,
         matching,
         patterns,
-        ignore_case=ignore_case,
-        keyword=shown,
+        ignore_case=matcher.ignore_case,
+        keyword=matcher.keyword,
         origin=origin,
     )
+
+
+def _begin(word: str, sources: Sources) -> tuple[Read, _Matcher]:
+    """The sample of an ACL, and how it is compared unless flags say otherwise. Raises RuleError."""
+    keyword = word[: name_end(word)]
+    alias = ACL_KEYWORDS.get(keyword)
+    if alias is None:
+        try:
+            read = read_expression([word], 0, sources)
+        except RuleError as error:
+            raise RuleError(f"{error.message} in ACL expression '{word}'") from None
+        return read, _Matcher(_DEFAULTS.get(read.output), keyword, False, sources)
+    read = _keyword(word, keyword, alias[0], sources)
+    if read.expression.converters:
+        name = read.expression.fetch.name
+        return read, _Matcher(_DEFAULTS.get(read.output), name, False, sources)
+    return read, _Matcher(alias[1], keyword, keyword in _VERSIONS, sources)
 
 
 def _keyword(word: str, keyword: str, fetch: str, sources: Sources) -> Read:
@@ -165,15 +194,6 @@ def _named(word: str, output: Type, keyword: str) -> Matching:
         _EXPECTED.get(matching, Type.STRING) not in CASTS[output]
     ):
         raise RuleError(f"matching method '{word}' cannot be used with fetch keyword '{keyword}'")
-    return matching
-
-
-def _needed(matching: Matching | None, keyword: str) -> Matching:
-    if matching is None:
-        raise RuleError(
-            "matching method must be specified first (using '-m') when using a sample fetch of"
-            f" this type ('{keyword}')"
-        )
     return matching
 
 

@@ -20,16 +20,16 @@ from penstock.rules.arguments import is_int64
 from penstock.rules.calendar import civil_time
 from penstock.rules.counters import table_converter
 from penstock.rules.fetches import UnsupportedError
-from penstock.rules.matching import NetworkSet, compile_patterns
+from penstock.rules.matching import compile_patterns
 from penstock.rules.model import Call, Matching
-from penstock.rules.patterns import no_name, read_network, read_patterns, read_regex
-from penstock.rules.patterns import Sources
+from penstock.rules.patterns import Sources, no_name, read_network, read_patterns, read_regex
 from penstock.rules.samples import (
     CAST,
     Sample,
     to_address,
     to_bytes,
     to_integer,
+    to_ipv4,
     to_text,
     wrap64,
 )
@@ -302,10 +302,12 @@ def _network_map(
         address = to_address(sample)
         if address is None:
             return None
-        number, version = int(address), address.version
-        for shift, values in lengths:
-            if (found := values.get((version, number >> shift))) is not None:
-                return found
+        inner = to_ipv4(address)
+        for one in (address,) if inner is None or inner == address else (address, inner):
+            number, version = int(one), one.version
+            for shift, values in lengths:
+                if (found := values.get((version, number >> shift))) is not None:
+                    return found
         return None
 
     return lookup
@@ -406,17 +408,14 @@ def _pick(arguments: tuple[str, ...], *, skip_empty: bool) -> Callable[[Sample],
     def convert(sample: Sample) -> Sample | None:
         text = to_text(sample)
         spans = _spans(text, delimiters, skip_empty=skip_empty)
+        wanted = len(spans) + index if index < 0 else index - 1
+        if not 0 <= wanted < len(spans):
+            return None
         if index < 0:
-            last = len(spans) + index
-            first = 0 if count == 0 else last - count + 1
-        else:
-            first = index - 1
-            last = len(spans) - 1 if count == 0 else first + count - 1
-        if first < 0 or first >= len(spans) or last < 0:
-            return (
-                None if skip_empty or index > 0 else text[: spans[last][1]] if last >= 0 else None
-            )
-        return text[spans[first][0] : spans[min(last, len(spans) - 1)][1]]
+            first = max(wanted - count + 1, 0)
+            return text[spans[first][0] if count else 0 : spans[wanted][1]]
+        last = min(wanted + count, len(spans)) - 1
+        return text[spans[wanted][0] : spans[last][1] if count else len(text)]
 
     return convert
 
@@ -448,6 +447,8 @@ def _regsub(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
 
 
 def _b64dec(sample: Sample) -> Sample | None:
+    if len(to_bytes(sample)) % 4:
+        return None
     try:
         return base64.b64decode(to_bytes(sample), validate=True)
     except (binascii.Error, ValueError):
@@ -495,16 +496,12 @@ def _hex_to_int(sample: Sample) -> Sample | None:
 
 def _host(sample: Sample) -> str:
     text = to_text(sample)
-    if text.startswith("["):
-        return text.partition("]")[0] + "]"
-    return text.rpartition(":")[0] if text.count(":") == 1 else text
+    return text if text.endswith("]") or ":" not in text else text.rpartition(":")[0]
 
 
 def _port(sample: Sample) -> int:
-    text = to_text(sample)
-    rest = text.rpartition("]")[2] if text.startswith("[") else text
-    port = rest.rpartition(":")[2] if rest.count(":") == 1 else ""
-    return int(port) if port.isdigit() else 0
+    port = to_text(sample).rpartition(":")[2] if ":" in to_text(sample) else ""
+    return int(port) if port.isascii() and port.isdigit() else 0
 
 
 def _be2dec(arguments: tuple[str, ...], *, hexadecimal: bool) -> Callable[[Sample], Sample]:

@@ -37,27 +37,27 @@ def sdbm(data: bytes) -> int:
 
 
 def wt6(data: bytes) -> int:
-    """HAProxy's own: rotations by 19 bits between additions."""
-    state, key = 0x0, 0
+    """HAProxy's own: two words whose rotations depend on each other."""
+    high, low = 0xA53C965A, 0x5CA6953A
+    first, second = 6, 18
     for byte in data:
-        key = (key + byte) & _MASK
-        state = (((state << 19) | (state >> 6)) ^ key) & _MASK
-    return _scramble(state)
+        high = ~(high ^ byte) & _MASK
+        low = ~(low + byte) & _MASK
+        high, low = _rotated(low, first), _rotated(high, second)
+        steps = ((high >> 16) ^ low) & 0xFFFF
+        first, second = steps & 0x1F, steps >> 11
+    return high ^ low
 
 
-def _scramble(state: int) -> int:
-    """Avalanche of HAProxy's hash-type (full avalanche, Bob Jenkins' six shifts)."""
+def avalanche(state: int) -> int:
+    """What the argument 1 of those converters adds: Bob Jenkins' mixing, then a large prime."""
     state = (state + 0x7ED55D16 + (state << 12)) & _MASK
     state = (state ^ 0xC761C23C ^ (state >> 19)) & _MASK
     state = (state + 0x165667B1 + (state << 5)) & _MASK
     state = ((state + 0xD3A2646C) ^ (state << 9)) & _MASK
     state = (state + 0xFD7046C5 + (state << 3)) & _MASK
-    return (state ^ 0xB55A4F09 ^ (state >> 16)) & _MASK
-
-
-def avalanche(state: int) -> int:
-    """What the argument 1 of those converters adds."""
-    return _scramble(state)
+    state = (state ^ 0xB55A4F09 ^ (state >> 16)) & _MASK
+    return state * 3221225473 & _MASK
 
 
 def _rotated(value: int, count: int) -> int:

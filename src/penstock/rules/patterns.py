@@ -58,7 +58,7 @@ def _number(text: str) -> int:
 
 
 def read_range(text: str, *, versions: bool = False) -> IntRange:
-    """``5``, ``:5``, ``5:``, ``1:5`` (or with ``-``), of numbers or of versions. Raises RuleError."""
+    """``5``, ``:5``, ``5:``, ``1:5``, of numbers or of versions. Raises RuleError."""
     parse = dotted if versions else _number
     kind = "dotted number" if versions else "number"
     at = next((at for at, char in enumerate(text) if char in ":-"), len(text))
@@ -68,15 +68,16 @@ def read_range(text: str, *, versions: bool = False) -> IntRange:
             return IntRange(value, value)
     except ValueError:
         raise RuleError(f"'{text}' is not a {kind}") from None
+    wrong = RuleError(f"'{text}' is not a valid {kind} range")
+    low, high = text[:at], text[at + 1 :]
     try:
-        low, high = text[:at], text[at + 1 :]
-        if not low and not high:
-            raise ValueError(text)
         made = IntRange(parse(low) if low else None, parse(high) if high else None)
     except ValueError:
-        raise RuleError(f"'{text}' is not a valid {kind} range") from None
+        raise wrong from None
+    if made.low is None and made.high is None:
+        raise wrong
     if made.low is not None and made.high is not None and made.low > made.high:
-        raise RuleError(f"'{text}' is not a valid {kind} range")
+        raise wrong
     return made
 
 

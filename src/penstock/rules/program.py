@@ -45,7 +45,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """*next* is the rule to go on with after waiting; *origin* the rule that decided, if one did."""
+    """*next* is the rule to go on with after waiting; *origin* the rule that decided, if any."""
 
     verdict: Verdict
     next: int = 0

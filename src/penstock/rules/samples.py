@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -15,6 +16,7 @@ Sample = bool | int | str | bytes | IPv4Address | IPv6Address
 
 _MASK64: Final = (1 << 64) - 1
 _MAPPED_HIGH: Final = 0xFFFF << 32
+_LEADING: Final = re.compile(r"[-+]?[0-9]{1,30}", re.ASCII)
 
 
 class Waiting:
@@ -44,13 +46,14 @@ def wrap64(number: int) -> int:
 
 
 def to_integer(sample: Sample) -> int | None:
+    """Of a text the number that it begins with, 0 if there is none."""
     if isinstance(sample, int):
         return int(sample)
     if isinstance(sample, IPv4Address):
         return int(sample)
-    if isinstance(sample, str):
-        digits = sample[1:] if sample[:1] in ("-", "+") else sample
-        return wrap64(int(sample)) if digits.isascii() and digits.isdigit() else None
+    if isinstance(sample, str) and sample:
+        found = _LEADING.match(sample)
+        return wrap64(int(found[0])) if found is not None else 0
     return None
 
 

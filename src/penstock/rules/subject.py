@@ -84,7 +84,7 @@ class Tables(Protocol):
     def value(self, table: str, key: Sample, data: str, index: int = 0) -> int | None:
         """What is stored, of rates the events in the last period; None: no entry or not stored."""
 
-    def change(
+    def change(  # noqa: PLR0917 one place in a table, and what is done there
         self, table: str, key: Sample, data: str, change: Change, amount: int, index: int = 0
     ) -> int | None:
         """The value afterwards; an entry is made if need be. None: it cannot be stored."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of fetches, converters and ACL keywords that HAProxy 2.6 knows, and their types (manual 7.3).
+"""Names and types of fetches, converters and ACL keywords that HAProxy 2.6 knows (manual 7.3).
 
 The tables hold what ``haproxy -dKsmp``, ``-dKcnv`` and ``-dKacl`` print.
 """
