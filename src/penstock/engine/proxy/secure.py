@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from penstock.engine.proxy.tls import (
@@ -13,10 +16,20 @@ from penstock.engine.proxy.tls import (
     wrap_client,
     wrap_server,
 )
+from penstock.errors import ConfigError
 from penstock.proxied import ListenerTls, ServerTls
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
+
+
+@contextmanager
+def _files_may_have_gone() -> Iterator[None]:
+    """They were there when the configuration was loaded; now it is this session's misfortune."""
+    try:
+        yield
+    except ConfigError as error:
+        raise OSError(errno.ENOENT, str(error)) from error
 
 
 class TlsContexts:
@@ -27,17 +40,19 @@ class TlsContexts:
         self._servers: dict[ServerTls, ssl.SSLContext] = {}
 
     def accept(self, tls: ListenerTls, sock: socket.socket) -> ssl.SSLSocket:
-        """*sock*, speaking TLS as a server; its handshake is yet to come."""
+        """*sock*, speaking TLS as a server; its handshake is yet to come. Raises OSError."""
         context = self._listeners.get(tls)
         if context is None:
-            context = self._listeners[tls] = listener_context(tls)
+            with _files_may_have_gone():
+                context = self._listeners[tls] = listener_context(tls)
         return wrap_client(context, sock)
 
     def towards(self, tls: ServerTls, session: Session, sock: socket.socket) -> ssl.SSLSocket:
-        """*sock*, speaking TLS as a client."""
+        """*sock*, speaking TLS as a client. Raises OSError."""
         context = self._servers.get(tls)
         if context is None:
-            context = self._servers[tls] = server_context(tls)
+            with _files_may_have_gone():
+                context = self._servers[tls] = server_context(tls)
         name = session.sample(tls.sni) if tls.sni is not None else None
         return wrap_server(context, sock, name)
 
