@@ -32,7 +32,7 @@ from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
 from penstock.engine.proxy import ProxyEngine, worker_count
-from penstock.engine.proxy.tls import check_files
+from penstock.engine.proxy.tls import check_files, with_digests
 from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
 from penstock.ipvs.journal import Journal
@@ -66,6 +66,7 @@ def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
     loaded = load(paths, environ=os.environ, resolve=system_resolve)
     refuse_unsupported(loaded.configuration)
     check_files(loaded.configuration)
+    loaded = replace(loaded, configuration=with_digests(loaded.configuration))
     return _with_options(loaded, options)
 
 

@@ -33,6 +33,7 @@ class TlsSettings:
     min_version: str | None = None  # SSLv3, TLSv1.0 ... TLSv1.3
     max_version: str | None = None
     tickets: bool = True  # of sessions, for clients to resume them
+    content: str = ""  # a digest of all its files, so that a reload sees those that are renewed
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from penstock.config.haproxy import loads
 from penstock.desired import Health, all_on_proxy, desired_state
 from penstock.engine.api import RealKey
 from penstock.engine.proxy import ProxyEngine
+from penstock.engine.proxy.tls import with_digests
 from penstock.model import EngineKind
 from penstock.plan import diff
 
@@ -107,7 +108,8 @@ class ProxyRig:
         return str(self.directory / name)
 
     def run(self, text: str) -> None:
-        configuration = all_on_proxy(loads(DEFAULTS + text).configuration, "a test")
+        loaded = with_digests(loads(DEFAULTS + text).configuration)
+        configuration = all_on_proxy(loaded, "a test")
         wanted = desired_state(configuration, {}, self.health, EngineKind.PROXY)
         for step in diff(self.engine.observe(), wanted):
             self.engine.apply(step)

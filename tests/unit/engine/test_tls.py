@@ -20,6 +20,7 @@ from penstock.engine.proxy.tls import (
     check_files,
     listener_context,
     server_context,
+    with_digests,
     wrap_client,
     wrap_server,
 )
@@ -421,3 +422,34 @@ def test_all_files_are_checked_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         check_files(configuration(*bad))
     assert [one.line for one in caught.value.diagnostics] == [7, 9]
+
+
+def test_a_renewed_file_makes_another_configuration(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("one.pem", "client.pem", "ca.pem"):
+        shutil.copy(FILES / name, tmp_path / name)
+    (tmp_path / "list").write_text("one.pem\n")
+    shutil.copy(FILES / "wild.pem", folder)
+    tls = ListenerTls(
+        TlsSettings(ca_file=str(tmp_path / "ca.pem")),
+        (str(folder),),
+        (str(tmp_path / "list"),),
+        certificate_base=str(tmp_path),
+    )
+    towards = ServerTls(PLAIN, str(tmp_path / "client.pem"))
+
+    def noted() -> Configuration:
+        return with_digests(configuration(tls, towards))
+
+    seen = {noted()}
+    assert noted() in seen
+    for path, other in (
+        (folder / "wild.pem", "named.pem"),
+        (tmp_path / "one.pem", "default.pem"),
+        (tmp_path / "ca.pem", "other-ca.pem"),
+        (tmp_path / "client.pem", "stranger.pem"),
+    ):
+        shutil.copy(FILES / other, path)
+        assert noted() not in seen
+        seen.add(noted())

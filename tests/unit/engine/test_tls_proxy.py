@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import ssl
 import struct
@@ -73,6 +74,29 @@ listen front
     assert header.tlvs.alpn == "mqtt"
     assert header.tlvs.ssl is not None
     assert (header.tlvs.ssl.client, header.tlvs.ssl.common_name) == (7, "a client")
+
+
+def test_a_reload_takes_a_renewed_certificate(proxy: ProxyRig, tmp_path: Path) -> None:
+    server, port = proxy.server("a"), closed_port()
+    server.echo()
+    path = tmp_path / "renewed.pem"
+    text = f"listen front\n bind 127.0.0.1:{port} ssl crt {path}\n server a {server.where}\n"
+    loose = client()
+    loose.check_hostname = False
+
+    def shown() -> bytes | None:
+        with (
+            socket.create_connection(("127.0.0.1", port), 5) as plain,
+            loose.wrap_socket(plain) as sock,
+        ):
+            return sock.getpeercert(binary_form=True)
+
+    seen = []
+    for name in ("one.pem", "default.pem"):
+        shutil.copy(FILES / name, path)
+        proxy.run(text)
+        seen.append(shown())
+    assert seen[0] != seen[1]
 
 
 def echo_over_tls(listening: socket.socket) -> None:

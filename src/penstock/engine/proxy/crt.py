@@ -73,6 +73,25 @@ def entries(tls: ListenerTls, origin: Origin) -> list[Entry]:
     return listed + found if tls.lists_first else found + listed
 
 
+def listed(tls: ListenerTls) -> list[Path]:
+    """The files that a listener's lists name. Raises ConfigError."""
+    return [
+        entry.path
+        for text in tls.lists
+        for entry in _list(Path(text), tls.certificate_base, Origin())
+    ]
+
+
+def files_below(name: str | None) -> list[Path]:
+    """*name* and the key beside it, or all files of a folder; none for what is no file."""
+    if name is None:
+        return []
+    path = Path(name)
+    if path.is_dir():
+        return sorted(one for one in path.iterdir() if one.is_file())
+    return [one for one in (path, path.with_name(path.name + ".key")) if one.is_file()]
+
+
 def _counts(path: Path) -> bool:
     return not path.name.startswith(".") and path.suffix not in _BESIDE and path.is_file()
 
