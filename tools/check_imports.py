@@ -108,7 +108,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "runtime",
         "api",
         "engine.api",
-        "engine.proxy.tls",
+        "engine.proxy.tls_files",
         "daemon",
         "log",
         "status",

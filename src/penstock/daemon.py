@@ -32,7 +32,7 @@ from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
 from penstock.engine.proxy import ProxyEngine, worker_count
-from penstock.engine.proxy.tls import check_files, with_digests
+from penstock.engine.proxy.tls_files import check_files, with_digests
 from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
 from penstock.ipvs.journal import Journal

@@ -19,7 +19,7 @@ from penstock.config.haproxy import loads
 from penstock.desired import Health, all_on_proxy, desired_state
 from penstock.engine.api import RealKey
 from penstock.engine.proxy import ProxyEngine
-from penstock.engine.proxy.tls import with_digests
+from penstock.engine.proxy.tls_files import with_digests
 from penstock.model import EngineKind
 from penstock.plan import diff
 

@@ -11,7 +11,7 @@ import click
 from penstock.cli.files import files_argument
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
-from penstock.engine.proxy.tls import check_files
+from penstock.engine.proxy.tls_files import check_files
 from penstock.errors import ConfigError
 from penstock.model import EngineKind, Service
 from penstock.status import listens_on

@@ -10,33 +10,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from penstock.engine.proxy.tls import (
     TlsInfo,
-    check_files,
     listener_context,
     server_context,
-    with_digests,
     wrap_client,
     wrap_server,
 )
 from penstock.errors import ConfigError
-from penstock.model import (
-    Bind,
-    Configuration,
-    Pool,
-    PortMode,
-    PortRange,
-    Protocol,
-    RealPort,
-    RealServer,
-    Service,
-)
-from penstock.proxied import Front, Link, Listener, ListenerTls, ServerTls, TlsSettings, TlsVerify
+from penstock.proxied import ListenerTls, ServerTls, TlsSettings, TlsVerify
 from penstock.terms import Origin
 from penstock.wire.tlv import SslTlv
 
@@ -397,59 +383,3 @@ def test_a_handshake_that_is_not_over_tells_nothing() -> None:
         pytest.raises(ValueError, match="not over"),
     ):
         TlsInfo.of(accepted)
-
-
-def configuration(tls: ListenerTls, towards: ServerTls) -> Configuration:
-    address, ports = IPv4Address("192.0.2.1"), PortRange.single(443)
-    listener = Listener(address, ports, tls=tls, origin=HERE)
-    real = RealServer(
-        "s",
-        IPv4Address("192.0.2.2"),
-        RealPort(PortMode.FIXED, 443),
-        link=Link(tls=towards),
-        origin=replace(HERE, line=9),
-    )
-    service = Service(
-        "l", Protocol.TCP, (Bind(address, ports),), pool="l", front=Front(listeners=(listener,))
-    )
-    return Configuration((service,), (Pool("l", Protocol.TCP, (real,)),))
-
-
-def test_all_files_are_checked_at_once() -> None:
-    good = ListenerTls(PLAIN, (file("default.pem"),)), ServerTls(VERIFIED)
-    check_files(configuration(*good))
-    bad = ListenerTls(PLAIN, (file("ca.pem"),)), ServerTls(TlsSettings(ciphers="NOPE"))
-    with pytest.raises(ConfigError) as caught:
-        check_files(configuration(*bad))
-    assert [one.line for one in caught.value.diagnostics] == [7, 9]
-
-
-def test_a_renewed_file_makes_another_configuration(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    for name in ("one.pem", "client.pem", "ca.pem"):
-        shutil.copy(FILES / name, tmp_path / name)
-    (tmp_path / "list").write_text("one.pem\n")
-    shutil.copy(FILES / "wild.pem", folder)
-    tls = ListenerTls(
-        TlsSettings(ca_file=str(tmp_path / "ca.pem")),
-        (str(folder),),
-        (str(tmp_path / "list"),),
-        certificate_base=str(tmp_path),
-    )
-    towards = ServerTls(PLAIN, str(tmp_path / "client.pem"))
-
-    def noted() -> Configuration:
-        return with_digests(configuration(tls, towards))
-
-    seen = {noted()}
-    assert noted() in seen
-    for path, other in (
-        (folder / "wild.pem", "named.pem"),
-        (tmp_path / "one.pem", "default.pem"),
-        (tmp_path / "ca.pem", "other-ca.pem"),
-        (tmp_path / "client.pem", "stranger.pem"),
-    ):
-        shutil.copy(FILES / other, path)
-        assert noted() not in seen
-        seen.add(noted())

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a whole configuration's TLS: whether they can be used, and whether they changed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from penstock.engine.proxy.crt import files_below, listed
+from penstock.engine.proxy.tls import listener_context, server_context
+from penstock.errors import ConfigError, Diagnostic
+from penstock.model import Configuration, RealServer
+from penstock.proxied import Listener, ListenerTls, ServerTls, TlsSettings
+from penstock.terms import Origin
+
+
+def with_digests(configuration: Configuration) -> Configuration:
+    """*configuration* with the content of its files noted: it differs when one of them does."""
+
+    def listener(one: Listener) -> Listener:
+        if one.tls is None:
+            return one
+        return replace(one, tls=replace(one.tls, settings=_noted(one.tls)))
+
+    def real(one: RealServer) -> RealServer:
+        if one.link.tls is None:
+            return one
+        tls = replace(one.link.tls, settings=_noted(one.link.tls))
+        return replace(one, link=replace(one.link, tls=tls))
+
+    return replace(
+        configuration,
+        services=tuple(
+            replace(
+                service,
+                front=replace(
+                    service.front, listeners=tuple(map(listener, service.front.listeners))
+                ),
+            )
+            for service in configuration.services
+        ),
+        pools=tuple(
+            replace(pool, reals=tuple(map(real, pool.reals))) for pool in configuration.pools
+        ),
+    )
+
+
+def _noted(tls: ListenerTls | ServerTls) -> TlsSettings:
+    names = [tls.settings.ca_file, tls.settings.crl_file]
+    if isinstance(tls, ListenerTls):
+        names += [*tls.certificates, *tls.lists]
+        names += [str(path) for path in listed(tls)]
+    else:
+        names.append(tls.certificate)
+    digest = hashlib.sha256()
+    for name in names:
+        for path in files_below(name):
+            digest.update(f"{path}\0".encode(errors="surrogateescape"))
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return replace(tls.settings, content=digest.hexdigest())
+
+
+def check_files(configuration: Configuration) -> None:
+    """Make every context that *configuration* asks for, once, and let it go.
+
+    Raises ConfigError with what is wrong about each line's files and settings.
+    """
+    wrong: list[Diagnostic] = []
+    listeners: set[tuple[ListenerTls, Origin]] = {
+        (listener.tls, listener.origin)
+        for service in configuration.services
+        for listener in service.front.listeners
+        if listener.tls is not None and not service.disabled
+    }
+    servers: set[tuple[ServerTls, Origin]] = {
+        (real.link.tls, real.origin)
+        for pool in configuration.pools
+        for real in pool.reals
+        if real.link.tls is not None and not pool.disabled
+    }
+    contexts: list[tuple[ListenerTls | ServerTls, Origin]] = [*listeners, *servers]
+    for tls, origin in sorted(contexts, key=lambda one: (one[1].file, one[1].line)):
+        try:
+            if isinstance(tls, ListenerTls):
+                listener_context(tls, origin)
+            else:
+                server_context(tls, origin)
+        except ConfigError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise ConfigError(tuple(dict.fromkeys(wrong)))
