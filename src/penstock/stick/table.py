@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from penstock.rules.samples import Sample
 from penstock.stick.counters import PLACES, add_rate, read_rate
 from penstock.stick.data import ARRAY_OF, DATA_TYPES, DataType, Kind
-from penstock.stick.keys import Key, Sample, key_of
+from penstock.stick.keys import Key, key_of
 from penstock.stick.model import Stored, TableSpec
 
 Value = int | str | None

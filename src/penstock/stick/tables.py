@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All stick tables of a process by name: what rules ask of them (``penstock.rules.subject``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from penstock.rules.samples import Sample
+from penstock.rules.subject import Change
+from penstock.stick.counters import PLACES, read_rate
+from penstock.stick.data import Kind
+from penstock.stick.keys import key_text
+from penstock.stick.model import PeersSpec, TableSpec
+from penstock.stick.table import Entry, Snapshot, Table, rate_of
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry as ``show table`` has it. *values* are labelled: ``("conn_rate(10000)", "3")``."""
+
+    key: str
+    trackers: int
+    expires: int  # ms left; 0: it does not expire
+    values: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        said = "".join(f" {label}={value}" for label, value in self.values)
+        return f"key={self.key} use={self.trackers} exp={self.expires}{said}"
+
+
+class Tables:
+    """Stick tables by name. *clock* gives milliseconds that only grow.
+
+    A table whose name nobody declared has no entries and takes none.
+    """
+
+    __slots__ = ("_clock", "_tables")
+
+    def __init__(
+        self,
+        specs: Iterable[TableSpec],
+        clock: Callable[[], int],
+        *,
+        peers: Iterable[PeersSpec] = (),
+        before: Iterable[Snapshot] = (),
+    ) -> None:
+        """*peers* share tables; *before* are the tables of the configuration before this one."""
+        spoken = {section.name for section in peers if not section.disabled}
+        self._clock = clock
+        self._tables = {spec.name: Table(spec, shared=_section(spec) in spoken) for spec in specs}
+        for saved in before:
+            table = self._tables.get(saved.spec.name)
+            if table is not None:
+                table.restore(saved, clock())
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self._tables.values())
+
+    def table(self, name: str) -> Table | None:
+        return self._tables.get(name)
+
+    def shared_with(self, section: str) -> dict[str, Table]:
+        """The tables that the peers of that section are told of, by the names they know."""
+        return {table.spec.wire_name: table for table in self if _section(table.spec) == section}
+
+    def snapshot(self) -> tuple[Snapshot, ...]:
+        now = self._clock()
+        return tuple(table.snapshot(now) for table in self)
+
+    def sweep(self) -> None:
+        """Forget what has expired."""
+        now = self._clock()
+        for table in self:
+            table.sweep(now)
+
+    # -- rules -----------------------------------------------------------------------------------
+
+    def _find(self, name: str, sample: Sample) -> tuple[Table, Entry, int] | None:
+        table = self._tables.get(name)
+        key = None if table is None else table.key(sample)
+        if table is None or key is None:
+            return None
+        now = self._clock()
+        entry = table.get(key, now)
+        return None if entry is None else (table, entry, now)
+
+    def value(self, table: str, key: Sample, data: str, index: int = 0) -> int | None:
+        """What is stored, of rates the events in the last period; None: no entry or not stored."""
+        found = self._find(table, key)
+        if found is None:
+            return None
+        value = found[0].read(found[1], data, found[2], index)
+        return value if isinstance(value, int) else None
+
+    def change(  # noqa: PLR0917 as the protocol of rules has it
+        self, table: str, key: Sample, data: str, change: Change, amount: int, index: int = 0
+    ) -> int | None:
+        """The value afterwards; an entry is made if need be. None: it cannot be stored."""
+        found = self._tables.get(table)
+        cast = None if found is None else found.key(key)
+        if found is None or cast is None:
+            return None
+        rated = rate_of(data) if change is Change.ADD else data
+        if found.slot(data, index) is None and found.slot(rated, index) is None:
+            return None
+        now = self._clock()
+        entry = found.enter(cast, now)
+        if entry is None:
+            return None
+        if change is Change.ADD:
+            found.add(entry, data, amount, now, index)
+        else:
+            found.set(entry, data, amount, now, index)
+        found.touch(entry, now)
+        value = found.read(entry, data, now, index)
+        if value is None:
+            value = found.read(entry, rated, now, index)
+        return value if isinstance(value, int) else None
+
+    def holds(self, table: str, key: Sample) -> bool:
+        return self._find(table, key) is not None
+
+    def trackers(self, table: str, key: Sample) -> int | None:
+        """How many connections are counted in the entry."""
+        found = self._find(table, key)
+        return None if found is None else found[1].references
+
+    def used(self, table: str) -> int:
+        found = self._tables.get(table)
+        if found is None:
+            return 0
+        found.sweep(self._clock())
+        return len(found)
+
+    def free(self, table: str) -> int:
+        found = self._tables.get(table)
+        return 0 if found is None else found.spec.size - self.used(table)
+
+    def expires(self, table: str, key: Sample) -> int | None:
+        """Milliseconds that an entry has left."""
+        found = self._find(table, key)
+        if found is None or not found[0].spec.expire:
+            return None
+        return max(found[1].expires - found[2], 0)
+
+    def idle(self, table: str, key: Sample) -> int | None:
+        """Milliseconds since an entry was used."""
+        found = self._find(table, key)
+        if found is None:
+            return None
+        return max(found[2] - (found[1].expires - (found[0].spec.expire or 0)), 0)
+
+    def track(self, table: str, key: Sample) -> Entry | None:
+        """Count a connection under *key* until ``untrack``; None: there is no room or no table."""
+        found = self._tables.get(table)
+        cast = None if found is None else found.key(key)
+        if found is None or cast is None:
+            return None
+        return found.track(cast, self._clock())
+
+    def untrack(self, table: str, entry: Entry) -> None:
+        """The connection that was counted in *entry* is over."""
+        found = self._tables.get(table)
+        if found is not None:
+            found.untrack(entry, self._clock())
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """What ``show table`` prints, those used longest ago first."""
+        found = self._tables.get(table)
+        if found is None:
+            return
+        now = self._clock()
+        for entry in found.rows(now):
+            yield row(found, entry, now)
+
+    def forget(self, table: str, key: Sample) -> bool:
+        """``clear table … key``; False: no such entry, or a connection is counted in it."""
+        found = self._tables.get(table)
+        cast = None if found is None else found.key(key)
+        return found is not None and cast is not None and found.remove(cast)
+
+    def clear(self, table: str) -> int:
+        """``clear table``: how many entries went."""
+        found = self._tables.get(table)
+        return 0 if found is None else found.clear()
+
+
+def row(table: Table, entry: Entry, now: int) -> Row:
+    said: list[tuple[str, str]] = []
+    for (stored, data), values in zip(table.layout, table.values(entry), strict=True):
+        width = PLACES if data.kind is Kind.RATE else 1
+        for index in range(len(values) // width):
+            label = _numbered(data.name, index) if data.array else data.name
+            value = values[index * width]
+            if data.kind is Kind.RATE:
+                label = f"{label}({stored.period})"
+                numbers = [one for one in values[index * width :][:width] if isinstance(one, int)]
+                value = read_rate(numbers, 0, stored.period, now)
+            said.append((label, "-" if value is None else str(value)))
+    left = max(entry.expires - now, 0) if table.spec.expire else 0
+    return Row(key_text(table.spec, entry.key), entry.references, left, tuple(said))
+
+
+def _numbered(name: str, index: int) -> str:
+    """``gpc`` -> ``gpc2``, ``gpc_rate`` -> ``gpc2_rate``."""
+    base, mark, rest = name.partition("_")
+    return f"{base}{index}{mark}{rest}"
+
+
+def _section(spec: TableSpec) -> str | None:
+    """The peers section that a table is shared in."""
+    return spec.name.partition("/")[0] if "/" in spec.name else spec.peers
