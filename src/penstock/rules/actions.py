@@ -123,18 +123,21 @@ def read_tcp_rule(line: Line) -> TcpRule:
 
 
 def _reader(word: str, allowed: str) -> Callable[[Line], _Action] | None:
-    base = word.split("(", 1)[0]
     if word.startswith("track-sc"):
         return _track if "'track-sc0'" in allowed else None
     if f"'{word}'" in allowed:
         return _PLAIN[word]
-    # HAProxy takes the longest action whose name begins the word.
-    prefix = max(
+    return _WITH_NAMES.get(_prefix(word, allowed))
+
+
+def _prefix(word: str, allowed: str) -> str:
+    """The longest action that takes arguments and begins *word*, as HAProxy looks for it."""
+    base = word.split("(", 1)[0]
+    return max(
         (one for one in _WITH_NAMES if base.startswith(one) and f"'{one}(*)'" in allowed),
         key=len,
         default="",
     )
-    return _WITH_NAMES.get(prefix)
 
 
 def _bare(line: Line) -> _Action:
@@ -193,7 +196,7 @@ def _arguments(word: str) -> list[str] | None:
 
 def _counter(line: Line) -> _Action:
     word = line.word(2)
-    name = word.split("(", 1)[0]
+    name = _prefix(word, ACTIONS[line.stage])
     setting = name.startswith("sc-set")
     if name in _COUNTED:
         arguments = _two_numbers(word, name, _COUNTED[name].upper())
@@ -295,6 +298,9 @@ def _capture(line: Line) -> _Action:
         _available(read, line, read.signature.name)
     except RuleError as error:
         raise RuleError(head + error.message) from None
+    if Checkpoint.FRONT_CONTENT not in line.checkpoints:
+        name = line.where.split(" ", 1)[1]
+        raise RuleError(f"{head}proxy {name} has no frontend capability")
     if line.word(read.next) != "len":
         raise RuleError(f"{head}a positive 'len' argument is mandatory")
     length = line.word(read.next + 1)

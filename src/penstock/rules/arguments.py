@@ -65,7 +65,9 @@ def read_arguments(text: str, at: int, signature: Signature) -> tuple[tuple[str,
 
 def _enough(count: int, needed: int, types: tuple[str, ...]) -> None:
     if count < needed:
-        raise RuleError(f"missing arguments (got {count}/{needed}), type '{types[count]}' expected")
+        raise RuleError(
+            f"missing arguments (got {count}/{needed}), type '{types[count]}' expected", count
+        )
 
 
 def _word(text: str, at: int) -> tuple[str, int]:

@@ -112,3 +112,10 @@ def _converter_arguments(word: str, at: int, signature: Signature) -> tuple[tupl
         raise RuleError(
             f"invalid arg {read} in converter '{signature.name}' : {error.message}"
         ) from None
+
+
+def output_of(expression: Expression) -> Type:
+    """The type of what *expression* gives."""
+    if expression.converters:
+        return CONVERTERS[expression.converters[-1].name].output
+    return FETCHES[expression.fetch.name].output

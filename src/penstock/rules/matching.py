@@ -83,7 +83,9 @@ def compile_patterns(
         case Matching.INT:
             return _numbers(RangeSet(_ranges(patterns)), to_integer)
         case Matching.LEN:
-            return _numbers(RangeSet(_ranges(patterns)), lambda sample: len(to_bytes(sample)))
+            return _numbers(
+                RangeSet(_ranges(patterns)), lambda sample: len(to_bytes(to_text(sample)))
+            )
         case Matching.IP:
             return _addresses(patterns)
         case Matching.BIN:
@@ -138,7 +140,7 @@ def _expressions(texts: list[str], ignore_case: bool) -> Test:
     expressions = [read_regex(text, ignore_case=ignore_case) for text in texts]
 
     def test(sample: Sample) -> bool:
-        subject = to_bytes(sample)
+        subject = to_bytes(to_text(sample))
         return any(one.search(subject) for one in expressions)
 
     return test

@@ -96,9 +96,11 @@ def to_ipv6(sample: Sample) -> IPv6Address | None:
 
 
 def to_ipv4(sample: Sample) -> IPv4Address | None:
-    """An IPv6 address only if it holds an IPv4 one (RFC 4291 2.5.5.2, RFC 3056)."""
+    """An IPv6 address only if it holds an IPv4 one (RFC 4291 2.5.5, RFC 3056)."""
     address = to_address(sample)
     if isinstance(address, IPv6Address):
+        if int(address) >> 32 == 0:
+            return IPv4Address(int(address))
         return address.ipv4_mapped or address.sixtofour
     return address
 

@@ -20,6 +20,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.keywords import OPTIONS
 from penstock.config.haproxy.lower import find_server
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.rules_check import check_rules
 from penstock.config.haproxy.stick_check import check_peers, check_stick
 from penstock.config.haproxy.tls_check import check_tls
 from penstock.model import Origin
@@ -47,6 +48,7 @@ def check(draft: FileDraft, report: Report) -> None:
             checker.proxy(proxy)
     checker.names()
     check_peers(draft, report)
+    check_rules(draft, report)
     check_tls(draft, report)
     for section in draft.resolvers:
         if not section.nameservers and not section.parse_resolv_conf:

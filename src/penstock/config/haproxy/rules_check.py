@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names in rules of what stands elsewhere: pools, frontends, servers, stick tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from penstock.config.haproxy.draft import BACK, FRONT, FileDraft, ProxyDraft
+from penstock.config.haproxy.report import Report
+from penstock.rules.arguments import RuleError
+from penstock.rules.expressions import CASTS, output_of
+from penstock.rules.formats import read_format
+from penstock.rules.model import Call, Condition, Criterion, Expression, TcpRule
+from penstock.rules.patterns import Sources, read_regex
+from penstock.rules.vocabulary import CONVERTERS, FETCHES, Signature, Type
+from penstock.stick.model import KeyType, TableSpec
+from penstock.terms import Origin
+
+_KEY_TYPES = {
+    KeyType.IP: Type.IPV4,
+    KeyType.IPV6: Type.IPV6,
+    KeyType.INTEGER: Type.INT,
+    KeyType.STRING: Type.STRING,
+    KeyType.BINARY: Type.BINARY,
+}
+_SIDES = {"frontend": FRONT, "backend": BACK}
+
+
+def check_rules(draft: FileDraft, report: Report) -> None:
+    """Report what rules name and is not there."""
+    tables = {
+        proxy.name: proxy.stick_table for proxy in draft.proxies if proxy.stick_table is not None
+    }
+    for peers in draft.peers:
+        tables.update({table.name: table for table in peers.tables})
+    checker = _Checker(draft, report, tables)
+    for proxy in draft.proxies:
+        if not proxy.disabled:
+            checker.proxy(proxy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """An expression in its place; *place* is how HAProxy ends its sentence about it."""
+
+    expression: Expression
+    keyword: str
+    kind: str
+    place: str
+    origin: Origin
+
+
+@dataclass(slots=True)
+class _Checker:
+    draft: FileDraft
+    report: Report
+    tables: dict[str, TableSpec]
+
+    def proxy(self, proxy: ProxyDraft) -> None:
+        told: set[tuple[Origin, str]] = set()
+        for use in _uses(proxy):
+            for message in self._faults(proxy, use):
+                if (use.origin, message) not in told:
+                    told.add((use.origin, message))
+                    self.report.error(use.origin, message)
+        for rule in proxy.tcp_rules:
+            self._rule(proxy, rule)
+
+    def _rule(self, proxy: ProxyDraft, rule: TcpRule) -> None:
+        name = rule.action.name
+        if name == "do-resolve":
+            resolvers = rule.action.arguments[1]
+            if all(section.name != resolvers for section in self.draft.resolvers):
+                self._error(
+                    rule.origin,
+                    f"Proxy '{proxy.name}': Can't find resolvers section '{resolvers}' for"
+                    " do-resolve action.",
+                )
+        if not name.startswith("track-sc") or rule.expression is None:
+            return
+        table = self.tables.get(proxy.name if rule.table is None else rule.table)
+        if table is None:
+            wanted = proxy.name if rule.table is None else rule.table
+            self._error(
+                rule.origin,
+                f"Proxy '{proxy.name}': unable to find table '{wanted}' referenced by"
+                f" {_shown(name)}.",
+            )
+        elif _KEY_TYPES[table.key] not in CASTS[output_of(rule.expression)]:
+            self._error(
+                rule.origin,
+                f"Proxy '{proxy.name}': stick-table '{table.name}' uses a type incompatible with"
+                f" the '{_shown(name)}' rule.",
+            )
+
+    def _error(self, origin: Origin, message: str) -> None:
+        self.report.error(origin, message, parsing=False)
+
+    def _faults(self, proxy: ProxyDraft, use: _Use) -> Iterator[str]:
+        fetch = use.expression.fetch
+        for number, kind, text in _references(fetch, FETCHES[fetch.name]):
+            what = f"arg {number} of {use.kind} keyword '{use.keyword}'"
+            yield from self._reference(proxy, kind, text, f"{what}{use.place}")
+        for call in use.expression.converters:
+            for number, kind, text in _references(call, CONVERTERS[call.name]):
+                what = f"arg {number} of conversion keyword '{call.name}' for {use.kind} keyword"
+                yield from self._reference(proxy, kind, text, f"{what} '{use.keyword}'{use.place}")
+
+    def _reference(self, proxy: ProxyDraft, kind: str, text: str, what: str) -> Iterator[str]:
+        where = f"{what} in proxy '{proxy.name}'"
+        match kind:
+            case "table":
+                name = text or proxy.name
+                if name not in self.tables:
+                    yield f"unable to find table '{name}' referenced in {where}."
+            case "frontend" | "backend":
+                side = _SIDES[kind]
+                if not text and not proxy.capability & side:
+                    yield (
+                        f"proxy '{proxy.name}', referenced in {where}, has not {kind} capability."
+                    )
+                elif text and not any(
+                    one.name == text and one.capability & side for one in self.draft.proxies
+                ):
+                    yield f"unable to find {kind} '{text}' referenced in {where}."
+            case "server":
+                yield from self._server(proxy, text, where)
+            case "regex":
+                try:
+                    read_regex(text)
+                except RuleError as error:
+                    yield f"error in regex '{text}' in {where} : {error.message}."
+
+    def _server(self, proxy: ProxyDraft, text: str, where: str) -> Iterator[str]:
+        owner, slash, name = text.rpartition("/")
+        backend: ProxyDraft | None = proxy
+        if slash:
+            backend = next(
+                (one for one in self.draft.proxies if one.name == owner and one.capability & BACK),
+                None,
+            )
+        if backend is None:
+            yield f"unable to find proxy '{owner}' referenced in {where}."
+        elif all(server.name != name for server in backend.servers):
+            yield (
+                f"unable to find server '{name}' in proxy '{backend.name}', referenced in {where}."
+            )
+
+
+def _references(call: Call, signature: Signature) -> Iterator[tuple[int, str, str]]:
+    """Number, type and text of arguments that may name something."""
+    for at, kind in enumerate(signature.arguments):
+        if at < len(call.arguments):
+            yield at + 1, kind, call.arguments[at]
+        elif at < signature.needed:
+            yield at + 1, kind, ""
+
+
+def _shown(name: str) -> str:
+    return name if name[-1].isdigit() else f"{name}0"
+
+
+def _uses(proxy: ProxyDraft) -> Iterator[_Use]:
+    criteria: list[Criterion] = [one for lines in proxy.acls.values() for one in lines]
+    for condition in _conditions(proxy):
+        for terms in condition.alternatives:
+            for term in terms:
+                if not term.name:
+                    criteria += term.criteria
+    for one in criteria:
+        yield _Use(one.expression, one.keyword, "ACL", "", one.origin)
+    for rule in proxy.tcp_rules:
+        name = rule.action.name
+        kind, place = "ACL", ""  # HAProxy keeps the words of what it read before
+        if name.startswith("track-sc"):
+            kind, place = "sample fetch", " in tracking rule"
+        elif name.startswith("set-var"):
+            kind, place = "sample fetch", f" in {rule.stage} expression"
+        expressions = [] if rule.expression is None else [rule.expression]
+        if name == "set-var-fmt":
+            expressions += [
+                part
+                for part in read_format(rule.text[0], Sources())
+                if isinstance(part, Expression)
+            ]
+        for expression in expressions:
+            yield _Use(expression, expression.fetch.name, kind, place, rule.origin)
+
+
+def _conditions(proxy: ProxyDraft) -> Iterator[Condition]:
+    found: list[Condition | None] = [
+        *(rule.condition for rule in proxy.use_backends),
+        *(rule.condition for rule in proxy.use_servers),
+        *(rule.condition for rule in proxy.persist_rules),
+        *(rule.condition for rule in proxy.tcp_rules),
+    ]
+    yield from filter(None, found)

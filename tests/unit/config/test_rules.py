@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules in a file: what the draft holds of them, and errors beside the installed haproxy's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import haproxy_oracle as oracle
+import pytest
+
+from penstock.config.haproxy import loads, rules
+from penstock.config.haproxy.address import AddressFamilyPreference
+from penstock.config.haproxy.draft import FileDraft
+from penstock.config.haproxy.load import _SECTIONS
+from penstock.config.haproxy.parser import Context, Parser
+from penstock.config.haproxy.report import Report
+from penstock.errors import ConfigError
+from penstock.rules.model import Call, IntRange, Stage
+from penstock.terms import Address
+
+_WANTED = "2.6"
+
+
+def draft(text: str, files: dict[str, str] | None = None) -> FileDraft:
+    """What the files said, before it is checked as a whole."""
+    report = Report()
+
+    def resolve(name: str, family: AddressFamilyPreference) -> Address | None:
+        return None
+
+    context = Context(report, {}, {}, resolve, lambda name: True, (files or {}).get)
+    Parser(context, _SECTIONS).read("f", text)
+    assert report.errors == []
+    rules.settle(context.draft)
+    return context.draft
+
+
+def test_everything_is_kept() -> None:
+    read = draft(
+        """\
+frontend f
+    bind :80
+    acl inside src -f networks
+    tcp-request inspect-delay 5s
+    tcp-request connection reject if inside
+    tcp-request content accept if { req.len gt 3 }
+    acl inside src 192.0.2.1
+    use_backend b if inside
+    use_backend c
+backend b
+    tcp-request content track-sc0 src table t
+    tcp-response inspect-delay 3s
+    tcp-response content close if { res.len gt 9 }
+    server s 192.0.2.9:1
+    use-server s unless TRUE
+    force-persist if TRUE
+    ignore-persist if FALSE
+""",
+        {"networks": "10.0.0.0/8\n172.16.0.0/12\n"},
+    )
+    front, back = read.proxies
+    assert [str(one) for criterion in front.acls["inside"] for one in criterion.patterns] == [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.0.2.1/32",
+    ]
+    assert (front.inspect_delay, back.response_delay) == (5000, 3000)
+    reject, accept = front.tcp_rules
+    assert reject.stage is Stage.CONNECTION
+    assert reject.condition is not None
+    # The second line of the ACL counts, too, though it comes later.
+    assert reject.condition.alternatives[0][0].criteria == front.acls["inside"]
+    assert accept.condition is not None
+    assert accept.condition.alternatives[0][0].criteria[0].patterns == (IntRange(4, None),)
+    assert [(rule.name, rule.condition is None) for rule in front.use_backends] == [
+        ("b", False),
+        ("c", True),
+    ]
+    track, close = back.tcp_rules
+    assert (track.action, track.table) == (Call("track-sc0"), "t")
+    assert close.stage is Stage.RESPONSE
+    assert [(rule.server, rule.condition.unless) for rule in back.use_servers] == [("s", True)]
+    assert [rule.force for rule in back.persist_rules] == [True, False]
+
+
+def test_defaults_hand_rules_down_and_keep_their_acls() -> None:
+    text = """\
+defaults d
+    acl inside src 10.0.0.0/8
+    tcp-request inspect-delay 2s
+    tcp-request connection reject if inside
+    tcp-request content accept
+frontend f from d
+    bind :80
+    acl inside src 192.0.2.1
+    tcp-request connection accept if inside
+"""
+    (front,) = draft(text).proxies
+    assert front.inspect_delay == 2000
+    inherited, _, own = front.tcp_rules
+    for rule, network in ((inherited, "10.0.0.0/8"), (own, "192.0.2.1/32")):
+        assert rule.condition is not None
+        (criterion,) = rule.condition.alternatives[0][0].criteria
+        assert str(criterion.patterns[0]) == network
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    with pytest.raises(ConfigError) as raised:
+        loads("frontend f\n    bind :80\n    acl a src -f /nowhere/at/all\n")
+    assert "failed to open pattern file </nowhere/at/all>" in raised.value.diagnostics[0].message
+
+
+def _lines(name: str) -> Iterator[str]:
+    path = Path(__file__).parent / "files" / name
+    yield from (line for line in path.read_text().split("\n") if line and line[0] != "#")
+
+
+_HEADS = {
+    "rules-frontend.lines": "frontend f\n    mode tcp\n    bind :1999\n",
+    "rules-backend.lines": "backend b\n    mode tcp\n    server s 127.0.0.1:9\n",
+}
+
+
+@pytest.mark.skipif(
+    oracle.version() != _WANTED, reason=f"haproxy {_WANTED} is not installed: nothing to compare"
+)
+@pytest.mark.parametrize("name", _HEADS)
+def test_each_line_as_haproxy(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "rules.cfg"
+    problems = []
+    for line in _lines(name):
+        said = line.replace(r"\N", "\n    ")
+        path.write_text(f"{_HEADS[name]}    {said}\n")
+        theirs, mine = oracle.ask(path), oracle.ours(path)[0]
+        problems += [f"{line}: {one}" for one in oracle.differences(theirs, mine)]
+    assert problems == []

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tcp-request rules: read, run, waited for, and what they do on the way."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import cast
+
+import pytest
+from rule_subject import SOURCES, FakeSubject, FakeTables, FakeTraffic, condition
+
+from penstock.rules.actions import Line, read_tcp_rule
+from penstock.rules.arguments import RuleError
+from penstock.rules.evaluate import (
+    compile_format,
+    compile_persist_rules,
+    compile_routes,
+    compile_server_rules,
+)
+from penstock.rules.model import PersistRule, Route, ServerRule, Stage, TcpRule
+from penstock.rules.program import Outcome, Verdict, compile_rules
+from penstock.rules.subject import Capture, Change, Expect, Mark, SetEnd, Subject, Track
+from penstock.rules.support import Refusal, refusals
+from penstock.rules.vocabulary import Checkpoint
+from penstock.terms import Origin
+
+_CHECKPOINTS = {
+    Stage.CONNECTION: (Checkpoint.CONNECTION,),
+    Stage.SESSION: (Checkpoint.SESSION,),
+    Stage.CONTENT: (Checkpoint.FRONT_CONTENT, Checkpoint.BACK_CONTENT),
+    Stage.RESPONSE: (Checkpoint.RESPONSE,),
+}
+
+
+def rule(text: str, number: int = 1) -> TcpRule:
+    stage = next(one for one in Stage if text.startswith(one))
+    line = Line(
+        text.split(), stage, "listen 'l'", _CHECKPOINTS[stage], {}, SOURCES, Origin("f", number)
+    )
+    return read_tcp_rule(line)
+
+
+def run(
+    lines: list[str], one: FakeSubject, *, stage: Stage = Stage.CONTENT, start: int = 0
+) -> Outcome:
+    rules = [rule(f"{stage} {text}", number) for number, text in enumerate(lines, start=1)]
+    return compile_rules(rules, stage, "l").run(cast("Subject", one), start)
+
+
+@pytest.mark.parametrize(
+    ("action", "verdict"),
+    [
+        ("accept", Verdict.ACCEPT),
+        ("reject", Verdict.REJECT),
+        ("silent-drop", Verdict.DROP),
+        ("reject if FALSE", Verdict.ACCEPT),
+        ("reject unless FALSE", Verdict.REJECT),
+        ("reject if WAIT_END", Verdict.WAIT),
+    ],
+)
+def test_verdicts(action: str, verdict: Verdict) -> None:
+    assert run([action], FakeSubject()).verdict is verdict
+
+
+def test_the_first_that_decides_is_named() -> None:
+    outcome = run(["reject if FALSE", "accept", "reject"], FakeSubject())
+    assert outcome == Outcome(Verdict.ACCEPT, 1, Origin("f", 2))
+    assert run([], FakeSubject()).origin is None
+
+
+def test_waiting_goes_on_where_it_stopped() -> None:
+    lines = ["sc-inc-gpc0(0)", "reject if { req.len gt 3 }", "accept"]
+    one = FakeSubject(tracks={0: ("t", 1)})
+    outcome = run(lines, one)
+    assert (outcome.verdict, outcome.next) == (Verdict.WAIT, 1)
+    one.request = b"hello"
+    assert run(lines, one, start=outcome.next).verdict is Verdict.REJECT
+    assert one.tables.values == {("t", 1, "gpc0", 0): 1}
+
+
+def test_the_end_of_waiting() -> None:
+    lines = ["reject if { req.len gt 3 }", "silent-drop if !{ req.ssl_sni -m found }"]
+    assert run(lines, FakeSubject(final=True)).verdict is Verdict.DROP
+
+
+def test_counters() -> None:
+    source = IPv4Address("127.0.0.1")
+    one = FakeSubject(tables=FakeTables({("l", source, "conn_rate", 0): 9}))
+    lines = [
+        "reject if { sc0_conn_rate gt 1 }",  # nothing is tracked yet
+        "track-sc0 src",
+        "track-sc0 src_port table other",  # tracked already
+        "reject if { sc0_conn_rate gt 9 }",
+        "sc-inc-gpc(1,0)",
+        "sc-set-gpt0(0) 7",
+        "silent-drop if { sc_conn_rate(0) 9 } { src_get_gpt0 7 } { sc0_inc_gpc0 1 }",
+    ]
+    assert run(lines, one).verdict is Verdict.DROP
+    assert one.acts == [Track(0, "l", source)]
+    assert one.tables.changes == [
+        ("l", source, "gpc", Change.ADD, 1, 1),
+        ("l", source, "gpt0", Change.SET, 7, 0),
+        ("l", source, "gpc0", Change.ADD, 1, 0),
+    ]
+
+
+def test_a_key_that_has_not_come_yet_is_waited_for() -> None:
+    one = FakeSubject()
+    assert run(["track-sc1 req.payload(0,2)"], one).verdict is Verdict.WAIT
+    one.request = b"ab"
+    assert run(["track-sc1 req.payload(0,2)"], one).verdict is Verdict.ACCEPT
+    assert one.acts == [Track(1, "l", b"ab")]
+
+
+def test_what_is_done_to_the_connection() -> None:
+    one = FakeSubject()
+    lines = [
+        "set-src str(10.9.8.7)",
+        "set-dst-port int(80)",
+        "set-mark 0x10",
+        "set-tos 8",
+        "set-var(txn.who) src",
+        "set-var-fmt(sess.text) %[src]:%[src_port]/%ci%%",
+        "capture src len 4",
+        "unset-var(txn.nothing)",
+        "set-nice 5",
+    ]
+    assert run(lines, one).verdict is Verdict.ACCEPT
+    assert one.acts == [
+        SetEnd(source=True, address=IPv4Address("10.9.8.7")),
+        SetEnd(source=False, port=80),
+        Mark(16),
+        Mark(8, tos=True),
+        Capture("10.9", 4, Origin("f", 7)),
+    ]
+    assert one.variables == {
+        "txn.who": IPv4Address("10.9.8.7"),
+        "sess.text": "10.9.8.7:40000/10.9.8.7%",
+    }
+    run(["expect-proxy layer4"], one, stage=Stage.CONNECTION)
+    assert one.acts[-1] is Expect.PROXY
+
+
+def test_responses() -> None:
+    one = FakeSubject(response=b"\x01\x02", request=b"zz")
+    lines = ["set-var(res.start) payload(0,2)", "close if { res.payload(0,2) -m bin 0102 }"]
+    assert run(lines, one, stage=Stage.RESPONSE).verdict is Verdict.CLOSE
+    assert one.variables == {"res.start": b"\x01\x02"}
+
+
+def test_routes_and_servers() -> None:
+    one = cast(
+        "Subject",
+        FakeSubject(variables={"txn.p": "x"}, traffic=FakeTraffic({("usable_servers", "b"): 2})),
+    )
+    routes = (
+        Route("a", condition("{ nbsrv(b) lt 2 }")),
+        Route("%[var(txn.p)]-pool", condition("{ nbsrv(b) 2 }")),
+        Route("c"),
+    )
+    assert compile_routes(routes)(one) == "x-pool"
+    assert compile_routes(routes[:1])(one) is None
+    assert compile_routes((Route("a", condition("{ req.len gt 0 }")),))(one) is None
+    servers = (ServerRule("s1", condition("TRUE")), ServerRule("s2", condition("FALSE")))
+    assert list(compile_server_rules(servers)(one)) == ["s1"]
+    persist = (PersistRule(True, condition("FALSE")), PersistRule(False, condition("TRUE")))
+    assert compile_persist_rules(persist)(one) == (False, True)
+
+
+def test_formats() -> None:
+    one = cast("Subject", FakeSubject())
+    assert compile_format("%f:%[src,ipmask(8)]/%[var(txn.none)]%%")(one) == "fe:127.0.0.0/%"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tcp-request content track-sc0", "'tcp-request content track-sc0' : missing fetch method"),
+        (
+            "tcp-request connection track-sc3 src",
+            "'tcp-request connection track-sc3' : 3 track-sc number exceeding 2"
+            " (MAX_SESS_STKCTR-1) value",
+        ),
+        (
+            "tcp-request connection set-mark 12x",
+            "invalid character starting at 'x' (integer/hex value expected)",
+        ),
+        (
+            "tcp-request connection reject now",
+            "'tcp-request connection reject' only accepts 'if' or 'unless', in listen 'l'"
+            " (got 'now')",
+        ),
+        (
+            "tcp-request connection track-sc0 req.len",
+            "'tcp-request connection track-sc0' : fetch method 'req.len' extracts information from"
+            " 'request buffer', none of which is available here",
+        ),
+        (
+            "tcp-request connection sc-inc-gpc0(9)",
+            "invalid stick table track ID. The max allowed ID is 2",
+        ),
+        ("tcp-request connection set-var(sess.a-b) src", "invalid syntax at char '-b)'"),
+    ],
+)
+def test_refused(text: str, message: str) -> None:
+    with pytest.raises(RuleError) as raised:
+        rule(text)
+    assert raised.value.message == message
+
+
+def test_what_cannot_be_carried_out() -> None:
+    said = [
+        rule("tcp-request content reject if { hdr(host) x }", 3),
+        rule("tcp-request content switch-mode http", 4),
+        rule("tcp-request content accept if { src 1.2.3.4 }", 5),
+    ]
+    assert list(refusals(said)) == [
+        Refusal("it looks at `req.hdr`, which only HTTP has", Origin("f", 3)),
+        Refusal("it uses `switch-mode`, which is not carried out", Origin("f", 4)),
+    ]
