@@ -151,6 +151,12 @@ class PeerSession:
         for shared in self._shared:
             shared.pushed = self._start(shared)
 
+    def ask(self) -> None:
+        """Ask, once the conversation is open, for all that the other side knows."""
+        if self.state is State.OPEN:
+            self.lesson = Lesson.ASKED
+            self._out += wire.control(Control.REQUEST)
+
     def refuse(self, code: Code) -> None:
         """Answer a hello with *code* and close; what was opened already is just closed."""
         if self.state is State.HELLO:
@@ -250,8 +256,7 @@ class PeerSession:
         for shared in self._shared:
             shared.pushed = self._start(shared)
         if self.lesson is Lesson.WANTED:
-            self.lesson = Lesson.ASKED
-            self._out += wire.control(Control.REQUEST)
+            self.ask()
 
     def _start(self, shared: _Shared) -> int:
         """After which change we begin; an acknowledgement of another life does not count."""

@@ -24,6 +24,7 @@ Value = int | str | None
 Row = list[Any]
 
 _PURGED_AT_ONCE: Final = 8  # of a full table, one in 2**8 entries, as HAProxy does
+_SEARCHED: Final = 64  # entries looked at: among many in use one that is not may not be found
 
 
 class Entry:
@@ -222,7 +223,7 @@ class Table:
             return False
         wanted = (self.spec.size >> _PURGED_AT_ONCE) + 1
         purged = 0
-        for _ in range(2 * wanted):
+        for _ in range(max(2 * wanted, _SEARCHED)):
             if purged == wanted or not self.entries:
                 break
             entry = next(iter(self.entries.values()))

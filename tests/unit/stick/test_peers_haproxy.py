@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.stick.model import KeyType, Stored, TableSpec
+from penstock.engine.proxy.peers import Peers
+from penstock.stick.model import KeyType, Peer, PeersSpec, Stored, TableSpec
 from penstock.stick.peers_session import Code, Lesson, PeerSession, State
 from penstock.stick.table import Entry, Table
 
@@ -348,6 +350,24 @@ def test_haproxy_asks_for_all_we_know(node: Node) -> None:
     link = _answer(node, tables)
     # It first waits for a process of its own to call (5 s), then asks its peers.
     link.until(lambda: _shows(node, "nodes/shared", r"key=hearsay .*gpt0=1 gpc0=2"))
+
+
+def test_the_runner_keeps_both_informed(node: Node) -> None:
+    tables = _tables()
+    address = IPv4Address("127.0.0.1")
+    spec = PeersSpec("nodes", "us", None, (Peer("ha", address, node.peers),))
+    peers = Peers(spec, tables, _now())
+    try:
+        _teach(tables)
+        _visit(node)
+        end = time.monotonic() + _PATIENCE
+        while not (_knows_all(node) and tables["servers"].get(_LOCALHOST, _now())):
+            assert time.monotonic() < end
+            select.select([peers.fileno()], (), (), 0.02)
+            peers.run_once(_now())
+        assert [(one.name, one.open, one.code) for one in peers.status()] == [("ha", True, 200)]
+    finally:
+        peers.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets for the peers of one section: dials them, lets them call, exchanges what tables hold.
+
+Driven by someone else's loop: watch ``fileno()`` for input, call ``run_once`` when it is readable
+and at ``deadline()``. Times in ms of a clock that only grows.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+from dataclasses import dataclass, field
+
+from penstock.errors import DatapathError
+from penstock.stick.model import Peer, PeersSpec
+from penstock.stick.peers_session import Code, Lesson, PeerSession, Progress, State
+from penstock.stick.table import Table
+
+RECONNECT = 5000  # PEER_RECONNECT_TIMEOUT of HAProxy
+_RESYNC = 5000  # PEER_RESYNC_TIMEOUT: who has found no teacher by then knows all there is
+_COLLISION = (50, 2050)  # doc/peers.txt: before calling again after both have called
+_READ = 65536
+_ENOUGH = 262144  # bytes waiting to be sent: no more is made until some have gone
+_BACKLOG = 16
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    sock: socket.socket
+    session: PeerSession
+    remote: _Remote | None  # None: a caller that has not said who it is
+    out: bytearray = field(default_factory=bytearray)
+    writing: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Remote:
+    peer: Peer
+    call_at: int
+    link: _Link | None = None
+    progress: Progress = field(default_factory=Progress)
+    partial: bool = False  # has taught us, and did not know all
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """*code* is how the last hello was answered, None before one was."""
+
+    name: str
+    open: bool
+    code: int | None
+
+
+class Peers:
+    """One peers section at work. Raises DatapathError when it cannot listen."""
+
+    def __init__(self, spec: PeersSpec, tables: dict[str, Table], now: int) -> None:
+        """*tables* by the names that peers know (``Tables.shared_with``)."""
+        self._spec = spec
+        self._tables = tables
+        self._poll = select.epoll()
+        self._remotes = {peer.name: _Remote(peer, now) for peer in spec.peers}
+        self._links: dict[int, _Link] = {}
+        self._codes: dict[str, int] = {}
+        self._learned = not spec.peers
+        self._learned_at = now + _RESYNC
+        self._listener: socket.socket | None = None
+        if spec.listen is not None:
+            try:
+                self._listener = _listen(*spec.listen)
+            except OSError as error:
+                self._poll.close()
+                address, port = spec.listen
+                raise DatapathError(
+                    f"{spec.origin}: cannot listen for peers on {address}:{port}: {error.strerror}"
+                ) from error
+            self._poll.register(self._listener.fileno(), select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Readable when ``run_once`` has something to do."""
+        return self._poll.fileno()
+
+    def close(self) -> None:
+        for link in list(self._links.values()):
+            self._end(link)
+        if self._listener is not None:
+            self._listener.close()
+        self._poll.close()
+
+    def status(self) -> tuple[PeerStatus, ...]:
+        return tuple(
+            PeerStatus(
+                name,
+                remote.link is not None and remote.link.session.state is State.OPEN,
+                self._codes.get(name),
+            )
+            for name, remote in self._remotes.items()
+        )
+
+    @property
+    def learned(self) -> bool:
+        """Whether we know all that peers knew before, or nobody was there to tell it."""
+        return self._learned
+
+    def deadline(self) -> int:
+        """When ``run_once`` is to be called, whatever happens. Changes in tables come on top."""
+        times = [link.session.deadline() for link in self._links.values()]
+        times += [remote.call_at for remote in self._remotes.values() if remote.link is None]
+        if not self._learned:
+            times.append(self._learned_at)
+        return min(times, default=self._learned_at + RECONNECT)
+
+    def run_once(self, now: int) -> None:
+        """Read, write, call and tell, without waiting."""
+        for fd, events in self._poll.poll(0):
+            if self._listener is not None and fd == self._listener.fileno():
+                self._accept(now)
+                continue
+            link = self._links.get(fd)
+            if link is None:
+                continue
+            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+                self._read(link, now)
+        self._learn(now)
+        for remote in self._remotes.values():
+            if remote.link is None and now >= remote.call_at:
+                self._call(remote, now)
+        for link in list(self._links.values()):
+            self._turn(link, now)
+
+    # -- connections -----------------------------------------------------------------------------
+
+    def _call(self, remote: _Remote, now: int) -> None:
+        remote.call_at = now + RECONNECT
+        peer = remote.peer
+        sock = socket.socket(_family(peer.address.version), socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.connect((str(peer.address), peer.port))
+        except BlockingIOError:
+            pass
+        except OSError:
+            sock.close()
+            return
+        session = PeerSession(
+            self._spec.local,
+            self._tables,
+            now,
+            remote=peer.name,
+            progress=remote.progress,
+            complete=self._learned,
+        )
+        remote.link = self._add(sock, session, remote)
+
+    def _accept(self, now: int) -> None:
+        assert self._listener is not None  # noqa: S101  # it was what could be read
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return  # the caller has gone, or there are no descriptors: it will call again
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = PeerSession(
+            self._spec.local,
+            self._tables,
+            now,
+            known=self._remotes.keys(),
+            complete=self._learned,
+        )
+        self._add(sock, session, None)
+
+    def _learn(self, now: int) -> None:
+        """Have one peer at a time tell all it knows, until one did who knows all."""
+        links = list(self._links.values())
+        if self._learned or any(link.session.lesson is Lesson.ASKED for link in links):
+            return
+        for link in links:
+            remote = link.remote
+            if remote is not None and link.session.state is State.OPEN and not remote.partial:
+                link.session.ask()
+                return
+        self._learned = now >= self._learned_at
+
+    def _add(self, sock: socket.socket, session: PeerSession, remote: _Remote | None) -> _Link:
+        link = _Link(sock, session, remote)
+        self._links[sock.fileno()] = link
+        self._poll.register(sock.fileno(), select.EPOLLIN)
+        return link
+
+    def _end(self, link: _Link) -> None:
+        if self._links.pop(link.sock.fileno(), None) is None:
+            return
+        self._poll.unregister(link.sock.fileno())
+        link.sock.close()
+        if link.remote is not None and link.remote.link is link:
+            link.remote.link = None
+
+    # -- bytes -----------------------------------------------------------------------------------
+
+    def _read(self, link: _Link, now: int) -> None:
+        try:
+            data = link.sock.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            if link.session.lesson is Lesson.ASKED:
+                self._learned_at = now + _RESYNC
+            self._end(link)
+            return
+        session = link.session
+        session.receive(data, now)
+        if link.remote is None and session.code == Code.SUCCESS and session.remote is not None:
+            self._welcome(link, self._remotes[session.remote], now)
+        if link.remote is not None:
+            if session.code is not None:
+                self._codes[link.remote.peer.name] = session.code
+            if session.lesson is Lesson.FINISHED:
+                self._learned = True
+            if session.lesson is Lesson.PARTIAL and not link.remote.partial:
+                link.remote.partial = True
+                self._learned_at = now + _RESYNC
+
+    def _welcome(self, link: _Link, remote: _Remote, now: int) -> None:
+        """A caller has said its name: of two connections with it, the later one stays."""
+        before = remote.link
+        link.remote, remote.link = remote, link
+        if before is not None:
+            # Both may do so at once; then it must not go on for ever.
+            remote.call_at = now + random.randint(*_COLLISION)  # noqa: S311  # no secret
+            self._end(before)
+        link.session.use_progress(remote.progress)
+
+    def _turn(self, link: _Link, now: int) -> None:
+        session = link.session
+        session.complete = self._learned
+        session.tick(now)
+        while len(link.out) < _ENOUGH:
+            session.push(now)
+            made = session.take()
+            if not made:
+                break
+            link.out += made
+        self._write(link)
+        if session.state is State.CLOSED:
+            self._end(link)
+
+    def _write(self, link: _Link) -> None:
+        try:
+            while link.out:
+                del link.out[: link.sock.send(link.out)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end(link)
+            return
+        if bool(link.out) is not link.writing:
+            link.writing = bool(link.out)
+            events = select.EPOLLIN | (select.EPOLLOUT if link.writing else 0)
+            self._poll.modify(link.sock.fileno(), events)
+
+
+def _family(version: int) -> int:
+    return socket.AF_INET6 if version == 6 else socket.AF_INET
+
+
+def _listen(address: object, port: int) -> socket.socket:
+    version = getattr(address, "version", 4)
+    sock = socket.socket(_family(version), socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((str(address), port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that share tables over real sockets on the loopback address; their clock is ours."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+
+import pytest
+
+from penstock.engine.proxy.peers import RECONNECT, Peers
+from penstock.errors import DatapathError
+from penstock.rules.subject import Change
+from penstock.stick.model import KeyType, Peer, PeersSpec, Stored, TableSpec
+from penstock.stick.tables import Tables
+
+_HERE = IPv4Address("127.0.0.1")
+_SPEC = TableSpec("t", KeyType.INTEGER, 50_000, peers="p", stored=(Stored("gpc0"),))
+_PATIENCE = 10.0
+
+
+def _ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Nodes:
+    """Nodes named by numbers, each knowing all others."""
+
+    def __init__(self, count: int) -> None:
+        self.now = 1_000_000
+        self.ports = _ports(count)
+        self.tables: dict[int, Tables] = {}
+        self.running: dict[int, Peers] = {}
+
+    def start(self, number: int) -> None:
+        others = [at for at in range(len(self.ports)) if at != number]
+        spec = PeersSpec(
+            "p",
+            str(number),
+            (_HERE, self.ports[number]),
+            tuple(Peer(str(at), _HERE, self.ports[at]) for at in others),
+        )
+        self.tables[number] = Tables((_SPEC,), lambda: self.now, peers=(spec,))
+        shared = self.tables[number].shared_with("p")
+        self.running[number] = Peers(spec, shared, self.now)
+
+    def stop(self, number: int) -> None:
+        self.running.pop(number).close()
+
+    def count(self, number: int, key: int) -> None:
+        assert self.tables[number].change("t", key, "gpc0", Change.ADD, 1) is not None
+
+    def until(self, done: Callable[[], bool]) -> None:
+        end = time.monotonic() + _PATIENCE
+        while not done():
+            assert time.monotonic() < end
+            for peers in self.running.values():
+                peers.run_once(self.now)
+            watched = [peers.fileno() for peers in self.running.values()]
+            if not select.select(watched, (), (), 0.01)[0]:
+                # Nothing is under way: on to the next thing that time brings.
+                self.now = max(self.now, min(peers.deadline() for peers in self.running.values()))
+
+    def agree(self, expected: dict[int, int]) -> bool:
+        return all(
+            {key: self.tables[number].value("t", key, "gpc0") for key in expected} == expected
+            for number in self.running
+        )
+
+    def learned(self) -> bool:
+        return all(peers.learned for peers in self.running.values())
+
+    def connected(self) -> bool:
+        return all(one.open for peers in self.running.values() for one in peers.status())
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    made = Nodes(3)
+    yield made
+    for number in list(made.running):
+        made.stop(number)
+
+
+def test_three_nodes_know_the_same(nodes: Nodes) -> None:
+    for number in range(3):
+        nodes.start(number)
+        nodes.count(number, number)
+    nodes.until(lambda: nodes.agree({0: 1, 1: 1, 2: 1}))
+    # A lesson that is under way may bring an older value of what changes now.
+    nodes.until(lambda: nodes.connected() and nodes.learned())
+    nodes.count(1, 0)
+    nodes.until(lambda: nodes.agree({0: 2, 1: 1, 2: 1}))
+
+
+def test_a_node_that_comes_back_learns_everything(nodes: Nodes) -> None:
+    for number in range(2):
+        nodes.start(number)
+    nodes.count(0, 7)
+    nodes.until(lambda: nodes.agree({7: 1}))
+    nodes.stop(1)
+    nodes.count(0, 8)
+    nodes.start(1)
+    nodes.until(lambda: nodes.agree({7: 1, 8: 1}))
+
+
+def test_what_one_node_learned_it_teaches(nodes: Nodes) -> None:
+    nodes.start(0)
+    nodes.start(1)
+    nodes.count(0, 7)
+    nodes.until(lambda: nodes.agree({7: 1}))
+    nodes.stop(0)
+    nodes.start(2)
+    nodes.until(lambda: nodes.agree({7: 1}))
+
+
+def test_many_entries(nodes: Nodes) -> None:
+    nodes.start(0)
+    for key in range(20_000):
+        nodes.count(0, key)
+    nodes.start(1)
+    nodes.until(lambda: nodes.tables[1].used("t") == 20_000)
+
+
+def test_nobody_answers(nodes: Nodes) -> None:
+    nodes.start(0)
+    for _ in range(5):
+        nodes.running[0].run_once(nodes.now)
+    assert not any(one.open for one in nodes.running[0].status())
+    assert nodes.running[0].deadline() <= nodes.now + RECONNECT
+
+
+def test_a_port_that_is_taken(nodes: Nodes) -> None:
+    with (
+        socket.create_server(("127.0.0.1", nodes.ports[0])),
+        pytest.raises(DatapathError, match="cannot listen for peers"),
+    ):
+        nodes.start(0)
