@@ -75,17 +75,6 @@ def _compile(call: Call, section: str) -> Convert:
     return lambda sample, subject: convert(sample)
 
 
-def is_known(name: str) -> bool:
-    """Whether ``compile_converter`` knows *name*."""
-    return (
-        name in _ARITHMETIC
-        or name in _SPECIAL
-        or name in _BUILDERS
-        or name.startswith("map")
-        or table_converter(name, ("0", "0"), "") is not None
-    )
-
-
 # -- with variables, servers and tables ------------------------------------------------------
 
 

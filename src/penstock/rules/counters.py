@@ -46,8 +46,8 @@ def _reading(what: str) -> tuple[_Read, bool] | None:
             subject.tables.value(table, key, bytes_of)
         ), False
     if what.startswith("inc_") and word in _GENERAL:
-        return lambda subject, table, key, index: subject.tables.change(
-            table, key, word, Change.ADD, 1, index
+        return lambda subject, table, key, index: _increment(
+            subject, table, key, word, index
         ), indexed
     if what.startswith("clr_") and word in _GENERAL:
         return lambda subject, table, key, index: _clear(subject, table, key, word, index), indexed
@@ -63,6 +63,25 @@ def _reading(what: str) -> tuple[_Read, bool] | None:
 
 def _shifted(number: int | None) -> int | None:
     return None if number is None else number >> 10
+
+
+def _absent(subject: Subject, table: str, key: Sample) -> int | None:
+    """What is read where nothing is stored: 0 of a key that is not there, else no sample."""
+    return None if subject.tables.holds(table, key) else 0
+
+
+def _converter(read: _Read, table: str, index: int) -> Callable[[Sample, Subject], Sample | None]:
+    def convert(sample: Sample, subject: Subject) -> Sample | None:
+        value = read(subject, table, sample, index)
+        return _absent(subject, table, sample) if value is None else value
+
+    return convert
+
+
+def _increment(subject: Subject, table: str, key: Sample, data: str, index: int) -> int:
+    """The value afterwards, 0 where it cannot be stored."""
+    value = subject.tables.change(table, key, data, Change.ADD, 1, index)
+    return 0 if value is None else value
 
 
 def _clear(subject: Subject, table: str, key: Sample, data: str, index: int) -> int | None:
@@ -104,8 +123,7 @@ def _of_source(what: str, rest: list[str], section: str) -> Callable[[Subject], 
         if address is None:
             return None
         value = read(subject, table, address, index)
-        # An address that is not in the table counts as having done nothing.
-        return 0 if value is None else value
+        return _absent(subject, table, address) if value is None else value
 
     return fetch
 
@@ -127,8 +145,9 @@ def _of_tracked(what: str, counter: str, rest: list[str]) -> Callable[[Subject],
         tracked = subject.tracked(number)
         if tracked is None:
             return None
-        value = read(subject, other or tracked[0], tracked[1], index)
-        return 0 if value is None else value
+        table, key = other or tracked[0], tracked[1]
+        value = read(subject, table, key, index)
+        return _absent(subject, table, key) if value is None else value
 
     return fetch
 
@@ -159,9 +178,10 @@ def table_converter(
 
         return lasting
     if what == "server_id":
-        return lambda sample, subject: subject.tables.value(table, sample, what) or 0
+        return _converter(
+            lambda subject, name, key, number: subject.tables.value(name, key, what), table, index
+        )
     reading = _reading(what) or _reading(f"get_{what}")
     if reading is None:
         return None
-    read = reading[0]
-    return lambda sample, subject: read(subject, table, sample, index) or 0
+    return _converter(reading[0], table, index)

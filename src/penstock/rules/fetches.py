@@ -17,7 +17,7 @@ from penstock.rules.subject import Subject
 Fetch = Callable[[Subject], Found]
 Builder = Callable[[tuple[str, ...], str], Fetch]
 
-_INFINITE: Final = 0x7FFFFFFF  # what HAProxy gives where there is no limit is -1 of an int
+_UNLIMITED: Final = -1
 _UNITS: Final = {"": 1_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
 
 
@@ -50,17 +50,6 @@ def compile_fetch(call: Call, section: str) -> Fetcher:
     if name.startswith(("ssl_fc", "ssl_c_", "ssl_f_", "ssl_bc", "ssl_s_")):
         return Fetcher(lambda subject: subject.tls(name, arguments))
     raise UnsupportedError(f"`{name}`")
-
-
-def is_known(name: str) -> bool:
-    """Whether ``compile_fetch`` knows *name*."""
-    return (
-        name in PAYLOAD
-        or name in _BUILDERS
-        or name == "wait_end"
-        or name.startswith(("ssl_fc", "ssl_c_", "ssl_f_", "ssl_bc", "ssl_s_"))
-        or counter_fetch(name, ("0", "0", "0"), "") is not None
-    )
 
 
 def _plain(fetch: Fetch) -> Builder:
@@ -105,12 +94,12 @@ def _average_queue(subject: Subject, name: str) -> Found:
 def _free_of(subject: Subject, pool: str, server: str) -> Found:
     limit = subject.traffic.server_limit(pool, server)
     if not limit:
-        return _INFINITE
+        return _UNLIMITED
     return max(limit - subject.traffic.server_connections(pool, server), 0)
 
 
 def _or_unlimited(number: int | None) -> int:
-    return -1 if number is None else number
+    return _UNLIMITED if number is None else number
 
 
 def _date(arguments: tuple[str, ...], section: str) -> Fetch:

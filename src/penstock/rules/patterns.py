@@ -131,6 +131,9 @@ def read_network(
         address = resolve(head) if head else None
     if address is None:
         raise wrong
+    if not mask or (mask.isdigit() and mask.isascii() and int(mask) <= 32):
+        # A shorter way than by text, for lists may be long.
+        return IPv4Network((int(address), int(mask or 32)), strict=False)
     try:
         return IPv4Network(f"{address}/{mask or 32}", strict=False)
     except NetmaskValueError:

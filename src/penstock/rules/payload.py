@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from penstock.rules.samples import WAITING, Changing, Found
@@ -69,13 +70,22 @@ def _payload_lv(buffer: _Buffer) -> _Builder:
     return build
 
 
+# Many rules ask for the same hello, one after the other.
+@lru_cache(maxsize=64)
+def _parsed(data: bytes) -> tls_hello.Hello | bool | None:
+    """None while bytes are missing, False when it is no hello."""
+    try:
+        return tls_hello.parse(data)
+    except ValueError:
+        return False
+
+
 def _hello(buffer: _Buffer, read: Callable[[tls_hello.Hello], Found]) -> _Builder:
     def fetch(subject: Subject) -> Found:
-        try:
-            hello = tls_hello.parse(buffer(subject))
-        except ValueError:
-            return None
-        return WAITING if hello is None else read(hello)
+        hello = _parsed(buffer(subject))
+        if hello is None:
+            return WAITING
+        return read(hello) if isinstance(hello, tls_hello.Hello) else None
 
     return lambda arguments: fetch
 

@@ -12,6 +12,7 @@ from rule_subject import SOURCES, FakeSubject, FakeTables, FakeTraffic, conditio
 from penstock.rules.actions import Line, read_tcp_rule
 from penstock.rules.arguments import RuleError
 from penstock.rules.evaluate import (
+    compile_condition,
     compile_format,
     compile_persist_rules,
     compile_routes,
@@ -218,3 +219,44 @@ def test_what_cannot_be_carried_out() -> None:
         Refusal("it looks at `req.hdr`, which only HTTP has", Origin("f", 3)),
         Refusal("it uses `switch-mode`, which is not carried out", Origin("f", 4)),
     ]
+
+
+def test_what_tables_do_not_hold() -> None:
+    """Of a key that is not there 0; of one that is there, without that value, nothing."""
+    source = IPv4Address("127.0.0.1")
+    one = FakeSubject(tables=FakeTables({("t", source, "gpc0", 0): 5}))
+
+    def holds(text: str) -> bool | None:
+        return compile_condition(condition(text))(cast("Subject", one))
+
+    assert holds("{ src_get_gpc0(t) 5 }")
+    assert holds("{ src_conn_rate(u) 0 }")
+    assert not holds("{ src_conn_rate(t) -m found }")
+    assert holds("{ src,in_table(t) } !{ src,in_table(u) }")
+    assert holds("{ ipv4(192.0.2.9),table_gpc0(t) 0 } { src,table_gpc0(t) 5 }")
+    assert holds("{ table_cnt(t) 1 } { table_avl(t) 99 }")
+    assert not holds("{ sc0_get_gpc0 0 }")
+    one.tracks[0] = ("t", source)
+    assert holds("{ sc0_get_gpc0 5 } { sc0_tracked } { sc0_get_gpc0(u) 0 }")
+    assert holds("{ sc0_clr_gpc0 5 } { sc0_inc_gpc0 1 } { sc_inc_gpc(3,0) 1 }")
+
+
+def test_traffic_and_surroundings() -> None:
+    counts = {
+        ("usable_servers", "b"): 2,
+        ("pool_queue", "b"): 3,
+        ("frontend_connections", "fe"): 7,
+        ("server_is_up", "b", "s"): 1,
+    }
+    one = FakeSubject(traffic=FakeTraffic(counts), final=True, pool=(4, "b"), bits=0x80000000)
+    for text in (
+        "{ avg_queue(b) 2 } { queue(b) 3 } { fe_conn(fe) 7 } { srv_is_up(b/s) }",
+        "{ srv_conn_free(b/s) lt 0 } { be_id 4 } { be_name b } !{ srv_id -m found }",
+        "{ so_id 7 } { so_name front } { fe_id 2 } { fe_name fe } { fe_defbe be }",
+        "{ fc_src 198.51.100.1 } { fc_dst_port 2 } { src_is_local } !{ dst_is_local }",
+        "{ rand 2147483648 } { rand(10) 5 } { date 1700000000 } { date(5,ms) 1700000000128 }",
+        "{ date_us 123456 } { hostname node } { fc_rtt 2 } { fc_rtt(us) 2500 } { proc 1 }",
+        "{ uuid -m reg ^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$ }",
+        "{ ssl_fc } { ssl_fc_sni www.example.org } { ssl_fc_sni_end .org }",
+    ):
+        assert compile_condition(condition(text))(cast("Subject", one)), text
