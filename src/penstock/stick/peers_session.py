@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
 
+from penstock.stick import peers_entries as entries
 from penstock.stick import peers_wire as wire
 from penstock.stick.peers_wire import Control, Definition, Fault, Group, Kinds, WireError
 from penstock.stick.table import Entry, Table, Value
@@ -109,7 +110,7 @@ class PeerSession:
         ]
         self._current: _Shared | None = None  # whose entries the other side sends
         self._announced: _Shared | None = None  # whose entries we send
-        self._sent, self._heard = wire.SentTexts(), wire.HeardTexts()
+        self._sent, self._heard = entries.SentTexts(), entries.HeardTexts()
         self._lesson_left: list[tuple[_Shared, list[Entry]]] | None = None
         self._taught = False  # and not yet confirmed
         self._heartbeat = now + HEARTBEAT
@@ -144,6 +145,17 @@ class PeerSession:
             self._heartbeat = now + HEARTBEAT
             if self.state is State.OPEN:
                 self._out += wire.control(Control.HEARTBEAT)
+
+    @property
+    def behind(self) -> bool:
+        """Whether ``push`` has something to say."""
+        if self.state is not State.OPEN:
+            return False
+        if self._lesson_left is not None:
+            return True
+        if self._taught or self.lesson is Lesson.ASKED:
+            return False
+        return any(shared.pushed != shared.table.update for shared in self._shared)
 
     def use_progress(self, progress: Progress) -> None:
         """As a listener, once ``remote`` is known: how far that peer was last time."""
@@ -325,7 +337,10 @@ class PeerSession:
 
     def _define(self, body: bytes) -> None:
         self._current = None
-        definition = wire.read_definition(body)
+        try:
+            definition = wire.read_definition(body)
+        except wire.Unusable:
+            return
         for shared in self._shared:
             if shared.definition is not None and shared.definition.number == definition.number:
                 shared.definition = None
@@ -351,8 +366,8 @@ class PeerSession:
         if message.kind in (Kinds.UPDATE_TIMED, Kinds.INCREMENTAL_TIMED):
             remaining = reader.word()
         table = shared.table
-        key = wire.read_key(reader, table.spec)
-        said = wire.read_values(reader, shared.definition.layout, self._heard, now)
+        key = entries.read_key(reader, table.spec)
+        said = entries.read_values(reader, shared.definition.layout, self._heard, now)
         values: tuple[tuple[Value, ...] | None, ...] = tuple(
             said.get(data.name) for _, data in table.layout
         )
@@ -410,13 +425,13 @@ class PeerSession:
     def _teach(self, now: int) -> None:
         assert self._lesson_left is not None  # noqa: S101  # the caller has looked
         while self._lesson_left:
-            shared, entries = self._lesson_left[0]
-            if entries:
+            shared, left = self._lesson_left[0]
+            if left:
                 self._announce(shared)
-            while entries:
+            while left:
                 if len(self._out) > _BATCH:
                     return
-                entry = entries.pop()
+                entry = left.pop()
                 lasting = shared.table.spec.expire
                 remaining = max(entry.expires - now, 0) if lasting else 0
                 number = entry.update or shared.pushed
@@ -437,6 +452,6 @@ class PeerSession:
 
     def _entry(self, shared: _Shared, entry: Entry, now: int) -> bytes:
         table = shared.table
-        return wire.encode_key(table.spec, entry.key) + wire.encode_values(
+        return entries.encode_key(table.spec, entry.key) + entries.encode_values(
             table.layout, table.values(entry), self._sent, now
         )

@@ -7,17 +7,13 @@ Numbers are written in as many bytes as they need (``encode``). Where doc/peers.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from penstock.stick.counters import PLACES
 from penstock.stick.data import BY_NUMBER, DATA_TYPES, DataType, Kind
-from penstock.stick.keys import Key
 from penstock.stick.model import KeyType, Stored, TableSpec
-from penstock.stick.table import Value, layout
+from penstock.stick.table import layout
 
 _TWO_BYTES: Final = 0xF0
 _MORE: Final = 0x80
@@ -25,7 +21,6 @@ _WORD: Final = 0xFFFFFFFF
 _LONG: Final = (1 << 64) - 1
 _VARINT_MAX: Final = 10  # bytes of a 64-bit number
 MAX_MESSAGE: Final = 16384  # tune.bufsize's default, which bounds a message in HAProxy
-_CACHED: Final = 128  # PEER_STKT_CACHE_MAX_ENTRIES
 
 
 class WireError(Exception):
@@ -34,6 +29,10 @@ class WireError(Exception):
 
 class Oversized(WireError):
     """A message longer than anyone sends."""
+
+
+class Unusable(WireError):
+    """A definition that is well formed and of which the entries cannot be read."""
 
 
 class Group(IntEnum):
@@ -218,7 +217,7 @@ def define(number: int, spec: TableSpec) -> bytes:
 
 
 def read_definition(body: bytes) -> Definition:
-    """Raises WireError, also when it announces data that we do not know how to pass over."""
+    """Raises WireError, Unusable for a table that is to be passed over."""
     reader = Reader(body)
     number = reader.number()
     name = reader.take(reader.number()).decode(errors="surrogateescape")
@@ -233,129 +232,17 @@ def read_definition(body: bytes) -> Definition:
             continue
         data = BY_NUMBER.get(at)
         if data is None:
-            raise WireError(f"data of type {at} are not known")
+            break  # of a later version: what belongs to it comes behind all that we know
         size, period = 1, 0
         if expire is None and data.array:
-            raise WireError("an array has no size")
+            raise Unusable("an array has no size")
         if expire is not None and (data.array or data.kind is Kind.RATE):
             if reader.number() != at:
-                raise WireError("arguments are of another type")
+                raise Unusable("arguments are of another type")
             size = reader.number() if data.array else 1
             period = reader.number() if data.kind is Kind.RATE else 0
         stored.append(Stored(data.name, period, size))
     return Definition(number, name, key, key_size, tuple(stored), expire or 0)
-
-
-def encode_key(spec: TableSpec, key: Key) -> bytes:
-    if isinstance(key, int):
-        return key.to_bytes(spec.key_size, "big")
-    return encode(len(key)) + key if spec.key is KeyType.STRING else key
-
-
-def read_key(reader: Reader, spec: TableSpec) -> Key:
-    """Raises WireError."""
-    match spec.key:
-        case KeyType.STRING:
-            return reader.take(reader.number())[: spec.key_size - 1]
-        case KeyType.BINARY:
-            return reader.take(spec.key_size)
-        case _:
-            return int.from_bytes(reader.take(spec.key_size), "big")
-
-
-class SentTexts:
-    """Texts that the other side remembers by a number, so that each is sent but once."""
-
-    __slots__ = ("_numbers",)
-
-    def __init__(self) -> None:
-        self._numbers: OrderedDict[str, int] = OrderedDict()
-
-    def encode(self, text: str | None) -> bytes:
-        if text is None:
-            return encode(0)
-        known = self._numbers.get(text)
-        if known is not None:
-            number = encode(known)
-            return encode(len(number)) + number
-        if len(self._numbers) < _CACHED:
-            known = len(self._numbers) + 1
-        else:
-            _, known = self._numbers.popitem(last=False)
-        self._numbers[text] = known
-        raw = text.encode(errors="surrogateescape")
-        body = encode(known) + encode(len(raw)) + raw
-        return encode(len(body)) + body
-
-
-class HeardTexts:
-    """What numbers stand for, as the other side has told us."""
-
-    __slots__ = ("_texts",)
-
-    def __init__(self) -> None:
-        self._texts: dict[int, str] = {}
-
-    def read(self, reader: Reader) -> str | None:
-        """Raises WireError."""
-        size = reader.number()
-        if not size:
-            return None
-        inner = Reader(reader.take(size))
-        number = inner.number()
-        if not 1 <= number <= _CACHED:
-            raise WireError(f"no text has the number {number}")
-        if inner.left:
-            text = inner.take(inner.number()).decode(errors="surrogateescape")
-            self._texts[number] = text
-        return self._texts.get(number)
-
-
-def encode_values(
-    pairs: Sequence[tuple[Stored, DataType]],
-    values: Sequence[tuple[Value, ...]],
-    texts: SentTexts,
-    now: int,
-) -> bytes:
-    """The values of one entry. A rate says how long ago its period began."""
-    out: list[bytes] = []
-    for (_, data), said in zip(pairs, values, strict=True):
-        for at, value in enumerate(said):
-            if data.kind is Kind.TEXT:
-                out.append(texts.encode(value if isinstance(value, str) else None))
-            elif not isinstance(value, int):
-                out.append(encode(0))
-            elif data.kind is Kind.RATE and at % PLACES == 0:
-                out.append(encode(now - value & _WORD))
-            else:
-                out.append(encode(value))
-    return b"".join(out)
-
-
-def read_values(
-    reader: Reader,
-    pairs: Sequence[tuple[Stored, DataType]],
-    texts: HeardTexts,
-    now: int,
-) -> dict[str, tuple[Value, ...] | None]:
-    """Values by the names of their types; None: an absent text. Raises WireError."""
-    found: dict[str, tuple[Value, ...] | None] = {}
-    for stored, data in pairs:
-        if data.kind is Kind.TEXT:
-            text = texts.read(reader)
-            found[data.name] = None if text is None else (text,)
-            continue
-        size = stored.size if data.array else 1
-        if data.kind is Kind.INTEGER:
-            mask = (1 << data.bits) - 1
-            found[data.name] = tuple(reader.number() & mask for _ in range(size))
-            continue
-        rates: list[Value] = []
-        for _ in range(size):
-            ago = reader.number() & _WORD
-            rates += (now - ago, reader.number() & _WORD, reader.number() & _WORD)
-        found[data.name] = tuple(rates)
-    return found
 
 
 def update(body: bytes, *, number: int | None = None, remaining: int | None = None) -> bytes:

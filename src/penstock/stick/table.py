@@ -330,7 +330,9 @@ class Table:
             for place, values in zip(places, one.values, strict=True):
                 if place is not None:
                     entry.row[place[0] : place[1]] = values[: place[2]]
-            self.touch(entry, now)
+            # Not a change made here: peers knew it before.
+            entry.expires = now + self._lasting
+            self.entries.move_to_end(one.key)
             if self._lasting and saved.spec.expire:
                 self.expire_at(entry, min(one.expires, entry.expires))
         return taken

@@ -132,7 +132,9 @@ def test_changes_go_both_ways() -> None:
     pair = Pair(here, there)
     _count(here["a"], 1, 5, 0)
     _count(there["a"], 2, 6, 0)
+    assert pair.here.behind
     pair.run()
+    assert not pair.here.behind
     assert _counts(here["a"], 0) == _counts(there["a"], 0) == {1: 5, 2: 6}
     # And nothing goes back to where it came from.
     assert pair.run() == b""
@@ -271,6 +273,10 @@ def test_messages_from_later_versions_are_passed_over() -> None:
     pair = Pair(_tables(), _tables())
     pair.here.receive(b"\x00\x17" + wire.table_message(wire.Kinds.ACK, b"\x63\0\0\0\1more"), 0)
     pair.here.receive(b"\x0a\xc8\x02ab", 0)
+    # An array without its size.
+    unusable = b"\x01\x01a\x02\x04" + wire.encode(1 << 23)
+    pair.here.receive(wire.table_message(wire.Kinds.DEFINE, unusable), 0)
+    pair.here.receive(wire.update(b"\0\0\0\1\1", number=1), 0)
     assert pair.here.state is State.OPEN
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.stick import peers_entries as entries
 from penstock.stick import peers_wire as wire
 from penstock.stick.data import DATA_TYPES, Kind
 from penstock.stick.keys import Key
@@ -96,7 +97,7 @@ def test_entries(spec: TableSpec, data: st.DataObject) -> None:
         keys = st.binary(min_size=spec.key_size, max_size=spec.key_size)
     elif spec.key is KeyType.IPV6:
         keys = st.integers(0, (1 << 128) - 1)
-    sent, heard = wire.SentTexts(), wire.HeardTexts()
+    sent, heard = entries.SentTexts(), entries.HeardTexts()
     # Several entries in a row: the second time a text is only a number.
     for _ in range(data.draw(st.integers(1, 4))):
         key = data.draw(keys)
@@ -114,10 +115,12 @@ def test_entries(spec: TableSpec, data: st.DataObject) -> None:
             else:
                 top = (1 << kind.bits) - 1
                 values.append(tuple(data.draw(st.integers(0, top)) for _ in range(size)))
-        body = wire.encode_key(spec, key) + wire.encode_values(layout(spec), values, sent, _NOW)
+        body = entries.encode_key(spec, key) + entries.encode_values(
+            layout(spec), values, sent, _NOW
+        )
         reader = Reader(body)
-        assert wire.read_key(reader, spec) == key
-        said = wire.read_values(reader, layout(spec), heard, _NOW)
+        assert entries.read_key(reader, spec) == key
+        said = entries.read_values(reader, layout(spec), heard, _NOW)
         assert not reader.left
         assert [said[kind.name] for _, kind in layout(spec)] == [
             None if one == (None,) else one for one in values
@@ -125,7 +128,7 @@ def test_entries(spec: TableSpec, data: st.DataObject) -> None:
 
 
 def test_texts_beyond_what_is_remembered() -> None:
-    sent, heard = wire.SentTexts(), wire.HeardTexts()
+    sent, heard = entries.SentTexts(), entries.HeardTexts()
     for turn in range(2):
         for number in range(300):
             data = sent.encode(f"server{number}")
@@ -169,7 +172,6 @@ def test_a_message_beyond_any_buffer_is_refused() -> None:
     [
         b"",
         b"\x01\x05ab",
-        b"\x01\x01t\x04\x04" + wire.encode(1 << 40) + b"\0",  # data that nobody knows
         b"\x01\x01t\x04\x04" + wire.encode(1 << 5) + b"\0\x06\x0a",  # a period of another type
         b"\x01\x01t\x04\x04" + wire.encode(1 << 23),  # an array without size
     ],
@@ -177,6 +179,11 @@ def test_a_message_beyond_any_buffer_is_refused() -> None:
 def test_definitions_that_make_no_sense(body: bytes) -> None:
     with pytest.raises(WireError):
         wire.read_definition(body)
+
+
+def test_data_of_later_versions_come_behind_ours() -> None:
+    body = b"\x01\x01t\x04\x04" + wire.encode(1 << 26 | 1 << 5) + b"\0\x05\x0a\x1a\x0a"
+    assert wire.read_definition(body).stored == (Stored("conn_rate", 10),)
 
 
 def test_a_definition_of_protocol_2_0_has_no_periods() -> None:

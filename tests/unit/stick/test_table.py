@@ -190,7 +190,9 @@ def test_a_reload_keeps_entries() -> None:
     old.set(entry, "gpt0", 4, 100)
     _entered(old, 6, 700)
     new = _table(
-        8, 1000, Stored("conn_rate", 1000), Stored("conn_cur"), Stored("gpc0"), Stored("gpc1")
+        *(8, 1000, Stored("conn_rate", 1000), Stored("conn_cur"), Stored("gpc0")),
+        Stored("gpc1"),
+        shared=True,
     )
     assert new.restore(old.snapshot(800), 800) == 2
     taken = new.get(5, 800)
@@ -200,6 +202,7 @@ def test_a_reload_keeps_entries() -> None:
     # Connections stay with the process that has them.
     assert (new.read(taken, "conn_cur", 800), taken.references) == (0, 0)
     assert new.get(5, 1100) is None
+    assert new.changes_after(0) == []  # peers knew it before
     assert new.get(6, 1699) is not None
 
 

@@ -23,6 +23,7 @@ _COLLISION = (50, 2050)  # doc/peers.txt: before calling again after both have c
 _READ = 65536
 _ENOUGH = 262144  # bytes waiting to be sent: no more is made until some have gone
 _BACKLOG = 16
+_PACE = 10  # between one telling of changes and the next, so that busy tables tell many at once
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +66,7 @@ class Peers:
         self._codes: dict[str, int] = {}
         self._learned = not spec.peers
         self._learned_at = now + _RESYNC
+        self._told = now
         self._listener: socket.socket | None = None
         if spec.listen is not None:
             try:
@@ -104,15 +106,18 @@ class Peers:
         return self._learned
 
     def deadline(self) -> int:
-        """When ``run_once`` is to be called, whatever happens. Changes in tables come on top."""
+        """When ``run_once`` is to be called; sooner when tables have changed since it was asked."""
         times = [link.session.deadline() for link in self._links.values()]
         times += [remote.call_at for remote in self._remotes.values() if remote.link is None]
         if not self._learned:
             times.append(self._learned_at)
+        if any(link.session.behind and not link.writing for link in self._links.values()):
+            times.append(self._told + _PACE)
         return min(times, default=self._learned_at + RECONNECT)
 
     def run_once(self, now: int) -> None:
         """Read, write, call and tell, without waiting."""
+        self._told = now
         for fd, events in self._poll.poll(0):
             if self._listener is not None and fd == self._listener.fileno():
                 self._accept(now)
