@@ -188,6 +188,9 @@ _BUILDERS: Final[dict[str, Builder]] = {
     "bc_dst": _server_end(2),
     "bc_dst_port": _server_end(3),
     "fc_http_major": _plain(lambda subject: None),
+    # Rules see no connection that has failed.
+    "fc_err": _plain(lambda subject: 0),
+    "fc_err_str": _plain(lambda subject: "Success"),
     "fc_rcvd_proxy": _plain(lambda subject: subject.header("fc_rcvd_proxy")),
     "fc_pp_authority": _plain(lambda subject: subject.header("fc_pp_authority")),
     "fc_pp_unique_id": _plain(lambda subject: subject.header("fc_pp_unique_id")),
