@@ -40,7 +40,6 @@ WAITING = {
     "rate-limit": "the rate of sessions is not limited yet",
     "rdp": "stick tables choose no server yet",
     "redis-cluster": "the proxy engine evaluates no rules yet",
-    "ssh-bastion": "the proxy engine evaluates no rules yet",
     "sticky-peers": "stick tables choose no server yet",
     "tls-only": "the proxy engine evaluates no rules yet",
     "use-server": "the proxy engine evaluates no rules yet",
@@ -222,6 +221,20 @@ def backups_when_nobody_else_is_up(
     call = stage.calls(service.binds[0])[0]
     answers = asked_together(caller, play, pool, call)
     shared_as_the_file_says(play, service, call[1], answers)
+
+
+def test_a_reload_may_change_the_engine(stage: Stage, runner: Penstock | Haproxy) -> None:
+    """One port, with and without a line that only the proxy engine carries out, in turn."""
+    if isinstance(runner, Haproxy):
+        pytest.skip("it has one engine")
+    text = (EXAMPLES / "mosquitto-edge.cfg").read_text()
+    for told, variant in [("", text.replace(" send-proxy", "")), (stage.site.client.v4, text)] * 2:
+        play = stage.play(variant, runner)
+        before = runner.forwarded()
+        assert stage.caller.ask(vip(stage), 1883).told == told
+        kernel = play.services[0].engine is EngineKind.KERNEL
+        assert kernel == (not told)
+        assert (runner.forwarded() > before) == kernel
 
 
 def test_the_list_of_those_left_out_is_right(stage: Stage) -> None:
