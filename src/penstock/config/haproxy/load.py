@@ -89,7 +89,7 @@ def load(
             )
     _raise(report)
     known = {**environ, "HAPROXY_LOCALPEER": os.uname().nodename}
-    return _load(texts, known, resolve, exists, _texts(read), report)
+    return _load(texts, known, resolve, report, exists=exists, read=_texts(read))
 
 
 def loads(
@@ -103,7 +103,12 @@ def loads(
 ) -> LoadResult:
     """Load *text*; without *resolve* no host name has an address. Raises ConfigError."""
     return _load(
-        [(name, text)], environ or {}, resolve or _no_names, exists, _texts(read), Report()
+        [(name, text)],
+        environ or {},
+        resolve or _no_names,
+        Report(),
+        exists=exists,
+        read=_texts(read),
     )
 
 
@@ -139,9 +144,10 @@ def _load(
     texts: Sequence[tuple[str, str]],
     environ: Mapping[str, str],
     resolve: Resolve,
+    report: Report,
+    *,
     exists: Callable[[str], bool],
     read: Callable[[str], str | None],
-    report: Report,
 ) -> LoadResult:
     context = Context(report, dict(environ), environ, resolve, exists, read)
     parser = Parser(context, _SECTIONS)
