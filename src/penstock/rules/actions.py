@@ -44,7 +44,9 @@ ACTIONS: Final = {
 }
 _LAST_COUNTER: Final = 2  # MAX_SESS_STKCTR - 1
 _LEVELS: Final = frozenset(
-    ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "silent"]
+    {
+        *("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "silent"),
+    }
 )
 _RESOLVE_USAGE: Final = (
     "Expects 'do-resolve(<varname>,<resolvers>[,<options>]) <expr>'. Available options are"

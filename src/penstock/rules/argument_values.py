@@ -22,18 +22,16 @@ from penstock.wire import mqtt
 _SCOPE: Final = re.compile(r"(proc|sess|txn|req|res|check)\.(?=.)")
 _BOOLS: Final = ("true", "false", "0", "1")
 _TCP_INFO: Final = frozenset(
-    [
-        "fc_rtt",
-        "fc_rttvar",
-        "fc_unacked",
-        "fc_sacked",
-        "fc_retrans",
-        "fc_fackets",
-        "fc_lost",
-        "fc_reordering",
-    ]
+    {
+        *("fc_rtt", "fc_rttvar", "fc_unacked", "fc_sacked", "fc_retrans", "fc_fackets"),
+        *("fc_lost", "fc_reordering"),
+    }
 )
-_ARITHMETIC: Final = frozenset(["add", "sub", "mul", "div", "mod", "and", "or", "xor"])
+_ARITHMETIC: Final = frozenset(
+    {
+        *("add", "sub", "mul", "div", "mod", "and", "or", "xor"),
+    }
+)
 _ENCODINGS: Final = ("ascii", "utf8", "utf8s", "utf8p", "utf8ps")
 _SHA2: Final = ("224", "256", "384", "512")
 

@@ -34,12 +34,13 @@ def _civil(days: int) -> tuple[int, int, int]:
     return year_of_era + era * 400 + (month <= 2), month, day
 
 
-def civil_time(seconds: int, template: str, *, utc: bool) -> str:
+def civil_time(seconds: int, template: str, offset: int | None = None) -> str:
     """*template* with the fields of strftime filled in (POSIX, the C locale).
 
-    Local time is taken to be UTC: rules are pure, and know of no other.
+    *offset* is local time's, in seconds east of Greenwich; None: it is UTC that is wanted.
     """
-    days, rest = divmod(seconds, 86400)
+    east = offset or 0
+    days, rest = divmod(seconds + east, 86400)
     hour, minute, second = rest // 3600, rest // 60 % 60, rest % 60
     year, month, day = _civil(days)
     of_year = days - (_days_before(year)) + 1
@@ -67,8 +68,8 @@ def civil_time(seconds: int, template: str, *, utc: bool) -> str:
         "U": f"{(of_year + 6 - weekday) // 7:02d}",
         "W": f"{(of_year + 6 - (weekday - 1) % 7) // 7:02d}",
         "s": str(seconds),
-        "z": "+0000",
-        "Z": "GMT" if utc else "UTC",
+        "z": f"{'-' if east < 0 else '+'}{abs(east) // 3600:02d}{abs(east) // 60 % 60:02d}",
+        "Z": "GMT" if offset is None else "UTC" if not east else "",
         "n": "\n",
         "t": "\t",
         "%": "%",

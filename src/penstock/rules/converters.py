@@ -10,26 +10,23 @@ import hmac
 import json
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from penstock.rules import hashes
-from penstock.rules.argument_values import map_kinds
 from penstock.rules.arguments import is_int64
 from penstock.rules.calendar import civil_time
 from penstock.rules.counters import table_converter
 from penstock.rules.fetches import UnsupportedError
-from penstock.rules.matching import compile_patterns
-from penstock.rules.model import Call, Matching
-from penstock.rules.patterns import Sources, no_name, read_network, read_patterns, read_regex
+from penstock.rules.maps import compile_map, with_groups
+from penstock.rules.model import Call
+from penstock.rules.patterns import read_regex
 from penstock.rules.samples import (
     CAST,
     Sample,
-    to_address,
     to_bytes,
     to_integer,
-    to_ipv4,
     to_text,
     wrap64,
 )
@@ -61,7 +58,8 @@ def _compile(call: Call, section: str) -> Convert:
     if name in _ARITHMETIC:
         return _arithmetic(_ARITHMETIC[name], arguments[0])
     if name.startswith("map"):
-        return _map(call)
+        look_up = compile_map(call)
+        return lambda sample, subject: look_up(sample)
     of_table = table_converter(name, arguments, section)
     if of_table is not None:
         return of_table
@@ -205,7 +203,18 @@ def _server_queue(arguments: tuple[str, ...]) -> Convert:
     return convert
 
 
+def _local_time(arguments: tuple[str, ...]) -> Convert:
+    offset = int(arguments[1]) if len(arguments) > 1 else 0
+
+    def convert(sample: Sample, subject: Subject) -> Sample:
+        seconds = cast("int", sample) + offset
+        return civil_time(seconds, arguments[0], subject.process.utc_offset(seconds))
+
+    return convert
+
+
 _SPECIAL: Final[dict[str, Callable[[tuple[str, ...]], Convert]]] = {
+    "ltime": _local_time,
     "set-var": _set_variable,
     "unset-var": _unset_variable,
     "concat": _concat,
@@ -217,111 +226,6 @@ _SPECIAL: Final[dict[str, Callable[[tuple[str, ...]], Convert]]] = {
 }
 
 
-# -- maps ------------------------------------------------------------------------------------
-
-
-def _map(call: Call) -> Convert:
-    matching, output = map_kinds(call.name)
-    value_of = _MAP_VALUES[output]
-    default = value_of(call.arguments[1]) if len(call.arguments) > 1 else None
-    lookup = _lookup(matching, call.entries, value_of)
-    if matching is Matching.REGM:
-        return lambda sample, subject: _expanded(call.entries, sample, default)
-
-    def convert(sample: Sample, subject: Subject) -> Sample | None:
-        found = lookup(sample)
-        return default if found is None else found
-
-    return convert
-
-
-def _text_value(text: str) -> Sample:
-    return text
-
-
-def _address_value(text: str) -> Sample:
-    return IPv6Address(text) if ":" in text else IPv4Address(text)
-
-
-_MAP_VALUES: Final[dict[str, Callable[[str], Sample]]] = {
-    "str": _text_value,
-    "int": int,
-    "ip": _address_value,
-}
-
-
-def _lookup(
-    matching: Matching, entries: tuple[tuple[str, str], ...], value_of: Callable[[str], Sample]
-) -> Callable[[Sample], Sample | None]:
-    """Finds the value of the first key that matches; of networks the longest."""
-    if matching is Matching.STR:
-        exact: dict[str, Sample] = {}
-        for key, value in entries:
-            exact.setdefault(key, value_of(value))
-        return lambda sample: exact.get(to_text(sample))
-    made = [
-        (read_patterns(matching, [key], versions=False, sources=Sources()), value_of(value))
-        for key, value in entries
-    ]
-    if matching is Matching.IP:
-        return _network_map([(read_network(key, no_name), value_of(text)) for key, text in entries])
-    if matching is Matching.BEG:
-        # The longest beginning wins, as in HAProxy's tree.
-        made.sort(key=lambda pair: len(cast("str", pair[0][0])), reverse=True)
-    tests = [(compile_patterns(matching, patterns), value) for patterns, value in made]
-
-    def lookup(sample: Sample) -> Sample | None:
-        return next((value for test, value in tests if test(sample)), None)
-
-    return lookup
-
-
-def _network_map(
-    pairs: list[tuple[object, Sample]],
-) -> Callable[[Sample], Sample | None]:
-    by_length: dict[int, dict[tuple[int, int], Sample]] = {}
-    for network, value in pairs:
-        one = ip_network(str(network))
-        shift = one.max_prefixlen - one.prefixlen
-        key = (one.version, int(one.network_address) >> shift)
-        by_length.setdefault(shift, {}).setdefault(key, value)
-    lengths = sorted(by_length.items())
-
-    def lookup(sample: Sample) -> Sample | None:
-        address = to_address(sample)
-        if address is None:
-            return None
-        inner = to_ipv4(address)
-        for one in (address,) if inner is None or inner == address else (address, inner):
-            number, version = int(one), one.version
-            for shift, values in lengths:
-                if (found := values.get((version, number >> shift))) is not None:
-                    return found
-        return None
-
-    return lookup
-
-
-def _expanded(
-    entries: tuple[tuple[str, str], ...], sample: Sample, default: Sample | None
-) -> Sample | None:
-    """``map_regm``: ``\\1`` in a value is the first group of its expression."""
-    subject = to_bytes(sample)
-    for key, value in entries:
-        found = read_regex(key).search(subject)
-        if found is not None:
-            return to_text(_with_groups(to_bytes(value), found))
-    return default
-
-
-def _with_groups(template: bytes, found: re.Match[bytes]) -> bytes:
-    def group(reference: re.Match[bytes]) -> bytes:
-        number = int(reference[1])
-        return (found[number] or b"") if number <= (found.re.groups or 0) else b""
-
-    return re.sub(rb"\\([0-9])", group, template)
-
-
 # -- of the sample alone ---------------------------------------------------------------------
 
 
@@ -329,17 +233,13 @@ def _simple(convert: Callable[[Sample], Sample | None]) -> Builder:
     return lambda arguments: convert
 
 
-def _hash(function: Callable[[bytes], int], default_avalanche: int = 0) -> Builder:
+def _hash(function: Callable[[bytes], int]) -> Builder:
     def build(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
         if arguments and int(arguments[0]):
             return lambda sample: hashes.avalanche(function(to_bytes(sample)))
         return lambda sample: function(to_bytes(sample))
 
     return build
-
-
-def _crc32c(data: bytes) -> int:
-    return crc32c.crc32c(data)
 
 
 def _xxh32(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
@@ -428,7 +328,7 @@ def _regsub(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
 
     def convert(sample: Sample) -> Sample:
         made = expression.sub(
-            lambda found: _with_groups(template, found), to_bytes(sample), count=count
+            lambda found: with_groups(template, found), to_bytes(sample), count=count
         )
         return to_text(made)
 
@@ -467,9 +367,9 @@ def _digest(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
     ).digest()
 
 
-def _time(arguments: tuple[str, ...], *, utc: bool) -> Callable[[Sample], Sample | None]:
+def _utc_time(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
     offset = int(arguments[1]) if len(arguments) > 1 else 0
-    return lambda sample: civil_time(cast("int", sample) + offset, arguments[0], utc=utc)
+    return lambda sample: civil_time(cast("int", sample) + offset, arguments[0])
 
 
 def _json(arguments: tuple[str, ...]) -> Callable[[Sample], Sample]:
@@ -495,7 +395,8 @@ def _port(sample: Sample) -> int:
 
 def _be2dec(arguments: tuple[str, ...], *, hexadecimal: bool) -> Callable[[Sample], Sample]:
     separator = arguments[0]
-    size = int(arguments[1]) if len(arguments) > 1 else len_of_all(hexadecimal)
+    # be2hex takes all of it at once when no chunk is said, be2dec two bytes.
+    size = int(arguments[1]) if len(arguments) > 1 else 0 if hexadecimal else 2
     truncate = len(arguments) > 2 and int(arguments[2]) != 0
 
     def convert(sample: Sample) -> Sample:
@@ -509,11 +410,6 @@ def _be2dec(arguments: tuple[str, ...], *, hexadecimal: bool) -> Callable[[Sampl
         return separator.join(str(int.from_bytes(part, "big")) for part in parts)
 
     return convert
-
-
-def len_of_all(hexadecimal: bool) -> int:
-    """The chunk that ``be2hex`` takes when none is said: all of it."""
-    return 0 if hexadecimal else 2
 
 
 def _mqtt_value(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
@@ -553,7 +449,7 @@ _BUILDERS: Final[dict[str, Builder]] = {
     "iif": lambda arguments: lambda sample: arguments[0] if sample else arguments[1],
     "json": _json,
     "crc32": _hash(hashes.crc32),
-    "crc32c": _hash(_crc32c),
+    "crc32c": _hash(crc32c.crc32c),
     "djb2": _hash(hashes.djb2),
     "sdbm": _hash(hashes.sdbm),
     "wt6": _hash(hashes.wt6),
@@ -567,8 +463,7 @@ _BUILDERS: Final[dict[str, Builder]] = {
     "digest": _digest,
     "be2dec": lambda arguments: _be2dec(arguments, hexadecimal=False),
     "be2hex": lambda arguments: _be2dec(arguments, hexadecimal=True),
-    "ltime": lambda arguments: _time(arguments, utc=False),
-    "utime": lambda arguments: _time(arguments, utc=True),
+    "utime": _utc_time,
     "host_only": _simple(_host),
     "port_only": _simple(_port),
     "url_dec": _simple(lambda sample: to_text(unquote_to_bytes(to_bytes(sample)))),

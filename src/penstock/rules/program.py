@@ -215,7 +215,7 @@ def _set_address(rule: TcpRule, where: Where) -> _Step:
         sample = sample_of(fetch(subject))
         address = None if sample is None else to_address(sample)
         if address is not None:
-            # The other end's port stays; the address's own becomes unknown (manual 4.2).
+            # The port stays, too (manual 4.2), where the address's family allows it.
             subject.act(SetEnd(source, address))
 
     return step

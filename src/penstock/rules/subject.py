@@ -145,6 +145,9 @@ class Process(Protocol):
     @property
     def stopping(self) -> bool: ...
     def environment(self, name: str) -> str | None: ...
+    def utc_offset(self, seconds: int) -> int:
+        """Seconds that local time is ahead of UTC, *seconds* after 1970."""
+
     def is_local(self, address: Address) -> bool:
         """Whether *address* is one of this machine's."""
 

@@ -90,10 +90,14 @@ class FakeProcess:
     threads: int = 4
     thread: int = 1
     stopping: bool = False
+    east: int = 0
     variables: dict[str, str] = field(default_factory=dict)
 
     def environment(self, name: str) -> str | None:
         return self.variables.get(name)
+
+    def utc_offset(self, seconds: int) -> int:
+        return self.east
 
     def is_local(self, address: Address) -> bool:
         return address.is_loopback

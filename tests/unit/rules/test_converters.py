@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
-from rule_subject import SOURCES, subject
+from hypothesis import given
+from hypothesis import strategies as st
+from rule_subject import SOURCES, FakeProcess, subject
 
 from penstock.rules.arguments import RuleError
+from penstock.rules.calendar import civil_time
 from penstock.rules.evaluate import compile_expression, sample_of
 from penstock.rules.expressions import read_expression
 from penstock.rules.samples import to_text
@@ -193,6 +198,19 @@ def test_variables() -> None:
     assert value("str(x),unset-var(txn.a)") == "x"
     assert value("var(txn.a)") is None
     assert value("var(txn.a,other)") == "other"
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_dates_as_datetime_has_them(seconds: int) -> None:
+    template = "%Y-%m-%d %H:%M:%S %j %a %b %U %W %w %I %p %y"
+    expected = datetime.fromtimestamp(seconds, tz=UTC).strftime(template)
+    assert civil_time(seconds, template) == expected
+
+
+def test_local_time() -> None:
+    read = read_expression(["date,ltime(%F %T %z)"], 0, SOURCES)
+    one = subject(process=FakeProcess(east=-12600))
+    assert compile_expression(read.expression)(one) == "2023-11-14 18:43:20 -0330"
 
 
 @pytest.mark.parametrize(
