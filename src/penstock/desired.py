@@ -172,7 +172,8 @@ def desired_state(
         service.name: _service_state(service, configuration)
         for service in services_of(configuration, engine)
     }
-    return replace(part, services=services, maxconn=configuration.settings.maxconn)
+    peers = configuration.peers if engine is EngineKind.PROXY else ()
+    return replace(part, services=services, maxconn=configuration.settings.maxconn, peers=peers)
 
 
 def pool_states(

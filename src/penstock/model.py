@@ -15,6 +15,7 @@ from enum import StrEnum
 from penstock.admission import Admission
 from penstock.errors import InvalidModel
 from penstock.proxied import Back, Front, Link
+from penstock.stick.model import PeersSpec
 from penstock.terms import Address as Address
 from penstock.terms import Network as Network
 from penstock.terms import Origin as Origin
@@ -349,6 +350,7 @@ class Configuration:
     services: tuple[Service, ...] = ()
     pools: tuple[Pool, ...] = ()
     settings: Settings = field(default_factory=Settings)
+    peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
 
     def __post_init__(self) -> None:
         pools = {p.name: p for p in self.pools}

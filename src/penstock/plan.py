@@ -20,6 +20,7 @@ from penstock.engine.api import (
     RemoveService,
     RetireReal,
     SetMaxconn,
+    SetPeers,
     Step,
     fingerprint,
 )
@@ -30,6 +31,8 @@ def diff(observed: ObservedState, desired: DatapathState) -> tuple[Step, ...]:
     steps: list[Step] = []
     if observed.maxconn != desired.maxconn:
         steps.append(SetMaxconn(desired.maxconn))
+    if observed.peers != desired.peers:  # before the tables that are shared with them
+        steps.append(SetPeers(desired.peers))
     steps += [
         PutReal(state) for key, state in desired.reals.items() if observed.reals.get(key) != state
     ]

@@ -36,6 +36,7 @@ class Reconciler:
             {**asked.pools, **part.pools},
             {**asked.services, **part.services},
             asked.maxconn,
+            asked.peers,
         )
         if self._unfinished:
             return self.converge(desired)

@@ -107,9 +107,11 @@ class ProxyRig:
         """Where a service called *name* may listen."""
         return str(self.directory / name)
 
-    def run(self, text: str) -> None:
-        loaded = with_digests(loads(DEFAULTS + text).configuration)
-        configuration = all_on_proxy(loaded, "a test")
+    def run(self, text: str, *, local: str = "n0") -> None:
+        """*local*: this node's name among peers."""
+        loaded = loads(f"global\n localpeer {local}\n" + DEFAULTS + text)
+        configuration = all_on_proxy(with_digests(loaded.configuration), "a test")
+        refuse_unsupported(configuration)
         wanted = desired_state(configuration, {}, self.health, EngineKind.PROXY)
         for step in diff(self.engine.observe(), wanted):
             self.engine.apply(step)

@@ -32,6 +32,7 @@ from penstock.model import (
     SourceAddress,
 )
 from penstock.proxied import Back, Front, Link, LocalAddress
+from penstock.stick.model import PeersSpec
 
 
 class Selection(StrEnum):
@@ -124,6 +125,7 @@ class DatapathState:
     pools: Mapping[str, PoolState] = field(default_factory=dict)
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     maxconn: int = 0  # of all services together; 0: no limit
+    peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
 
 
 def fingerprint(state: PoolState | ServiceState) -> bytes:
@@ -143,6 +145,7 @@ class ObservedState:
     pools: Mapping[str, bytes] = field(default_factory=dict)
     services: Mapping[str, bytes] = field(default_factory=dict)
     maxconn: int = 0
+    peers: tuple[PeersSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +187,22 @@ class SetMaxconn:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPeers:
+    """Share stick tables with these, and with nobody else."""
+
+    peers: tuple[PeersSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RetireReal:
     """Give it no new flows and forget it when its last flow has ended."""
 
     key: RealKey
 
 
-Step = PutReal | PutPool | PutService | RemoveService | RemovePool | RetireReal | SetMaxconn
+Step = (
+    PutReal | PutPool | PutService | RemoveService | RemovePool | RetireReal | SetMaxconn | SetPeers
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,14 @@ from penstock.engine.api import (
     ServiceImage,
     ServiceState,
     SetMaxconn,
+    SetPeers,
     Step,
     Traffic,
     fingerprint,
 )
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
+from penstock.stick.model import PeersSpec
 
 
 class FakeRules:
@@ -86,6 +88,7 @@ class FakeEngine:
         self.pools: dict[str, PoolState] = {}
         self.services: dict[str, ServiceState] = {}
         self.maxconn = 0
+        self.peers: tuple[PeersSpec, ...] = ()
         self.rules = FakeRules()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
@@ -105,6 +108,7 @@ class FakeEngine:
             pools={name: fingerprint(pool) for name, pool in self.pools.items()},
             services={name: fingerprint(one) for name, one in self.services.items()},
             maxconn=self.maxconn,
+            peers=self.peers,
         )
 
     def apply(self, step: Step) -> None:  # noqa: PLR0912  one case a step
@@ -131,6 +135,8 @@ class FakeEngine:
                 del self.pools[name]
             case SetMaxconn(maxconn):
                 self.maxconn = maxconn
+            case SetPeers(peers):
+                self.peers = peers
             case RetireReal(key):
                 if any(key in pool.members for pool in self.pools.values()):
                     raise DatapathError(f"real server {key} is still in use")

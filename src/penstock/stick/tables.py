@@ -57,6 +57,24 @@ class Tables:
     def __iter__(self) -> Iterator[Table]:
         return iter(self._tables.values())
 
+    def put(self, spec: TableSpec, *, shared: bool = False) -> None:
+        """Declare a table, or declare it otherwise: it keeps what the new one can hold."""
+        before = self._tables.get(spec.name)
+        if before is not None and before.spec == spec and before.shared == shared:
+            return
+        table = self._tables[spec.name] = Table(spec, shared=shared)
+        if before is not None:
+            now = self._clock()
+            table.restore(before.snapshot(now), now)
+
+    def remove(self, name: str) -> None:
+        """Nobody declares it any more."""
+        self._tables.pop(name, None)
+
+    def now(self) -> int:
+        """What its clock says."""
+        return self._clock()
+
     def table(self, name: str) -> Table | None:
         return self._tables.get(name)
 

@@ -259,7 +259,7 @@ backend b
     servers = (Stored("server_id"), Stored("server_key"))
     assert back.table is not None
     assert back.table.stored == servers
-    assert result.peers[0].tables[0].stored == (Stored("gpc0"), *servers)
+    assert result.configuration.peers[0].tables[0].stored == (Stored("gpc0"), *servers)
 
 
 def test_a_peers_section() -> None:
@@ -273,7 +273,7 @@ peers p
 """
     )
     here, there = IPv4Address("127.0.0.1"), IPv4Address("127.0.0.2")
-    (section,) = result.peers
+    (section,) = result.configuration.peers
     assert section == PeersSpec(
         "p",
         "me",
@@ -287,7 +287,7 @@ peers p
 
 @pytest.mark.parametrize("line", ["peer other 127.0.0.1:4", "bind :3", "disabled"])
 def test_sections_without_this_node_are_disabled(line: str) -> None:
-    assert [section.disabled for section in _read(f"peers p\n {line}\n").peers] == [True]
+    assert [section.disabled for section in _read(f"peers p\n {line}\n").configuration.peers] == [True]
 
 
 def test_a_table_after_one_of_its_name_is_refused(tmp_path: Path) -> None:

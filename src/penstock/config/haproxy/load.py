@@ -22,7 +22,6 @@ from penstock.config.haproxy.section_proxy import parse_proxy
 from penstock.config.haproxy.stick_check import complete, settle_sticks
 from penstock.errors import ConfigError, Diagnostic
 from penstock.model import Address, Configuration, Origin
-from penstock.stick.model import PeersSpec
 
 _PARSERS: dict[str, SectionParser] = {
     "global": parse_global,
@@ -56,7 +55,6 @@ class LoadResult:
     warnings: tuple[Diagnostic, ...] = ()
     notes: tuple[Diagnostic, ...] = ()  # what is ignored because it makes no difference, .notice
     resolvers: tuple[Resolvers, ...] = ()
-    peers: tuple[PeersSpec, ...] = ()  # those that HAProxy removes are disabled
     listens: bool = False  # whether any section has an address, also one that is left out
 
 
@@ -170,15 +168,15 @@ def _load(
             parsing=False,
         )
     _raise(report)
+    peers = tuple(
+        replace(section.frozen(), disabled=section.disabled or not complete(section))
+        for section in context.draft.peers
+    )
     return LoadResult(
-        configuration,
+        replace(configuration, peers=peers),
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
-        peers=tuple(
-            replace(section.frozen(), disabled=section.disabled or not complete(section))
-            for section in context.draft.peers
-        ),
         listens=any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
     )
 

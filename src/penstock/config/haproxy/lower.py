@@ -20,7 +20,7 @@ from penstock.config.haproxy.draft import (
     ServerLine,
     ServerOptions,
 )
-from penstock.config.haproxy.keywords import MODE_HTTP, Status
+from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
 from penstock.errors import InvalidModel
@@ -47,6 +47,7 @@ from penstock.model import (
     Settings,
     SourceAddress,
 )
+from penstock.rules.support import refusals, refuse_expression
 
 _PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP}
 
@@ -178,6 +179,9 @@ class Lowering:
 
     def _placed(self, service: Service, proxy: ProxyDraft, reasons: list[Said]) -> Service:
         """On the engine that can do it; rules that packets suffice for are the kernel engine's."""
+        barred = self._barred(service, proxy)
+        if barred is not None:
+            return _on_proxy(service, [barred])
         rules = [one for one in reasons if one.keyword.name == "tcp-request"]
         if not rules:
             return _on_proxy(service, reasons) if reasons else service
@@ -198,6 +202,21 @@ class Lowering:
         elif not others:
             return replace(service, admission=admission)
         return _on_proxy(service, others)
+
+    def _barred(self, service: Service, proxy: ProxyDraft) -> Said | None:
+        """The first rule on the way of *service*'s clients that nobody can carry out."""
+        found = list(refusals((*service.front.tcp_rules, *service.front.routes)))
+        backs = [proxy, *filter(None, map(self._backend, self._reachable(proxy)))]
+        for one in backs:
+            back = lower_proxied.back(one)
+            found += refusals((*back.tcp_rules, *back.server_rules, *back.persist_rules))
+            found += filter(
+                None, (refuse_expression(rule.expression, rule.origin) for rule in back.stick)
+            )
+        if not found:
+            return None
+        keyword = Keyword("rule", Need.P, Status.NOWHERE, found[0].reason)
+        return Said(found[0].origin, keyword, "a rule")
 
     def _http_service(self, proxy: ProxyDraft) -> Service | None:
         origin = proxy.mode_origin or proxy.origin
@@ -359,6 +378,7 @@ class Lowering:
                 lookup=_lookup(options),
                 id=server.id,
                 link=lower_proxied.link(
+                    server.id or proxy.servers.index(server) + 1,
                     options,
                     server.target,
                     self.draft.global_,

@@ -123,7 +123,9 @@ def without(front: Front, lines: Container[Origin]) -> Front:
     )
 
 
-def link(options: ServerOptions, target: Target, global_: GlobalDraft, *, nat: bool) -> Link:
+def link(
+    number: int, options: ServerOptions, target: Target, global_: GlobalDraft, *, nat: bool
+) -> Link:
     """How a server is connected to. *nat*: from the client's own address."""
     return Link(
         local=local_address(target),
@@ -132,6 +134,7 @@ def link(options: ServerOptions, target: Target, global_: GlobalDraft, *, nat: b
         source_kind=SourceKind.CLIENT_ADDRESS if nat else SourceKind.OWN,
         socks4=options.socks4,
         maxqueue=options.maxqueue,
+        id=number,
     )
 
 

@@ -90,12 +90,12 @@ class Handshake:
 
 
 class Inspection:
-    """Gathers what the client says first until *decide* needs no more of it.
+    """Gathers what the client says first until *decide* has heard enough and puts another there.
 
-    *decide* gets whether that is all there will be, and returns whether it has decided.
+    *decide* gets whether that is all there will be.
     """
 
-    def __init__(self, session: Session, decide: Callable[[bool], bool], size: int) -> None:
+    def __init__(self, session: Session, decide: Callable[[bool], None], size: int) -> None:
         self._session = session
         self._decide = decide
         self._size = size
@@ -103,8 +103,8 @@ class Inspection:
 
     def on_events(self, _events: int) -> None:
         session = self._session
-        more = True
-        while len(session.early) < self._size:
+        more = not session.heard_all
+        while more and len(session.early) < self._size:
             try:
                 data = session.sock.recv(self._size - len(session.early))
             except BLOCKED:

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from penstock.engine.api import PoolState, RealKey, RealState, Selection
+from penstock.engine.proxy.book import BackBook
 from penstock.model import Address, Protocol
+from penstock.stick.choose import Memory
+from penstock.stick.model import ServerKey
 
 _64 = (1 << 64) - 1
 _32 = (1 << 32) - 1
@@ -43,8 +46,18 @@ class PoolView:
 
     state: PoolState
     reals: list[Real]  # the members
+    book: BackBook | None = None
     rotation: int = 0
     names: dict[str, Real] = field(default_factory=dict)  # by server name, those out of turn too
+
+    def remembered(self, memory: Memory, *, down_too: bool) -> Real | None:
+        """The server that a table speaks of, if it may be used; its text counts before its id."""
+        for real in self.names.values():
+            key = real.state.key
+            text = key.name if memory.by is ServerKey.NAME else f"{key.address}:{key.port.value}"
+            if (memory.text == text) if memory.text else (memory.id == real.state.link.id):
+                return real if real.state.available or down_too else None
+        return None
 
 
 def limit_of(real: Real, load: int) -> int:

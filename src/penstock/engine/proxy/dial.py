@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 import socket
@@ -17,6 +18,7 @@ from penstock.terms import Address
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
+_TCP_REPAIR = 19  # linux/tcp.h
 _SOURCE_TRIES = 16
 SocketAddress = tuple[str, int] | str | bytes
 
@@ -47,6 +49,15 @@ def peer_of(raw: object) -> Peer:
     if address.version == 6 and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return Peer(address, int(raw[1]))
+
+
+def silence(sock: socket.socket) -> None:
+    """Let the client believe that we are gone (``silent-drop``): closing will tell it nothing.
+
+    Without CAP_NET_ADMIN its connection is closed as any other.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
 
 
 def keep_alive(sock: socket.socket, wanted: KeepAlive | None) -> None:

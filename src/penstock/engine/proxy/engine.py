@@ -24,6 +24,7 @@ from penstock.engine.api import (
     RetireReal,
     ServiceState,
     SetMaxconn,
+    SetPeers,
     Step,
     Traffic,
     fingerprint,
@@ -34,6 +35,7 @@ from penstock.engine.proxy.messages import Drain, Hello, Kill, Listen, Order, Pu
 from penstock.engine.proxy.process import WorkerProcess
 from penstock.errors import DatapathError
 from penstock.proxied import Listener
+from penstock.stick.model import PeersSpec
 
 _log = structlog.get_logger("penstock")
 
@@ -83,6 +85,7 @@ class ProxyEngine:
         self._service_rows: dict[str, int] = {}
         self._open: dict[tuple[object, ...], _Open] = {}
         self._maxconn = 0
+        self._peers: tuple[PeersSpec, ...] = ()
 
     # -- the state -------------------------------------------------------------------------
 
@@ -92,6 +95,7 @@ class ProxyEngine:
             {name: fingerprint(state) for name, state in self._pools.items()},
             {name: fingerprint(state) for name, state in self._services.items()},
             self._maxconn,
+            self._peers,
         )
 
     def apply(self, step: Step) -> None:
@@ -126,6 +130,9 @@ class ProxyEngine:
                 self._tell(Put(step))
             case SetMaxconn(maxconn):
                 self._maxconn = maxconn
+                self._tell(Put(step))
+            case SetPeers(peers):
+                self._peers = peers
                 self._tell(Put(step))
 
     def _put_service(self, state: ServiceState) -> None:
@@ -242,6 +249,7 @@ class ProxyEngine:
     def _everything(self) -> Iterable[Order]:
         """What a new worker has to know."""
         yield Put(SetMaxconn(self._maxconn))
+        yield Put(SetPeers(self._peers))
         for key, state in self._reals.items():
             yield Put(PutReal(state), self._real_rows[key])
         for pool in self._pools.values():

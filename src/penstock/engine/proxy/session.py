@@ -14,20 +14,29 @@ from collections.abc import Callable
 from functools import partial
 
 from penstock.engine.api import RealKey
-from penstock.engine.proxy.arrival import Handshake, Preface
+from penstock.engine.proxy.arrival import Handshake, Inspection, Preface
+from penstock.engine.proxy.asked import Asked
 from penstock.engine.proxy.board import COLUMNS, Column
 from penstock.engine.proxy.choose import Ends, PoolView, Real
-from penstock.engine.proxy.dial import Peer, dial, keep_alive, peer_of, target
+from penstock.engine.proxy.dial import Peer, dial, keep_alive, peer_of, silence, target
 from penstock.engine.proxy.greeting import Greeting
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import BROKEN, OUT, STREAM
+from penstock.engine.proxy.reply import Reply
 from penstock.engine.proxy.side import Side
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.world import Service, World, shortest
+from penstock.rules.evaluate import Where, compile_expression, sample_of
 from penstock.rules.model import Expression
+from penstock.rules.program import Outcome, Program, Verdict
+from penstock.rules.samples import to_text
+from penstock.rules.subject import Expect
+from penstock.stick.choose import Pending, on_request, remember, server_address
 from penstock.wire import netscaler, proxy_protocol
 from penstock.wire.proxy_protocol import Header
 
+_BUFFER = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
+_FINAL = Where(final=True)
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _LIVE, _TOTAL = int(Column.LIVE), int(Column.TOTAL)
 _BYTES_IN, _BYTES_OUT = int(Column.BYTES_IN), int(Column.BYTES_OUT)
@@ -39,6 +48,8 @@ class Session:
     __slots__ = (
         "_peer",
         "_wanted",
+        "asked",
+        "assigned",
         "client",
         "closed",
         "early",
@@ -46,8 +57,10 @@ class Session:
         "header",
         "heard",
         "heard_all",
+        "late",
         "loop",
         "on_expire",
+        "pending",
         "pool",
         "queued",
         "raw",
@@ -89,6 +102,10 @@ class Session:
         self.heard = False  # its descriptor is in the loop
         self.heard_all = False  # it has sent its last byte already
         self.tls: TlsInfo | None = None  # None: it does not speak TLS with us
+        self.asked: Asked | None = None  # what rules ask; None: there are none
+        self.assigned: Real | None = None  # by a rule or a table, before any scheduler
+        self.pending: tuple[Pending, ...] = ()  # keys to store the server under
+        self.late: bytes = b""  # read from the server, and looked at by rules
         self._peer: Peer | None = None
         self._wanted: Peer | None = None
         world.sessions[self] = None
@@ -136,7 +153,14 @@ class Session:
 
     def sample(self, expression: Expression) -> str | None:
         """What *expression* says of this connection, as text; None: nothing."""
-        return None
+        found = sample_of(compile_expression(expression, _FINAL)(self.subject()))
+        return None if found is None else to_text(found)
+
+    def subject(self) -> Asked:
+        """Itself, as rules see it."""
+        if self.asked is None:
+            self.asked = Asked(self)
+        return self.asked
 
     # -- deadlines -------------------------------------------------------------------------
 
@@ -157,13 +181,29 @@ class Session:
     # -- stages ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Whoever is in front of the client speaks first, if there is somebody."""
+        """The rules about connections; then whoever is in front of the client speaks first."""
+        book, expects = self.service.book, None
+        if book is not None:
+            self.world.census.services.add(self.service.state.name, self.world.tables.now())
+            if book.connection and not self._allowed(book.connection.run(self.subject())):
+                return
+            expects = self.subject().expect if self.asked is not None else None
         timeouts = self.service.state.timeouts
-        if self.spot.listener.accept_proxy:
+        if self.spot.listener.accept_proxy or expects is Expect.PROXY:
             self.watch(shortest(timeouts.client), self.give_up)
             Preface(self, proxy_protocol.parse, self.inserted)
         else:
             self.inserted()
+
+    def _allowed(self, outcome: Outcome) -> bool:
+        """Whether the connection goes on; else it is over."""
+        if outcome.verdict in (Verdict.ACCEPT, Verdict.WAIT):
+            return True
+        self.world.count(self.service.row, Column.DENIED)
+        if outcome.verdict is Verdict.DROP:
+            silence(self.sock)
+        self.give_up()
+        return False
 
     def inserted(self) -> None:
         """The client's headers, where a NetScaler inserts them; behind the header of a proxy."""
@@ -178,7 +218,7 @@ class Session:
         """TLS, if the listener speaks it."""
         tls = self.spot.listener.tls
         if tls is None:
-            self.route()
+            self.consider()
             return
         self.watch(shortest(self.service.state.timeouts.client), self.give_up)
         try:
@@ -193,7 +233,44 @@ class Session:
 
     def secured(self, sock: ssl.SSLSocket) -> None:
         self.tls = TlsInfo.of(sock)
-        self.route()
+        self.consider()
+
+    def consider(self) -> None:
+        """The rules about sessions, then those about what the client says."""
+        book = self.service.book
+        if book is None:
+            self.route()
+            return
+        if book.session and not self._allowed(book.session.run(self.subject())):
+            return
+        if self.asked is not None:
+            self.asked.start_stream()
+        self._inspect(book.content, book.delay, self.route)
+
+    def _inspect(self, program: Program, delay: float, go_on: Callable[[], None]) -> None:
+        """Look at what the client says until *program* has decided, or for *delay* seconds."""
+        if not program:
+            go_on()
+            return
+        at = 0
+        subject = self.subject()
+        subject.final = False
+
+        def decide(final: bool) -> None:
+            nonlocal at
+            subject.final = final or not delay
+            outcome = program.run(subject, at)
+            if outcome.verdict is Verdict.WAIT:
+                at = outcome.next
+                return
+            subject.final = True
+            self.hear(self.not_yet)
+            if self._allowed(outcome):
+                go_on()
+
+        inspection = Inspection(self, decide, _BUFFER)
+        self.watch(delay or None, inspection.is_over)
+        inspection.on_events(0)
 
     def not_yet(self, _events: int) -> None:
         """What the client says meanwhile waits in its socket; it is read once there is a server."""
@@ -202,11 +279,46 @@ class Session:
         """Which pool."""
         if self.heard:
             self.hear(self.not_yet)
-        name = self.service.state.pool
+        book, name = self.service.book, None
+        if book is not None and book.route is not None:
+            name = book.route(self.subject())
+        name = name or self.service.state.pool
         self.pool = self.world.pools.get(name) if name is not None else None
         if self.pool is None:
             self.give_up()
             return
+        pool_book = self.pool.book
+        if pool_book is None:
+            self.assign()
+            return
+        self.world.census.pools.add(self.pool.state.name, self.world.tables.now())
+        self._inspect(pool_book.content, pool_book.delay, self.prefer)
+
+    def prefer(self) -> None:
+        """A server that a rule names or a table remembers comes before any scheduler's."""
+        pool = self.pool
+        if pool is None or pool.book is None:
+            return
+        book, subject = pool.book, self.subject()
+        forced, ignored = book.persist(subject) if book.persist is not None else (False, False)
+        down_too = forced or pool.state.back.persist_down
+        for name in book.servers(subject) if book.servers is not None else ():
+            real = pool.names.get(name)
+            if real is not None and (real.state.available or down_too):
+                self.assigned = real
+                break
+        if book.sticks and not ignored:
+            tables = {table.spec.name: table for table in self.world.tables}
+            choice = on_request(
+                book.sticks,
+                pool.state.name,
+                tables,
+                lambda rule: book.samples[rule](subject),
+                lambda memory: pool.remembered(memory, down_too=down_too),
+                now=self.world.tables.now(),
+            )
+            self.pending = choice.pending
+            self.assigned = self.assigned or choice.server
         self.assign()
 
     def assign(self) -> None:
@@ -227,6 +339,10 @@ class Session:
     def _choose(self) -> Real | None:
         if self.pool is None:
             return None
+        wanted = self.assigned
+        if wanted is not None and not wanted.retired and wanted.state.key not in self.failed:
+            full = self.world.chooser.full(wanted, self.service.live)
+            return None if full and wanted.state.available else wanted
         return self.world.chooser.choose(
             self.pool, self.ends, self.service.live, without=self.failed
         )
@@ -358,7 +474,12 @@ class Session:
         if back.keepalive is not None:
             keep_alive(server.sock, back.keepalive)
         self.watch(service.timing(pool.state).idle, self.idle)
-        self.loop.redirect(server.sock.fileno(), server.on_events)
+        hears = server.on_events
+        if pool.book is not None:
+            self._chosen(pool, real)
+            if pool.book.response or pool.book.stores_responses:
+                hears = Reply(self, client, server).on_events
+        self.loop.redirect(server.sock.fileno(), hears)
         if self.early:
             client.count += len(self.early)
             server.pending, self.early = self.early, b""
@@ -373,7 +494,26 @@ class Session:
         else:
             self.loop.add(client.sock.fileno(), STREAM, client.on_events)
         if events and not self.closed:
-            server.on_events(events)
+            hears(events)
+
+    def _chosen(self, pool: PoolView, real: Real) -> None:
+        """Tables remember it from now on."""
+        key = real.state.key
+        now = self.world.tables.now()
+        self.world.census.servers.add(f"{pool.state.name}/{key.name}", now)
+        if self.pending:
+            self.remember(self.pending, real)
+
+    def remember(self, pending: tuple[Pending, ...], real: Real) -> None:
+        key = real.state.key
+        remember(
+            pending,
+            {table.spec.name: table for table in self.world.tables},
+            id=real.state.link.id,
+            name=key.name,
+            address=server_address(key.address, key.port.of(self.wanted.port)),
+            now=self.world.tables.now(),
+        )
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -434,6 +574,9 @@ class Session:
             self.sock.close()
         if server is not None:
             server.close(reset=both or server is reset)
+        if self.asked is not None:
+            received = client.count if client is not None else len(self.early)
+            self.asked.end(received, server.count if server is not None else 0)
         del world.sessions[self]
         world.total_live -= 1
         service.live -= 1

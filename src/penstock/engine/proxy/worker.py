@@ -26,6 +26,7 @@ from penstock.engine.api import (
     RemoveService,
     RetireReal,
     SetMaxconn,
+    SetPeers,
 )
 from penstock.engine.proxy.board import Board, Column
 from penstock.engine.proxy.listening import Spot
@@ -82,7 +83,9 @@ class Worker:
     def _obey(self, message: Order, fds: list[int]) -> None:
         match message:
             case Hello():
-                self.world = World(self.loop, Board(fds[0], self._workers), self._number)
+                self.world = World(
+                    self.loop, Board(fds[0], self._workers), self._number, self._workers
+                )
                 self.world.on_room = self._on_room
             case Put(step, row):
                 self._put(step, row)
@@ -114,6 +117,8 @@ class Worker:
                 world.retire_real(key)
             case SetMaxconn(maxconn):
                 world.maxconn = maxconn
+            case SetPeers(peers) if self._number == 0:  # where all tables are
+                world.peers.put(peers)
 
     def _world(self) -> World:
         if self.world is None:

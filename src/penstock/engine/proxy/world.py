@@ -18,12 +18,18 @@ from penstock.engine.api import (
     Timeouts,
 )
 from penstock.engine.proxy.board import COLUMNS, Board, Column
+from penstock.engine.proxy.book import back_book, front_book
+from penstock.engine.proxy.census import Census
 from penstock.engine.proxy.choose import Chooser, PoolView, Real
 from penstock.engine.proxy.dial import is_plain, target
+from penstock.engine.proxy.facts import Facts
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import Loop
 from penstock.engine.proxy.secure import TlsContexts
+from penstock.engine.proxy.sharing import PeersRunner
 from penstock.model import PortMode
+from penstock.rules.samples import Sample
+from penstock.stick.tables import Tables
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
@@ -46,10 +52,11 @@ class Timing:
 class Service:
     """A service as a worker knows it. Sessions keep the one that they began with."""
 
-    __slots__ = ("_timings", "full", "live", "row", "state")
+    __slots__ = ("_timings", "book", "full", "live", "row", "state")
 
     def __init__(self, state: ServiceState, row: int) -> None:
         self.state = state
+        self.book = front_book(state)
         self.row = row
         self.live = 0  # here
         self.full = False  # does not accept
@@ -57,6 +64,7 @@ class Service:
 
     def put(self, state: ServiceState) -> None:
         self.state = state
+        self.book = front_book(state)
         self._timings.clear()
 
     def forget_timing(self, pool: str) -> None:
@@ -100,8 +108,13 @@ def shortest(*milliseconds: int | None) -> float | None:
 class World:
     """One worker's; sessions reach everything through it."""
 
-    def __init__(self, loop: Loop, board: Board, worker: int) -> None:
+    def __init__(self, loop: Loop, board: Board, worker: int, workers: int) -> None:
         self.loop = loop
+        self.tables = Tables((), lambda: int(loop.now * 1000))
+        self.variables: dict[str, Sample] = {}
+        self.census = Census(self)
+        self.facts = Facts(worker, workers)
+        self.peers = PeersRunner(loop, self.tables)
         self.board = board
         self.area = board.area(worker)
         self.services: dict[str, Service] = {}
@@ -143,12 +156,16 @@ class World:
         names = {key.name: real for key, real in self.reals.items() if key.pool == state.name}
         before = self.pools.get(state.name)
         rotation = before.rotation if before is not None else 0
-        self.pools[state.name] = PoolView(state, reals, rotation, names)
+        if state.back.table is not None:
+            self.peers.declare(state.back.table)
+        self.pools[state.name] = PoolView(state, reals, back_book(state), rotation, names)
         for service in self.services.values():
             service.forget_timing(state.name)
         self.serve(state.name)
 
     def put_service(self, state: ServiceState, row: int) -> Service:
+        if state.front.table is not None:
+            self.peers.declare(state.front.table)
         before = self.services.get(state.name)
         if before is None:
             self.services[state.name] = Service(state, row)

@@ -17,8 +17,8 @@ PEERS = index(
     rows(
         "peer peers server default-server bind default-bind table disabled enabled log",
         Need.C,
-        Status.LATER,
-        "peers are not spoken to yet",
+        Status.WORKS,
+        "",
         family="peers",
     ),
 )
@@ -26,7 +26,7 @@ PEERS = index(
 # Sections that are read and whose effect, if any, belongs to later work.
 SECTIONS = index(
     rows("global defaults frontend listen backend resolvers", Need.C, Status.WORKS),
-    rows("peers", Need.C, Status.LATER, "stick tables are not shared with peers yet"),
+    rows("peers", Need.C, Status.WORKS, "of the proxy engine's tables"),
     rows("mailers", Need.C, Status.LATER, "no mail is sent yet"),
     rows("ring", Need.C, Status.LATER, "logs are not kept in rings yet"),
     rows("log-forward", Need.C, Status.LATER, "logs are not forwarded"),

@@ -51,7 +51,7 @@ PROXY = index(
     rows("tcp-request", Need.K, Status.PROXY, "connections are filtered by rules", where="DFLB"),
     rows("tcp-response", Need.P, Status.PROXY, "responses are filtered by rules", where="DLB"),
     rows("filter", Need.P, Status.NOWHERE, "data pass a filter", where="FLB"),
-    rows("stick", Need.K, Status.NOWHERE, "the server is chosen by a stick table", where="LB"),
+    rows("stick", Need.K, Status.PROXY, "the server is chosen by a stick table", where="LB"),
     rows("stick-table", Need.K, Status.WORKS, "kept where it is used", where="FLB"),
     rows(
         "rate-limit", Need.K_DIFFERS, Status.NOWHERE, "the rate of sessions is limited", where="DFL"

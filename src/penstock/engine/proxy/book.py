@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules made ready to run: once for each state of a service or pool, not for each connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from penstock.engine.api import PoolState, ServiceState
+from penstock.rules.evaluate import (
+    Where,
+    compile_condition,
+    compile_expression,
+    compile_persist_rules,
+    compile_routes,
+    compile_server_rules,
+    sample_of,
+)
+from penstock.rules.model import Stage
+from penstock.rules.program import Program, compile_rules
+from penstock.rules.samples import Sample
+from penstock.rules.subject import Subject
+from penstock.stick.model import StickKind, StickRule
+
+
+@dataclass(frozen=True, slots=True)
+class FrontBook:
+    """A service's rules."""
+
+    connection: Program
+    session: Program
+    content: Program
+    delay: float  # seconds; 0: nothing is waited for
+    route: Callable[[Subject], str | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackBook:
+    """A pool's rules."""
+
+    content: Program
+    delay: float
+    response: Program
+    response_delay: float
+    servers: Callable[[Subject], Iterable[str]] | None  # in order; the first usable one is taken
+    persist: Callable[[Subject], tuple[bool, bool]] | None  # forced, ignored
+    sticks: tuple[StickRule, ...]
+    samples: dict[StickRule, Callable[[Subject], Sample | None]]
+    stores_responses: bool
+
+
+def front_book(state: ServiceState) -> FrontBook | None:
+    """None: there is nothing to look at. Raises UnsupportedError, which lowering has ruled out."""
+    front = state.front
+    if not front.tcp_rules and not front.routes:
+        return None
+    rules, name = front.tcp_rules, state.name
+    return FrontBook(
+        connection=compile_rules(rules, Stage.CONNECTION, name),
+        session=compile_rules(rules, Stage.SESSION, name),
+        content=compile_rules(rules, Stage.CONTENT, name),
+        delay=front.inspect_delay / 1000,
+        route=compile_routes(front.routes, name) if front.routes else None,
+    )
+
+
+def back_book(state: PoolState) -> BackBook | None:
+    """None: there is nothing to look at."""
+    back, name = state.back, state.name
+    if not (back.tcp_rules or back.server_rules or back.persist_rules or back.stick):
+        return None
+    return BackBook(
+        content=compile_rules(back.tcp_rules, Stage.CONTENT, name),
+        delay=back.inspect_delay / 1000,
+        response=compile_rules(back.tcp_rules, Stage.RESPONSE, name),
+        response_delay=back.response_delay / 1000,
+        servers=compile_server_rules(back.server_rules, name) if back.server_rules else None,
+        persist=compile_persist_rules(back.persist_rules, name) if back.persist_rules else None,
+        sticks=back.stick,
+        samples={rule: _sample(rule, name) for rule in back.stick},
+        stores_responses=any(rule.kind is StickKind.STORE_RESPONSE for rule in back.stick),
+    )
+
+
+def _sample(rule: StickRule, section: str) -> Callable[[Subject], Sample | None]:
+    where = Where(section, response=rule.kind is StickKind.STORE_RESPONSE, final=True)
+    fetch = compile_expression(rule.expression, where)
+    if rule.condition is None:
+        return lambda subject: sample_of(fetch(subject))
+    holds = compile_condition(rule.condition, where)
+    return lambda subject: sample_of(fetch(subject)) if holds(subject) else None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a worker and the peers that it shares them with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from functools import partial
+
+from penstock.engine.proxy.loop import IN, Loop
+from penstock.engine.proxy.peers import Peers
+from penstock.errors import DatapathError
+from penstock.stick.model import PeersSpec, TableSpec
+from penstock.stick.tables import Tables
+
+
+class PeersRunner:
+    """Peers of every section, in the worker's loop."""
+
+    def __init__(self, loop: Loop, tables: Tables) -> None:
+        self._loop = loop
+        self._tables = tables
+        self._specs: dict[str, PeersSpec] = {}
+        self._running: dict[str, Peers] = {}
+        self._shared: dict[str, frozenset[str]] = {}  # the tables they run with
+
+    def put(self, specs: Iterable[PeersSpec]) -> None:
+        """These sections, and no others."""
+        self._specs = {one.name: one for one in specs if not one.disabled}
+        for name in list(self._running):
+            self._stop(name)
+        for spec in self._specs.values():
+            for table in spec.tables:
+                self.declare(table)
+        self._start()
+
+    def declare(self, spec: TableSpec) -> None:
+        """A table of this configuration, shared if it says so."""
+        section = spec.name.partition("/")[0] if "/" in spec.name else spec.peers
+        self._tables.put(spec, shared=section in self._specs)
+        self._start()
+
+    def _start(self) -> None:
+        """Run sections whose tables are other ones than before."""
+        for name, spec in self._specs.items():
+            tables = self._tables.shared_with(name)
+            if not tables or self._shared.get(name) == frozenset(tables):
+                continue
+            self._stop(name)
+            try:
+                peers = Peers(spec, tables, self._tables.now())
+            except DatapathError as error:
+                print(f"penstock: {error}", file=sys.stderr)  # the worker's log
+                continue
+            self._running[name], self._shared[name] = peers, frozenset(tables)
+            self._loop.add(peers.fileno(), IN, partial(self._run, peers))
+            self._pace(peers)
+
+    def _stop(self, name: str) -> None:
+        peers = self._running.pop(name, None)
+        self._shared.pop(name, None)
+        if peers is not None:
+            self._loop.remove(peers.fileno())
+            peers.close()
+
+    def _run(self, peers: Peers, _events: int) -> None:
+        if peers in self._running.values():
+            peers.run_once(self._tables.now())
+
+    def _pace(self, peers: Peers) -> None:
+        """Call again when there is something to tell; tables change between two events."""
+        if peers not in self._running.values():
+            return
+        now = self._tables.now()
+        if peers.deadline() <= now:
+            peers.run_once(now)
+        self._loop.later(0.05, lambda: self._pace(peers))
+
+    def close(self) -> None:
+        for name in list(self._running):
+            self._stop(name)
