@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from penstock.config.haproxy import loads
-from penstock.desired import Health, all_on_proxy, desired_state
+from penstock.desired import Health, all_on_proxy, desired_state, refuse_unsupported
 from penstock.engine.api import RealKey
 from penstock.engine.proxy import ProxyEngine
 from penstock.engine.proxy.tls_files import with_digests
