@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.rules.samples import Sample
@@ -70,6 +70,10 @@ class Tables:
     def remove(self, name: str) -> None:
         """Nobody declares it any more."""
         self._tables.pop(name, None)
+
+    @property
+    def by_name(self) -> Mapping[str, Table]:
+        return self._tables
 
     def now(self) -> int:
         """What its clock says."""

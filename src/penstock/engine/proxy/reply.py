@@ -69,11 +69,10 @@ class Reply:
             session.give_up()
             return
         if book.stores_responses and session.real is not None and session.pool is not None:
-            tables = {table.spec.name: table for table in session.world.tables}
             found = on_response(
                 book.sticks,
                 session.pool.state.name,
-                tables,
+                session.world.tables.by_name,
                 lambda rule: book.samples[rule](subject),
                 (),
             )

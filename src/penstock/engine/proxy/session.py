@@ -308,11 +308,10 @@ class Session:
                 self.assigned = real
                 break
         if book.sticks and not ignored:
-            tables = {table.spec.name: table for table in self.world.tables}
             choice = on_request(
                 book.sticks,
                 pool.state.name,
-                tables,
+                self.world.tables.by_name,
                 lambda rule: book.samples[rule](subject),
                 lambda memory: pool.remembered(memory, down_too=down_too),
                 now=self.world.tables.now(),
@@ -508,7 +507,7 @@ class Session:
         key = real.state.key
         remember(
             pending,
-            {table.spec.name: table for table in self.world.tables},
+            self.world.tables.by_name,
             id=real.state.link.id,
             name=key.name,
             address=server_address(key.address, key.port.of(self.wanted.port)),
