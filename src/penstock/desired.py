@@ -202,6 +202,8 @@ def pool_states(
                 minconn=real.minconn,
                 fullconn=pool.fullconn if real.minconn else 0,
                 link=real.link if proxied else _PLAIN,
+                usable=not proxied
+                or (seen.up and admin_state(pool, real, overrides) is not AdminState.MAINT),
             )
             candidates.append(Candidate(key=key, weight=weight, backup=real.backup))
         state = _pool_state(pool, tuple(candidates))

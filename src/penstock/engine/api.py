@@ -75,6 +75,7 @@ class RealState:
     minconn: int = 0  # with fullconn: the limit follows the service's connections up to maxconn
     fullconn: int = 0
     link: Link = Link()  # for the proxy engine alone, as ``back`` and ``front`` are
+    usable: bool = True  # by clients that belong to it, though its weight be 0; proxy engine too
 
 
 @dataclass(frozen=True, slots=True)

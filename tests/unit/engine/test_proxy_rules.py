@@ -191,6 +191,22 @@ listen front
     ]
 
 
+def test_a_server_of_weight_0_is_for_those_that_belong_to_it(proxy: ProxyRig) -> None:
+    servers = echoes(proxy, "a", "b")
+    proxy.run(
+        f"""
+listen front
+ bind {proxy.path()}
+ tcp-request inspect-delay 5s
+ tcp-request content accept if {{ req.len gt 0 }}
+ use-server b if {{ req.payload(0,1) -m str B }}
+ server a {servers["a"].where}
+ server b {servers["b"].where} weight 0
+"""
+    )
+    assert [proxy.ask(data=one) for one in (b"x", b"B", b"y")] == [b"a:x", b"b:B", b"a:y"]
+
+
 def test_what_a_server_says_may_end_the_connection(proxy: ProxyRig) -> None:
     servers = echoes(proxy, "good", "bad")
     proxy.run(

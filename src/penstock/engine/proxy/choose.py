@@ -56,7 +56,7 @@ class PoolView:
             key = real.state.key
             text = key.name if memory.by is ServerKey.NAME else f"{key.address}:{key.port.value}"
             if (memory.text == text) if memory.text else (memory.id == real.state.link.id):
-                return real if real.state.available or down_too else None
+                return real if real.state.usable or down_too else None
         return None
 
 
@@ -220,8 +220,10 @@ class Chooser:
 
     def full(self, real: Real, load: int) -> bool:
         """Has as many connections as it may, or is not to have any."""
-        if not real.state.available:
-            return True
+        return not real.state.available or self.has_all(real, load)
+
+    def has_all(self, real: Real, load: int) -> bool:
+        """Has as many connections as it may."""
         limit = limit_of(real, load)
         return bool(limit) and self._live(real) >= limit
 

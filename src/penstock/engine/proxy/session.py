@@ -304,7 +304,7 @@ class Session:
         down_too = forced or pool.state.back.persist_down
         for name in book.servers(subject) if book.servers is not None else ():
             real = pool.names.get(name)
-            if real is not None and (real.state.available or down_too):
+            if real is not None and (real.state.usable or down_too):
                 self.assigned = real
                 break
         if book.sticks and not ignored:
@@ -327,7 +327,7 @@ class Session:
             self.take(real)
             return
         pool = self.pool
-        if pool is None or not any(one.state.available for one in pool.reals):
+        if pool is None or not (self.assigned or any(one.state.available for one in pool.reals)):
             self.give_up()
             return
         self.queued = True
@@ -340,8 +340,8 @@ class Session:
             return None
         wanted = self.assigned
         if wanted is not None and not wanted.retired and wanted.state.key not in self.failed:
-            full = self.world.chooser.full(wanted, self.service.live)
-            return None if full and wanted.state.available else wanted
+            full = self.world.chooser.has_all(wanted, self.service.live)
+            return None if full else wanted
         return self.world.chooser.choose(
             self.pool, self.ends, self.service.live, without=self.failed
         )

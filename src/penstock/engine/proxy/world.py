@@ -148,6 +148,9 @@ class World:
         real.plain = is_plain(state)
         follows = state.link.local is None and state.key.port.mode is not PortMode.FIXED
         real.where = None if follows else target(state, 0)
+        pool = self.pools.get(state.key.pool)
+        if pool is not None:
+            pool.names[state.key.name] = real
         if known:
             self.serve(state.key.pool)
 
