@@ -132,7 +132,8 @@ def test_what_no_engine_here_can_do_is_refused_at_the_start_and_later(paths: Run
     """And not left out in silence."""
     good = configuration(pool(reals(1)))
     proxied = Configuration(
-        (service("web", engine=EngineKind.PROXY, engine_reason="'ssl'"),), good.pools
+        (service("web", engine=EngineKind.PROXY, engine_reason="'ssl'", unsupported=True),),
+        good.pools,
     )
     engine = FakeEngine()
     with (

@@ -103,7 +103,8 @@ def test_a_service_is_open_while_somebody_serves_it() -> None:
     assert state(front, down) == "DOWN"
     assert state(service(None), up) == "DOWN"
     assert state(service("web", disabled=True), up) == "STOP"
-    assert state(service("web", engine=EngineKind.PROXY), up) == "NOT RUN"
+    assert state(service("web", engine=EngineKind.PROXY), up) == "OPEN"
+    assert state(service("web", engine=EngineKind.PROXY, unsupported=True), up) == "NOT RUN"
 
 
 def test_traffic_is_told_field_by_field() -> None:

@@ -26,7 +26,7 @@ def test_the_table(penstock: Callable, daemon: Rig) -> None:
     assert (shown.status, shown.err) == (0, "")
     assert shown.out.startswith("penstock 0.")
     assert "up 1h1m" in shown.out
-    assert row(shown.out, "front-web")[1:5] == ["tcp", "192.0.2.1:80", "web", "OPEN"]
+    assert row(shown.out, "front-web")[1:6] == ["tcp", "192.0.2.1:80", "web", "kernel", "OPEN"]
     assert " ".join(row(shown.out, "web/s1")[1:]) == "10.0.0.1:80 DOWN 1h1m - 0 (1) 7 0 0 0"
 
 

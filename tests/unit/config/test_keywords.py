@@ -142,7 +142,7 @@ _ARGUMENTS = {
     "stick": "on src",
     "stick-table": "type ip size 1m",
     "tcp-check": "connect",
-    "tcp-request": "content accept",
+    "tcp-request": "content reject if { req.len gt 5 }",  # a first packet has no data
     "tcp-response": "content accept",
     "tcp-ut": "3s",
     "use-server": "s if TRUE",

@@ -410,7 +410,8 @@ def test_a_global_keyword_given_twice_keeps_its_first_value() -> None:
 def test_zero_warning() -> None:
     text = "global\n zero-warning\nlisten x\n bind :80\n"
     assert read(text).configuration.services
-    assert read(f"{text} retries 3\n server s 1.1.1.1:1\n").warnings  # not one of HAProxy's
+    ours = f"{text} load-server-state-from-file none\n server s 1.1.1.1:1\n"
+    assert read(ours).warnings  # they are not among HAProxy's
     assert errors("global\n zero-warning\nlisten x\n bind :80\n", "") == [
         "Some warnings were found and 'zero-warning' is set. Aborting."
     ]
@@ -534,11 +535,15 @@ def test_the_default_resolvers_need_no_section() -> None:
     ("lines", "line", "reason"),
     [
         ("bind :80 accept-proxy\n server s 1.1.1.1:1", 8, "the PROXY protocol is read"),
-        ("bind /run/x.sock\n server s 1.1.1.1:1", 8, "it listens on a socket"),
+        ("bind /run/x.sock\n server s 1.1.1.1:1", 8, "the socket is not a network's"),
         ("bind :80\n server s 1.1.1.1:1 send-proxy", 9, "the PROXY protocol is sent"),
         ("bind :80\n server s 1.1.1.1:1 ssl verify none", 9, "TLS is spoken to the server"),
         ("bind :80\n server s /run/x.sock", 9, "the server is not on a network"),
-        ("bind :80\n tcp-request connection reject if { src 10.0.0.0/8 }", 9, "filtered by rules"),
+        (
+            "bind :80\n tcp-request content reject if { req.len gt 5 }",
+            9,
+            "not in a connection's first packet",
+        ),
         ("bind :80\n use_backend x if { src 10.0.0.0/8 }", 9, "chosen by a condition"),
         ("bind :80\n stick-table type ip size 1m\n stick on src", 10, "chosen by a stick table"),
         ("bind :80\n balance rdp-cookie\n server s 1.1.1.1:1", 9, "chosen by an RDP cookie"),
@@ -621,8 +626,6 @@ listen x
     )
     said = [(w.line, w.message.split(" is not carried out")[0]) for w in result.warnings]
     assert said == [
-        (10, "'retries 3'"),
-        (11, "'option redispatch'"),
         (12, "'option httpchk'"),
         (14, "'server s on-marked-down'"),
     ]
