@@ -35,7 +35,6 @@ FILES = sorted(file.stem for file in EXAMPLES.glob("*.cfg"))
 # What penstock does not do yet: left out for as long as that is so.
 WAITING = {
     "rate-limit": "the rate of sessions is not limited yet",
-    "use-server": "use-server does not choose a server of weight 0 yet",
 }
 
 
