@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from unit_proxy import ProxyRig, closed_port, rig, wait_for
 
+from penstock.engine.proxy import process
 from penstock.errors import DatapathError
 
 ONE = """
@@ -332,6 +333,21 @@ def test_a_worker_that_dies_is_replaced(proxy: ProxyRig) -> None:
     wait_for(lambda: proxy.engine.tick() or proxy.engine.pids() != [pid], "another worker")
     assert proxy.ask() == b"a:x"
     wait_for(lambda: proxy.live("front") == 0, "nothing is counted that is not there")
+
+
+def test_a_worker_that_is_stuck_is_replaced(
+    proxy: ProxyRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_PATIENCE", 0.2)
+    server = proxy.server("a")
+    server.echo()
+    proxy.run(ONE.format(path=proxy.path(), a=server.where))
+    (pid,) = proxy.engine.pids()
+    os.kill(pid, signal.SIGSTOP)
+    for n in range(400):  # more than the socket to it takes
+        proxy.run(ONE.format(path=proxy.path(), a=server.where) + f" timeout queue {n + 1}s\n")
+    wait_for(lambda: proxy.engine.tick() or proxy.engine.pids() != [pid], "another worker")
+    assert proxy.ask() == b"a:x"
 
 
 def test_sessions_outlive_an_engine_that_keeps_them(tmp_path: Path) -> None:

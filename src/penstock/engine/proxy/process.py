@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import sys
 from penstock.engine.proxy.messages import Drain, Order, send
 
 _END_SECONDS = 5.0
+_PATIENCE = 10.0  # seconds that a worker may not listen to us before it counts as stuck
 
 
 class WorkerProcess:
@@ -18,6 +18,7 @@ class WorkerProcess:
 
     def __init__(self, number: int, workers: int) -> None:
         self._link, theirs = socket.socketpair()
+        self._link.settimeout(_PATIENCE)
         with theirs:
             command = [
                 *(sys.executable, "-m", "penstock.engine.proxy.worker"),
@@ -36,9 +37,13 @@ class WorkerProcess:
         return self._process.poll()
 
     def send(self, order: Order, fds: tuple[int, ...] = ()) -> None:
-        """A worker that is gone is noticed by whoever looks after it: nothing is raised."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        """Raises nothing: one that is gone or stuck is replaced by whoever looks after it."""
+        try:
             send(self._link, order, fds)
+        except TimeoutError:
+            self._process.kill()  # half an order is worse than none
+        except (BrokenPipeError, ConnectionResetError):
+            pass
 
     def end(self, order: Drain, *, wait: bool) -> None:
         self.send(order)
