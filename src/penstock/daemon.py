@@ -31,7 +31,7 @@ from penstock.desired import all_on_proxy, refuse_unsupported
 from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
-from penstock.engine.proxy import ProxyEngine, worker_count
+from penstock.engine.proxy import Owner, ProxyEngine, worker_count
 from penstock.engine.proxy.tls_files import check_files, with_digests
 from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
 from penstock.health.runner import Runner
@@ -94,7 +94,9 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         for warning in loaded.warnings:
             _log.warning(str(warning))
         settings = loaded.configuration.settings
-        proxy = ProxyEngine(worker_count(settings.workers))
+        proxy = ProxyEngine(
+            worker_count(settings.workers), owner=Owner.of(settings.user, settings.group)
+        )
         engine: KernelEngine | None = None
         if lack is None:
             bpffs.mount()

@@ -334,6 +334,8 @@ class Settings:
     interfaces: tuple[str, ...] = ()  # empty: all
     log_targets: tuple[str, ...] = ()  # syslog addresses, as written
     workers: int = 0  # processes of the proxy engine; 0: one for each processor
+    user: str | None = None  # whom they run as: a name, or a number as "#0"; None: who starts them
+    group: str | None = None
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from penstock.config.haproxy import loads
 from penstock.desired import Health, all_on_proxy, desired_state, refuse_unsupported
 from penstock.engine.api import RealKey
-from penstock.engine.proxy import ProxyEngine
+from penstock.engine.proxy import Owner, ProxyEngine
+from penstock.engine.proxy.privileges import NOBODY_ELSE
 from penstock.engine.proxy.tls_files import with_digests
 from penstock.model import EngineKind
 from penstock.plan import diff
@@ -91,9 +92,9 @@ class Server:
 class ProxyRig:
     """One engine; ``run()`` again is a reload."""
 
-    def __init__(self, directory: Path, workers: int = 1) -> None:
+    def __init__(self, directory: Path, workers: int = 1, owner: Owner = NOBODY_ELSE) -> None:
         self.directory = directory
-        self.engine = ProxyEngine(workers)
+        self.engine = ProxyEngine(workers, owner)
         self.health: Health = {}
         self._servers: list[Server] = []
 
@@ -156,8 +157,8 @@ def _connects(sock: socket.socket, path: str) -> bool:
 
 
 @contextlib.contextmanager
-def rig(directory: Path, workers: int = 1) -> Iterator[ProxyRig]:
-    made = ProxyRig(directory, workers)
+def rig(directory: Path, workers: int = 1, owner: Owner = NOBODY_ELSE) -> Iterator[ProxyRig]:
+    made = ProxyRig(directory, workers, owner)
     try:
         yield made
     finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from unit_proxy import ProxyRig, closed_port, rig, wait_for
 
-from penstock.engine.proxy import process
+from penstock.engine.proxy import Owner, process
 from penstock.errors import DatapathError
 
 ONE = """
@@ -405,3 +405,24 @@ def test_several_workers_share_what_they_count(tmp_path: Path) -> None:
         for one in held:
             one.close()
         wait_for(lambda: proxy.live("front") == 0, "all are over")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owner", [Owner(), Owner(65534, 65534)])
+def test_workers_keep_few_rights(tmp_path: Path, owner: Owner) -> None:
+    with rig(tmp_path, owner=owner) as proxy:
+        server = proxy.server("a")
+        server.echo()
+        proxy.run(ONE.format(path=proxy.path(), a=server.where))
+        assert proxy.ask() == b"a:x"
+        (pid,) = proxy.engine.pids()
+        status = dict(
+            line.split(":\t", 1)
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            if ":\t" in line
+        )
+        kept = int(status["CapEff"], 16)
+        assert kept & ~(1 << 2 | 1 << 10 | 1 << 12) == 0
+        assert (int(status["CapPrm"], 16), status["NoNewPrivs"]) == (kept, "1")
+        if owner.user != -1:
+            assert (status["Uid"].split()[1], status["Groups"].strip()) == ("65534", "")

@@ -386,6 +386,8 @@ class GlobalDraft:
     unix_prefix: str = ""
     unix_mode: int | None = None
     unix_user: str | None = None
+    user: str | None = None  # as ``unix_user``: a name, or a number as "#0"
+    group: str | None = None
     unix_group: str | None = None
     log_targets: list[str] = field(default_factory=list)
     external_check: bool = False

@@ -91,6 +91,8 @@ class Lowering:
             hook=said.hook,
             maxconn=said.maxconn,
             workers=said.nbthread,
+            user=said.user,
+            group=said.group,
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
             log_targets=tuple(said.log_targets),

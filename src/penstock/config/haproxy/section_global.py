@@ -143,6 +143,17 @@ def _nbproc(context: Context, settings: GlobalDraft, line: Line) -> None:
     )
 
 
+def _owner(context: Context, settings: GlobalDraft, line: Line) -> None:
+    """user, group, uid and gid: whom the proxy engine's workers run as."""
+    if not line[1]:
+        return
+    name = line[1] if line[0] in ("user", "group") else f"#{atol(line[1])}"
+    if line[0] in ("user", "uid"):
+        settings.user = name
+    else:
+        settings.group = name
+
+
 def _nbthread(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     number = line[1].removeprefix("-")
@@ -307,6 +318,10 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "resetenv": _resetenv,
     "nbproc": _nbproc,
     "nbthread": _nbthread,
+    "user": _owner,
+    "group": _owner,
+    "uid": _owner,
+    "gid": _owner,
     "description": _description,
     "external-check": _external_check,
     "localpeer": _localpeer,

@@ -32,6 +32,7 @@ from penstock.engine.api import (
 from penstock.engine.proxy.board import MAX_ROWS, Board, Column
 from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
 from penstock.engine.proxy.messages import Drain, Hello, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
 from penstock.errors import DatapathError
 from penstock.proxied import Listener
@@ -71,8 +72,9 @@ class _Rows:
 class ProxyEngine:
     """Implements ``engine.api.Engine`` with worker processes."""
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, owner: Owner = NOBODY_ELSE) -> None:
         """*workers*: processes; they are started when there is something to listen on."""
+        self._owner = owner
         self._count = workers
         self._board = Board.create(workers)
         self._workers: list[WorkerProcess] = []
@@ -240,7 +242,7 @@ class ProxyEngine:
     def _start(self) -> None:
         while len(self._workers) < self._count:
             number = len(self._workers)
-            process = WorkerProcess(number, self._count)
+            process = WorkerProcess(number, self._count, self._owner)
             process.send(Hello(), (self._board.fileno(),))
             self._workers.append(process)
             for order in self._everything():
@@ -272,7 +274,7 @@ class ProxyEngine:
             for column in (Column.LIVE, Column.QUEUED):
                 area[row * len(Column) + column] = 0
         area.release()
-        process = WorkerProcess(number, self._count)
+        process = WorkerProcess(number, self._count, self._owner)
         self._workers[number] = process
         process.send(Hello(), (self._board.fileno(),))
         for order in self._everything():

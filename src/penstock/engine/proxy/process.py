@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from penstock.engine.proxy.messages import Drain, Order, send
+from penstock.engine.proxy.privileges import Owner
 
 _END_SECONDS = 5.0
 _PATIENCE = 10.0  # seconds that a worker may not listen to us before it counts as stuck
@@ -16,13 +17,14 @@ _PATIENCE = 10.0  # seconds that a worker may not listen to us before it counts 
 class WorkerProcess:
     """Started by the constructor. Raises OSError where no process can be started."""
 
-    def __init__(self, number: int, workers: int) -> None:
+    def __init__(self, number: int, workers: int, owner: Owner) -> None:
         self._link, theirs = socket.socketpair()
         self._link.settimeout(_PATIENCE)
         with theirs:
             command = [
                 *(sys.executable, "-m", "penstock.engine.proxy.worker"),
                 *(str(theirs.fileno()), str(number), str(workers)),
+                *(str(owner.user), str(owner.group)),
             ]
             self._process = subprocess.Popen(  # noqa: S603  # this very program
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL

@@ -237,11 +237,18 @@ class Session:
 
     def consider(self) -> None:
         """The rules about sessions, then those about what the client says."""
-        book = self.service.book
+        service = self.service
+        book = service.book
+        if (
+            book is not None
+            and book.session
+            and not self._allowed(book.session.run(self.subject()))
+        ):
+            return
+        if service.state.front.rate_limit:
+            service.count_session(self.loop.now)
         if book is None:
             self.route()
-            return
-        if book.session and not self._allowed(book.session.run(self.subject())):
             return
         if self.asked is not None:
             self.asked.start_stream()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker process: takes connections and does what the daemon tells it over a socket.
 
-    python -m penstock.engine.proxy.worker FD NUMBER WORKERS
+    python -m penstock.engine.proxy.worker FD NUMBER WORKERS UID GID
 
 It is started by the daemon and trusts what comes from there. When the daemon is gone it stops
 listening, finishes its sessions and ends.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import signal
 import socket
 import sys
@@ -28,14 +27,16 @@ from penstock.engine.api import (
     SetMaxconn,
     SetPeers,
 )
-from penstock.engine.proxy.board import Board, Column
+from penstock.engine.proxy.board import Board
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import IN, Loop
 from penstock.engine.proxy.messages import Drain, Hello, Inbox, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.privileges import give_up
 from penstock.engine.proxy.session import Session
 from penstock.engine.proxy.world import Ear, Service, World
 from penstock.model import Protocol
 
+_REST = 0.01  # seconds until the rate of sessions is looked at again; the loop's grain is above it
 _MOST_ACCEPTS = 64  # a turn and listener (HAProxy: tune.maxaccept)
 
 
@@ -188,7 +189,16 @@ class Worker:
         if limit and service.live >= limit:
             service.full = True
             return True
+        if service.too_fast(self.loop.now):
+            if not service.resting:
+                service.resting = True
+                self.loop.later(_REST, partial(self._rested, service))
+            return True
         return bool(world.maxconn) and world.total_live >= world.maxconn
+
+    def _rested(self, service: Service) -> None:
+        service.resting = False
+        self._on_room(service)
 
     def _pause(self, ear: Ear) -> None:
         """What is not accepted waits in the listen queue, as with HAProxy."""
@@ -215,16 +225,16 @@ _OUT_OF_FILES = (23, 24, 12, 105)  # ENFILE, EMFILE, ENOMEM, ENOBUFS
 
 
 def main(arguments: list[str]) -> None:
-    fd, number, workers = (int(word) for word in arguments)
+    fd, number, workers, user, group = (int(word) for word in arguments)
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(one, signal.SIG_IGN)  # the daemon's to decide, over the link
     with contextlib.suppress(OSError, ValueError):
         _raise_limits()
+    give_up(user, group)
     worker = Worker(socket.socket(fileno=fd), number, workers)
     gc.freeze()
     gc.set_threshold(50_000)  # sessions hold each other and are unlinked by hand
     worker.run()
-    _ = Column, os
 
 
 def _raise_limits() -> None:

@@ -29,11 +29,13 @@ from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.sharing import PeersRunner
 from penstock.model import PortMode
 from penstock.rules.samples import Sample
+from penstock.stick.counters import PLACES, add_rate, read_rate
 from penstock.stick.tables import Tables
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
 
+_SECOND = 1000  # ms
 _TURN_AROUND = 1.0  # seconds (HAProxy manual 4.2, "retries")
 
 
@@ -52,7 +54,7 @@ class Timing:
 class Service:
     """A service as a worker knows it. Sessions keep the one that they began with."""
 
-    __slots__ = ("_timings", "book", "full", "live", "row", "state")
+    __slots__ = ("_began", "_timings", "book", "full", "live", "resting", "row", "state")
 
     def __init__(self, state: ServiceState, row: int) -> None:
         self.state = state
@@ -60,12 +62,23 @@ class Service:
         self.row = row
         self.live = 0  # here
         self.full = False  # does not accept
+        self.resting = False  # and will look again soon, for its sessions come too fast
+        self._began = [0] * PLACES  # sessions of the last second
         self._timings: dict[str, Timing] = {}
 
     def put(self, state: ServiceState) -> None:
         self.state = state
         self.book = front_book(state)
         self._timings.clear()
+
+    def count_session(self, now: float) -> None:
+        """One has got past the rules about sessions; those before it do not count."""
+        add_rate(self._began, 0, _SECOND, 1, int(now * 1000))
+
+    def too_fast(self, now: float) -> bool:
+        """As many sessions have begun in a second as may (``rate-limit sessions``)."""
+        limit = self.state.front.rate_limit
+        return bool(limit) and read_rate(self._began, 0, _SECOND, int(now * 1000)) >= limit
 
     def forget_timing(self, pool: str) -> None:
         self._timings.pop(pool, None)

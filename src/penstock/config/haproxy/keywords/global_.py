@@ -30,12 +30,13 @@ GLOBAL = index(
     rows("penstock.max-flows", Need.K, Status.EXTENSION, "how many flows are tracked at once"),
     rows("penstock.interfaces", Need.K, Status.EXTENSION, "interfaces to attach to; all if unset"),
     rows(
-        "daemon master-worker mworker-max-reloads user group uid gid chroot pidfile set-dumpable"
+        "daemon master-worker mworker-max-reloads chroot pidfile set-dumpable"
         " strict-limits quiet insecure-setuid-wanted ulimit-n fd-hard-limit",
         Need.C,
         Status.IGNORED,
         _PROCESS,
     ),
+    rows("user group uid gid", Need.C, Status.WORKS, "of the proxy engine's workers"),
     rows("zero-warning", Need.C, Status.WORKS, "a warning that HAProxy gives too is an error"),
     rows(
         "nbthread cpu-map thread-group thread-groups numa-cpu-mapping",
