@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench [compare|close|packets|director|health|memory] [options]``; default: compare.
+"""``python -m bench COMMAND [options]``; the default is ``compare``, ``--help`` lists the others.
 
 Exit status: 0, 1 when something was not measured or did not hold, 77 when this machine cannot
 (no root, no nginx), 130 or 143 when it was interrupted. Nothing is left behind.
@@ -14,7 +14,7 @@ import sys
 from types import FrameType, ModuleType
 from typing import Final
 
-from bench import close, compare, director, health, memory, packets
+from bench import close, compare, director, health, memory, packets, proxy
 from penstock.errors import PenstockError
 from penstock.lab import network
 
@@ -34,6 +34,11 @@ _COMMANDS: Final[dict[str, tuple[ModuleType, str, tuple[str, ...]]]] = {
     ),
     "health": (health, "the cost of many health checks", ("nginx", "ss")),
     "memory": (memory, "what flows, services and real servers take", ()),
+    "proxy": (
+        proxy,
+        "the proxy engine beside HAProxy",
+        ("haproxy", "nginx", "wrk", "iperf3", "ss"),
+    ),
 }
 _DEFAULT: Final = "compare"
 _NO_PERMISSION: Final = 77  # EX_NOPERM, sysexits.h

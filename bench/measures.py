@@ -47,12 +47,12 @@ class Sample:
 Measure = Callable[[Field, Running, Options], list[Sample]]
 
 
-def memory(field: Field, running: Running, options: Options) -> list[Sample]:
+def memory(field: Field, running: Running, options: Options, port: int = WEB) -> list[Sample]:
     """Of idle connections: the balancer's processes, and what the kernel's objects grew by."""
     before = Memory.now()
     process = subprocess.Popen(
         field.client.command(
-            *(sys.executable, _CLIENT, "idle", running.address, str(WEB), str(options.idle))
+            *(sys.executable, _CLIENT, "idle", running.address, str(port), str(options.idle))
         ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
