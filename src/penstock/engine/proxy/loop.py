@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker's event loop: descriptors, and deadlines of sessions by how long they are."""
+"""A worker's event loop: descriptors, and deadlines of sessions, grouped by when they are due.
+
+A deadline that moves on costs nothing: a session stays where it is found too early, and is then put
+where it belongs. Only one that comes nearer is moved at once.
+"""
 
 from __future__ import annotations
 
 import select
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
@@ -17,7 +20,7 @@ BROKEN = select.EPOLLHUP | select.EPOLLERR
 # Both directions, told once for each change: a connection is registered once and never modified.
 STREAM = IN | OUT | ENDED | select.EPOLLET
 
-_GRAIN = 0.05  # seconds between looks at deadlines: HAProxy's timers are as coarse under load
+_GRAIN = 0.02  # seconds that deadlines of one moment differ by at most
 _MOST_EVENTS = 512  # a turn; more would let deadlines wait
 
 Handler = Callable[[int], None]  # gets the events
@@ -31,6 +34,8 @@ class Timed(Protocol):
     """What has a deadline that moves on with whatever it does last."""
 
     seen: float  # monotonic
+    patience: float | None  # seconds after ``seen``; None: it has no deadline now
+    moment: int  # the loop's: when it will be looked at; 0: never
 
     def expire(self) -> None: ...
 
@@ -38,16 +43,16 @@ class Timed(Protocol):
 class Loop:
     """Not thread-safe. ``now`` is the time of the turn: handlers need not ask for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self.now = time.monotonic()
-        # Sessions with the same timeout expire in the order in which they were last seen, so one
-        # queue for each length is enough, and only its front is ever looked at.
-        self._queues: dict[float, OrderedDict[Timed, float]] = {}
+        self._clock = clock
+        self.now = clock()
+        # Whom to look at when; the dictionaries are ordered sets.
+        self._due: dict[int, dict[Timed, None]] = {}
+        self._moments: list[int] = []  # a heap of those
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
-        self._next_look = 0.0
         self._again: list[Callable[[], None]] = []
         self.stopped = False
         self.on_fault: Callable[[int, Exception], None] = _raise
@@ -76,17 +81,34 @@ class Loop:
 
     # -- deadlines -----------------------------------------------------------------------
 
-    def watch(self, timed: Timed, seconds: float) -> None:
-        """Call ``timed.expire()`` when it has not been seen for *seconds*."""
-        queue = self._queues.get(seconds)
-        if queue is None:
-            queue = self._queues[seconds] = OrderedDict()
-        queue[timed] = timed.seen
+    def watch(self, timed: Timed) -> None:
+        """Call ``timed.expire()`` once it has not been seen for as long as its patience is.
 
-    def unwatch(self, timed: Timed, seconds: float) -> None:
-        queue = self._queues.get(seconds)
-        if queue is not None:
-            queue.pop(timed, None)
+        It has been seen just now, or its patience is None.
+        """
+        patience = timed.patience
+        if patience is None:
+            return
+        moment = int((self.now + patience) / _GRAIN) + 1
+        if timed.moment:
+            if timed.moment <= moment:
+                return
+            del self._due[timed.moment][timed]
+        self._put(timed, moment)
+
+    def _put(self, timed: Timed, moment: int) -> None:
+        timed.moment = moment
+        group = self._due.get(moment)
+        if group is None:
+            self._due[moment] = {timed: None}
+            heappush(self._moments, moment)
+        else:
+            group[timed] = None
+
+    def unwatch(self, timed: Timed) -> None:
+        if timed.moment:
+            del self._due[timed.moment][timed]
+            timed.moment = 0
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call once, after *seconds*."""
@@ -99,24 +121,19 @@ class Loop:
 
     def _look(self) -> None:
         now = self.now
-        empty = []
-        for seconds, queue in list(self._queues.items()):
-            due = now - seconds
-            while queue:
-                timed = next(iter(queue))
-                if queue[timed] > due:
-                    break
-                if timed.seen > due:
-                    queue[timed] = timed.seen
-                    queue.move_to_end(timed)
+        while self._moments and self._moments[0] * _GRAIN <= now:
+            group = self._due.pop(heappop(self._moments))
+            for timed in group:
+                timed.moment = 0
+            for timed in group:
+                patience = timed.patience
+                if patience is None or timed.moment:  # changed by one that was before it here
                     continue
-                del queue[timed]
-                timed.expire()
-            if not queue:
-                empty.append(seconds)
-        for seconds in empty:
-            if not self._queues.get(seconds, True):
-                del self._queues[seconds]
+                if timed.seen + patience > now:
+                    self._put(timed, int((timed.seen + patience) / _GRAIN) + 1)
+                else:
+                    timed.patience = None
+                    timed.expire()
         while self._calls and self._calls[0][0] <= now:
             heappop(self._calls)[2]()
 
@@ -124,13 +141,9 @@ class Loop:
 
     def turn(self, longest: float = 1.0) -> None:
         """Wait for events, at most *longest* seconds, and handle them and what is due."""
-        wait = longest
-        if self._queues or self._calls:
-            wait = min(longest, max(0.0, self._next_look - self.now))
-        if self._again:
-            wait = 0.0
+        wait = 0.0 if self._again else self._pause(longest)
         events = self._epoll.poll(wait, _MOST_EVENTS)
-        self.now = time.monotonic()
+        self.now = self._clock()
         handlers = self._handlers
         for fd, event in events:
             handler = handlers.get(fd)
@@ -143,9 +156,15 @@ class Loop:
             calls, self._again = self._again, []
             for call in calls:
                 call()
-        if self.now >= self._next_look:
-            self._look()
-            self._next_look = self.now + _GRAIN
+        self._look()
+
+    def _pause(self, longest: float) -> float:
+        """Seconds until something is due, at most *longest*."""
+        if self._moments:
+            longest = min(longest, self._moments[0] * _GRAIN - self.now)
+        if self._calls:
+            longest = min(longest, self._calls[0][0] - self.now)
+        return max(longest, 0.0)
 
     def run(self) -> None:
         while not self.stopped:

@@ -59,7 +59,9 @@ class Session:
         "heard_all",
         "late",
         "loop",
+        "moment",
         "on_expire",
+        "patience",
         "pending",
         "pool",
         "queued",
@@ -72,7 +74,6 @@ class Session:
         "spot",
         "tls",
         "tries",
-        "watched",
         "world",
     )  # fmt: skip
 
@@ -92,7 +93,8 @@ class Session:
         self.real: Real | None = None
         self.early: bytes = b""  # read from the client before there was a server
         self.seen = self.loop.now
-        self.watched: float | None = None
+        self.patience: float | None = None
+        self.moment = 0
         self.on_expire: Callable[[], None] = self.give_up
         self.tries = 0
         self.failed: tuple[RealKey, ...] = ()
@@ -166,16 +168,13 @@ class Session:
 
     def watch(self, seconds: float | None, act: Callable[[], None]) -> None:
         """From now on *act* after so much silence; None: never."""
-        if self.watched is not None:
-            self.loop.unwatch(self, self.watched)
-        self.watched = seconds
+        loop = self.loop
+        self.patience = seconds
         self.on_expire = act
-        self.seen = self.loop.now
-        if seconds is not None:
-            self.loop.watch(self, seconds)
+        self.seen = loop.now
+        loop.watch(self)
 
     def expire(self) -> None:
-        self.watched = None
         self.on_expire()
 
     # -- stages ----------------------------------------------------------------------------
@@ -560,8 +559,8 @@ class Session:
             return
         self.closed = True
         world, service = self.world, self.service
-        if self.watched is not None:
-            self.loop.unwatch(self, self.watched)
+        self.patience = None
+        self.loop.unwatch(self)
         if self.queued and self.pool is not None:
             world.leave(self, self.pool.state.name)
             self._dequeue()
