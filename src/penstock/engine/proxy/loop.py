@@ -54,6 +54,8 @@ class Loop:
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._again: list[Callable[[], None]] = []
+        # Descriptors that left in this turn: its events are not for who has their numbers now.
+        self._left: set[int] = set()
         self.stopped = False
         self.on_fault: Callable[[int, Exception], None] = _raise
 
@@ -73,10 +75,12 @@ class Loop:
     def remove(self, fd: int) -> None:
         """Before *fd* is closed: events that this turn still holds are not for its successor."""
         if self._handlers.pop(fd, None) is not None:
+            self._left.add(fd)
             self._epoll.unregister(fd)
 
     def forget(self, fd: int) -> None:
         """As ``remove()`` where closing *fd* at once takes it out of the epoll set anyway."""
+        self._left.add(fd)
         self._handlers.pop(fd, None)
 
     # -- deadlines -----------------------------------------------------------------------
@@ -144,10 +148,11 @@ class Loop:
         wait = 0.0 if self._again else self._pause(longest)
         events = self._epoll.poll(wait, _MOST_EVENTS)
         self.now = self._clock()
-        handlers = self._handlers
+        handlers, left = self._handlers, self._left
+        left.clear()
         for fd, event in events:
             handler = handlers.get(fd)
-            if handler is not None:
+            if handler is not None and fd not in left:
                 try:
                     handler(event)
                 except Exception as fault:
