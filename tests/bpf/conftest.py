@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the bpf_*.py modules that the tests share
+sys.path.append(str(Path(__file__).parent.parent / "unit"))  # unit_conformance.py
 
 import bpf_invariants
 from bpf_lab import Lab

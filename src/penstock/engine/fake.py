@@ -92,6 +92,7 @@ class FakeEngine:
         self.rules = FakeRules()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
+        self.service_conns: dict[str, int] = {}
         self.refuse: str | None = None  # refuse to put the service of this name
         self.closed: bool | None = None  # how it was closed: keep or not
 
@@ -146,7 +147,9 @@ class FakeEngine:
 
     def counters(self) -> Counters:
         return Counters(
-            services={name: Traffic() for name in self.services},
+            services={
+                name: Traffic(live=self.service_conns.get(name, 0)) for name in self.services
+            },
             reals={key: Traffic(live=self.live(key)) for key in self.reals},
         )
 

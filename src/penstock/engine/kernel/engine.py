@@ -62,6 +62,7 @@ class _Table:
     id: int
     base: int
     length: int
+    members: frozenset[int]  # numbers of real servers; of a pool found in the maps, its table's
 
 
 @dataclass(slots=True)
@@ -90,6 +91,7 @@ class KernelEngine:
         self._services: dict[str, int] = {}
         self._vips: dict[str, set[bytes]] = {}
         self._binds: dict[str, ServiceState] = {}
+        self._pool_of: dict[str, int] = {}  # by service; 0: it has none
         self._taken = _Taken()
         self._read_back()
         self._real_ids = Ids(
@@ -159,12 +161,12 @@ class KernelEngine:
             if raw.text("name") in self._pools
         }
         services = {
-            raw.text("name"): raw.raw("digest")
+            # A service whose port we do not hold has to be put again, or else taken away.
+            raw.text("name"): raw.raw("digest") if raw.text("name") in self._binds else b""
             for raw in (
                 self._codec.service.unpack(value) for _, value in self._maps.services.items()
             )
-            # A service whose port we do not hold has to be put again.
-            if raw.text("name") in self._binds
+            if raw.text("name") in self._services
         }
         maxconn = self._maps.controls.load32(0, self._codec.control.offset("maxconn"))
         return ObservedState(reals=reals, pools=pools, services=services, maxconn=maxconn)
@@ -251,12 +253,12 @@ class KernelEngine:
         for raw_id, value in self._maps.pools.items():
             pool = self._codec.pool.unpack(value)
             self._taken.pools.add(_number(raw_id))
-            for base, length in (("base", "len"), ("hash_base", "hash_len")):
-                self._taken.regions.append((pool.integer(base), pool.integer(length)))
+            for first, many in (("base", "len"), ("hash_base", "hash_len")):
+                self._taken.regions.append((pool.integer(first), pool.integer(many)))
             if not pool.text("name").startswith(POOL_PREFIX):
-                self._pools[pool.text("name")] = _Table(
-                    _number(raw_id), pool.integer("base"), pool.integer("len")
-                )
+                base, length = pool.integer("base"), pool.integer("len")
+                members = frozenset(self._maps.tables.load32(base + at) for at in range(length))
+                self._pools[pool.text("name")] = _Table(_number(raw_id), base, length, members)
         names: dict[int, str] = {}
         for raw_id, value in self._maps.services.items():
             service = self._codec.service.unpack(value)
@@ -270,6 +272,7 @@ class KernelEngine:
             self._taken.services.add(_number(raw_id))
             if not name.startswith(POOL_PREFIX):
                 self._services[name] = _number(raw_id)
+                self._pool_of[name] = service.integer("pool")
                 self._vips[name] = set()
         for key_bytes, value in self._maps.vips.items():
             owner = names.get(self._codec.vip.unpack(value).integer("service"))
@@ -338,7 +341,7 @@ class KernelEngine:
         )
         if old:
             self._regions.free(old.base, old.length)
-        self._pools[state.name] = _Table(number, base, len(state.table))
+        self._pools[state.name] = _Table(number, base, len(state.table), frozenset(ids))
 
     def _live_id(self, key: RealKey) -> int:
         real = self._reals.get(key)
@@ -347,35 +350,23 @@ class KernelEngine:
         return real.id
 
     def _put_service(self, state: ServiceState) -> None:
-        self._held.hold(state.protocol, state.binds)
-        known = state.name in self._services
-        number = self._services[state.name] if known else self._service_ids.take()
-        live, at = self._maps.service_lives, self._codec.service_live.offset
-        if not known:
-            live.write(number, bytes(self._codec.service_live.size))
-            self._maps.service_traffic.clear(number)
-        allowed = flow_ticks(state.protocol, state.timeouts)
-        live.store32(number, at("maxconn"), state.maxconn)
-        live.store32(number, at("ticks_connect"), allowed.connect)
-        live.store32(number, at("ticks_idle"), allowed.idle)
-        live.store32(number, at("ticks_half"), allowed.half)
         if state.pool is not None and state.pool not in self._pools:
             raise DatapathError(
                 f"service {state.name} wants pool {state.pool}, which was not put before"
             )
-        with self._admission.prepared(number, state.admission) as rules:
-            self._maps.services.put(
-                _id(number),
-                self._codec.service.pack(
-                    digest=fingerprint(state),
-                    pool=self._pools[state.pool].id if state.pool is not None else 0,
-                    flags=_SERVICE_RULES if rules.length else 0,
-                    rules=rules.base,
-                    rules_len=rules.length,
-                    name=state.name.encode(),
-                ),
-            )
+        fresh = self._held.hold(state.protocol, state.binds)
+        known = state.name in self._services
+        number = 0
+        try:
+            number = self._services[state.name] if known else self._service_ids.take()
+            self._switch_service(state, number, known=known)
+        except DatapathError:
+            self._held.release(fresh)
+            if not known:
+                self._service_ids.free(number)
+            raise
         self._services[state.name] = number
+        self._pool_of[state.name] = self._pools[state.pool].id if state.pool is not None else 0
         self._binds[state.name] = state
         wanted = {
             key: self._codec.vip.pack(
@@ -389,10 +380,34 @@ class KernelEngine:
         self._vips[state.name] = set(wanted)
         self._hold_only_wanted()
 
+    def _switch_service(self, state: ServiceState, number: int, *, known: bool) -> None:
+        live, at = self._maps.service_lives, self._codec.service_live.offset
+        if not known:
+            live.write(number, bytes(self._codec.service_live.size))
+            self._maps.service_traffic.clear(number)
+        allowed = flow_ticks(state.protocol, state.timeouts)
+        with self._admission.prepared(number, state.admission) as rules:
+            live.store32(number, at("maxconn"), state.maxconn)
+            live.store32(number, at("ticks_connect"), allowed.connect)
+            live.store32(number, at("ticks_idle"), allowed.idle)
+            live.store32(number, at("ticks_half"), allowed.half)
+            self._maps.services.put(
+                _id(number),
+                self._codec.service.pack(
+                    digest=fingerprint(state),
+                    pool=self._pools[state.pool].id if state.pool is not None else 0,
+                    flags=_SERVICE_RULES if rules.length else 0,
+                    rules=rules.base,
+                    rules_len=rules.length,
+                    name=state.name.encode(),
+                ),
+            )
+
     def _remove_service(self, name: str) -> None:
         number = self._services.pop(name)
         self._drop_vips(self._vips.pop(name, set()), number)
         self._binds.pop(name, None)
+        self._pool_of.pop(name, None)
         self._maps.services.delete(_id(number))
         self._admission.remove(number)
         self._hold_only_wanted()
@@ -426,13 +441,18 @@ class KernelEngine:
         )
 
     def _remove_pool(self, name: str) -> None:
-        pool = self._pools.pop(name)
+        pool = self._pools[name]
+        if pool.id in self._pool_of.values():
+            raise DatapathError(f"pool {name} is still in use")
+        del self._pools[name]
         self._maps.pools.delete(_id(pool.id))
         self._regions.free(pool.base, pool.length)
         self._pool_ids.free(pool.id)
 
     def _retire_real(self, key: RealKey) -> None:
         real = self._reals[key]
+        if any(real.id in pool.members for pool in self._pools.values()):
+            raise DatapathError(f"real server {key} is still in use")
         at = self._codec.real_live.offset
         self._maps.real_lives.store32(real.id, at("available"), 0)
         real.retired = True

@@ -288,8 +288,8 @@ class ProxyEngine:
 
     def counters(self) -> Counters:
         return Counters(
-            {name: self._traffic(row) for name, row in self._service_rows.items()},
-            {key: self._traffic(row) for key, row in self._real_rows.items()},
+            {name: self._traffic(self._service_rows[name]) for name in self._services},
+            {key: self._traffic(self._real_rows[key]) for key in self._reals},
             flows=sum(self._board.read(row, Column.LIVE) for row in self._service_rows.values()),
         )
 
