@@ -54,7 +54,7 @@ PROXY = index(
     rows("stick", Need.K, Status.PROXY, "the server is chosen by a stick table", where="LB"),
     rows("stick-table", Need.K, Status.WORKS, "kept where it is used", where="FLB"),
     rows(
-        "rate-limit", Need.K_DIFFERS, Status.NOWHERE, "the rate of sessions is limited", where="DFL"
+        "rate-limit", Need.K_DIFFERS, Status.PROXY, "the rate of sessions is limited", where="DFL"
     ),
     rows("persist", Need.P, Status.NOWHERE, "the server is chosen by an RDP cookie", where="DLB"),
     rows("transparent", Need.K, Status.NOWHERE, "the original destination is used", where="DLB"),
