@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
@@ -197,6 +198,27 @@ def test_the_queue_has_a_timeout(proxy: ProxyRig) -> None:
     assert first.recv(10) == b"a:1"
     assert proxy.ask() == b""
     first.close()
+
+
+def test_a_long_queue_behind_a_server_that_is_gone(proxy: ProxyRig) -> None:
+    server = proxy.server(unix=True)
+    proxy.run(
+        f"listen front\n bind {proxy.path()}\n retries 0\n server a {server.where} maxconn 1\n"
+    )
+    first = proxy.connect()
+    first.sendall(b"1")
+    held = server.accept()
+    waiting = [proxy.connect() for _ in range(400)]
+    wait_for(lambda: proxy.live("front") == 401, "all are there")
+    os.unlink(server.where)  # from now on a connect fails at once
+    held.close()
+    for one in (first, *waiting):
+        with contextlib.suppress(ConnectionError):
+            while one.recv(10):
+                pass
+        one.close()
+    wait_for(lambda: proxy.live("front") == 0, "all are over")
+    assert proxy.engine.live(proxy.key("a")) == 0
 
 
 def test_a_full_service_does_not_accept(proxy: ProxyRig) -> None:

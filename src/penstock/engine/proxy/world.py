@@ -134,6 +134,7 @@ class World:
         self.pools: dict[str, PoolView] = {}
         self.reals: dict[RealKey, Real] = {}
         self.waiting: dict[str, deque[Session]] = {}
+        self._to_serve: list[str] = []
         self.sessions: dict[Session, None] = {}
         self.chooser = Chooser(self.live, random.random)
         self.tls = TlsContexts()
@@ -205,7 +206,19 @@ class World:
             queue.remove(session)
 
     def serve(self, pool: str) -> None:
-        """Whoever waits for *pool* and for whom there is room now."""
+        """Whoever waits for *pool* and for whom there is room now.
+
+        One that gets a place may give it back at once: its successor's turn comes then, and not
+        on top of it, for queues are longer than stacks are deep.
+        """
+        self._to_serve.append(pool)
+        if len(self._to_serve) > 1:
+            return
+        while self._to_serve:
+            self._serve(self._to_serve[0])
+            del self._to_serve[0]
+
+    def _serve(self, pool: str) -> None:
         queue = self.waiting.get(pool)
         while queue:
             session = queue.popleft()
@@ -213,7 +226,7 @@ class World:
                 queue.appendleft(session)
                 return
         if queue is not None:
-            del self.waiting[pool]
+            self.waiting.pop(pool, None)
 
 
 @dataclass(slots=True, eq=False)
