@@ -22,9 +22,8 @@ class HaproxyRig(ProxyRig):
         program = shutil.which("haproxy")
         assert program is not None
         file = self.directory / "haproxy.cfg"
-        file.write_text(
-            f"global\n nbthread 1\n localpeer {local}\n stats socket {self.path('stats')}\n{DEFAULTS}{text}"
-        )
+        own = f"global\n nbthread 1\n localpeer {local}\n stats socket {self.path('stats')}\n"
+        file.write_text(own + DEFAULTS + text)
         self._process = subprocess.Popen(
             [program, "-db", "-q", "-f", str(file)], stderr=subprocess.DEVNULL
         )
