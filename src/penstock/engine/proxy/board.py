@@ -2,7 +2,7 @@
 """Counters in memory that the daemon and its workers share: each worker writes columns of its own.
 
 Whoever wants a number adds up what all workers wrote; nobody locks. A row is a service or a real
-server, and the daemon says which.
+server, and the daemon says which. Turns alone are written by all workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Column(IntEnum):
     QUEUED = 4
     ERRORS = 5  # connects that failed
     DENIED = 6  # by a rule
-    SPARE = 7
+    TURN = 7  # of a pool, in the row of its first member
 
 
 COLUMNS = len(Column)
@@ -63,6 +63,16 @@ class Board:
         for worker in range(self._workers):
             total += self._cells[worker * size + at]
         return total
+
+    def turn(self, row: int) -> int:
+        """How many were asked for before, by all workers together.
+
+        Two workers that ask at the same moment may get the same number.
+        """
+        at = row * COLUMNS + Column.TURN
+        turn = self._cells[at]
+        self._cells[at] = turn + 1
+        return turn
 
     def clear(self, row: int) -> None:
         """For the row's next owner; nobody may be counting in it."""

@@ -47,7 +47,6 @@ class PoolView:
     state: PoolState
     reals: list[Real]  # the members
     book: BackBook | None = None
-    rotation: int = 0
     names: dict[str, Real] = field(default_factory=dict)  # by server name, those out of turn too
 
     def remembered(self, memory: Memory, *, down_too: bool) -> Real | None:
@@ -56,6 +55,13 @@ class PoolView:
             key = real.state.key
             text = key.name if memory.by is ServerKey.NAME else f"{key.address}:{key.port.value}"
             if (memory.text == text) if memory.text else (memory.id == real.state.link.id):
+                return real if real.state.usable or down_too else None
+        return None
+
+    def at(self, place: tuple[Address, int], *, down_too: bool) -> Real | None:
+        """The server with that address and port, if it may be used."""
+        for real in self.names.values():
+            if (real.state.key.address, real.state.key.port.value) == place:
                 return real if real.state.usable or down_too else None
         return None
 
@@ -116,9 +122,15 @@ def tuple_hash(ends: Ends) -> int:
 class Chooser:
     """Chooses by a pool's selection among those that have room."""
 
-    def __init__(self, live: Callable[[Real], int], random: Callable[[], float]) -> None:
-        """*live*: a real's connections, of all workers."""
+    def __init__(
+        self,
+        live: Callable[[Real], int],
+        random: Callable[[], float],
+        turn: Callable[[PoolView], int],
+    ) -> None:
+        """*live*: a real's connections, of all workers. *turn*: whose turn it is, counted by all."""
         self._live = live
+        self._turn = turn
         self._random = random
 
     def choose(
@@ -141,10 +153,12 @@ class Chooser:
             return None
         size = len(table)
         bound = -(-load * pool.state.balance_factor // 100)
-        match pool.state.selection:
+        selection = pool.state.selection
+        if hashed is None and pool.state.back.hash_on is not None:
+            selection = Selection.ROTATE  # there is nothing to hash (HAProxy: assign_server())
+        match selection:
             case Selection.LEASTCONN:
-                start = pool.rotation
-                pool.rotation += 1
+                start = self._turn(pool)
                 return self._least(pool, [(start + n) % size for n in range(size)], load, without)
             case Selection.RANDOM:
                 draws = [int(self._random() * size) for _ in range(pool.state.draws)]
@@ -161,8 +175,7 @@ class Chooser:
             case Selection.TUPLE:
                 start, bound = tuple_hash(ends()) * size >> 32, 0
             case Selection.ROTATE:
-                start, bound = pool.rotation % size, 0
-                pool.rotation += 1
+                start, bound = self._turn(pool) % size, 0
         return self._from(pool, start, load, bound, without)
 
     def _hash(self, pool: PoolView, ends: Callable[[], Ends], hashed: int | None) -> int:

@@ -136,7 +136,7 @@ class World:
         self.waiting: dict[str, deque[Session]] = {}
         self._to_serve: list[str] = []
         self.sessions: dict[Session, None] = {}
-        self.chooser = Chooser(self.live, random.random)
+        self.chooser = Chooser(self.live, random.random, self.turn)
         self.tls = TlsContexts()
         self.maxconn = 0
         self.total_live = 0  # here
@@ -150,6 +150,10 @@ class World:
     def live(self, real: Real) -> int:
         """Of all workers."""
         return self.board.read(real.row, Column.LIVE)
+
+    def turn(self, pool: PoolView) -> int:
+        """Of all workers; a real is a member of one pool, so its row may keep that one's turn."""
+        return self.board.turn(pool.reals[0].row)
 
     # -- what the daemon says --------------------------------------------------------------
 
@@ -171,11 +175,9 @@ class World:
     def put_pool(self, state: PoolState) -> None:
         reals = [self.reals[key] for key in state.members]
         names = {key.name: real for key, real in self.reals.items() if key.pool == state.name}
-        before = self.pools.get(state.name)
-        rotation = before.rotation if before is not None else 0
         if state.back.table is not None:
             self.peers.declare(state.back.table)
-        self.pools[state.name] = PoolView(state, reals, back_book(state), rotation, names)
+        self.pools[state.name] = PoolView(state, reals, back_book(state), names)
         for service in self.services.values():
             service.forget_timing(state.name)
         self.serve(state.name)
