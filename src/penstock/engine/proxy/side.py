@@ -12,14 +12,20 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from socket import MSG_MORE
 from typing import Protocol
 
 from penstock.engine.proxy.loop import BROKEN, ENDED, IN, OUT, Loop
+from penstock.engine.proxy.pipe import Pipe, take_pipe
 
 BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 BUFFER_SIZE = 1 << 16
 _BUFFER = bytearray(BUFFER_SIZE)
 _VIEW = memoryview(_BUFFER)
+_BULK_SIZE = 1 << 14
+_BULK_READS = 8
+_ARRIVED = IN | ENDED | BROKEN
+_OVER = ENDED | BROKEN
 _MOST_READS = 8  # in a row from one that always has more: then others have their turn
 _SLICES = [_VIEW[:n] for n in range(2049)]  # most messages are short
 
@@ -43,33 +49,47 @@ class Owner(Protocol):
 class Side:
     """A socket and what is on its way to it; an SSLSocket's readiness is not its descriptor's."""
 
-    __slots__ = ("count", "ended", "ending", "other", "owner", "pending", "sealed", "sock")
+    __slots__ = (
+        *("bulk", "count", "ended", "ending", "fd", "other", "owner", "pending", "pipe"),
+        *("sealed", "sock"),
+    )
 
     def __init__(self, owner: Owner, sock: socket.socket) -> None:
         self.owner = owner
         self.sock = sock
+        self.fd = sock.fileno()
         self.other: Side = self
         self.pending: bytes | bytearray | memoryview = b""  # is to be sent to this one
+        self.pipe: Pipe | None = None  # holds what is to be sent to this one, instead
         self.ended = False  # has sent its last byte
         self.ending = False  # gets our FIN after what is pending
         self.count = 0  # bytes received from it
+        self.bulk = 0  # large reads in a row
         self.sealed = isinstance(sock, ssl.SSLSocket)
 
     def on_events(self, events: int) -> None:
-        if events & OUT and self.pending:
+        if events & OUT and (self.pending or self.pipe is not None):
             self.flush()
-        if events & (IN | ENDED | BROKEN):
+        if events & _ARRIVED:
             if not self.ended:
-                self.pump(bool(events & (ENDED | BROKEN)))
+                # What is there is all that will come: the end can go along with it.
+                flags = MSG_MORE if events & ENDED and not self.other.sealed else 0
+                self.pump(bool(events & _OVER), flags)
             elif events & BROKEN:
                 self.owner.broken(self)
 
-    def pump(self, more: bool = True) -> None:
-        """Carry what has arrived to the other side; *more*: do not trust a short read."""
+    def pump(self, more: bool = True, flags: int = 0) -> None:
+        """Carry what has arrived to the other side; *more*: do not trust a short read.
+
+        *flags*: for sending it.
+        """
         other = self.other
         owner = self.owner
         for _ in range(_MOST_READS):
-            if other.pending or self.ended:
+            if other.pending or other.pipe is not None or self.ended:
+                return
+            if self.bulk >= _BULK_READS:
+                self._splice()
                 return
             try:
                 n = self.sock.recv_into(_BUFFER)
@@ -85,18 +105,60 @@ class Side:
             owner.seen = owner.loop.now
             view = _SLICES[n] if n <= 2048 else _VIEW[:n]
             try:
-                sent = other.sock.send(view)
+                sent = other.sock.send(view, flags)
             except BLOCKED:
                 sent = 0
             except OSError:
                 owner.broken(other)
                 return
+            if n >= _BULK_SIZE and not self.sealed and not other.sealed:
+                self.bulk += 1
+            else:
+                self.bulk = 0
             if sent < n:
                 other.pending = bytes(view[sent:])
                 return
             if n < BUFFER_SIZE and not more and not self.sealed:
                 return
         owner.loop.again(self.pump)
+
+    def _splice(self) -> None:
+        """As ``pump()``, without copying: large amounts between two sockets that are not TLS."""
+        other, owner = self.other, self.owner
+        pipe = take_pipe()
+        if pipe is None:
+            self.bulk = 0
+            return self.pump()
+        for _ in range(_MOST_READS):
+            try:
+                n = pipe.fill(self.fd)
+            except BlockingIOError:
+                break
+            except OSError:
+                pipe.give_back()
+                owner.broken(self)
+                return None
+            if not n:
+                pipe.give_back()
+                self.end()
+                return None
+            self.count += n
+            owner.seen = owner.loop.now
+            if n < _BULK_SIZE:
+                self.bulk -= 1
+            try:
+                pipe.empty(other.fd)
+            except BlockingIOError:
+                other.pipe = pipe
+                return None
+            except OSError:
+                pipe.give_back()
+                owner.broken(other)
+                return None
+        else:
+            owner.loop.again(self.pump)
+        pipe.give_back()
+        return None
 
     def flush(self) -> None:
         """Send what is pending, then go on reading from the other side."""
@@ -106,17 +168,24 @@ class Side:
     def send_pending(self) -> bool:
         """Whether all of it is gone."""
         try:
-            sent = self.sock.send(self.pending)
+            if self.pipe is not None:
+                self.pipe.empty(self.fd)
+            else:
+                sent = self.sock.send(self.pending)
         except BLOCKED:
             return False
         except OSError:
             self.owner.broken(self)
             return False
         self.owner.seen = self.owner.loop.now
-        if sent < len(self.pending):
+        if self.pipe is not None:
+            self.pipe.give_back()
+            self.pipe = None
+        elif sent < len(self.pending):
             self.pending = memoryview(self.pending)[sent:]
             return False
-        self.pending = b""
+        else:
+            self.pending = b""
         if self.ending:
             self.shut()
         return True
@@ -129,9 +198,10 @@ class Side:
         """It has sent its last byte: so will we, to the other side."""
         self.ended = True
         other = self.other
-        if other.ended and not other.pending:
+        waits = other.pending or other.pipe is not None
+        if other.ended and not waits:
             self.owner.finish()
-        elif other.pending:
+        elif waits:
             other.ending = True
             self.owner.half_closed()
         else:
@@ -141,7 +211,7 @@ class Side:
     def shut(self) -> None:
         """Send FIN; the last word where the other direction has ended too."""
         self.ending = False
-        if self.ended and not self.other.pending:
+        if self.ended and not self.other.pending and self.other.pipe is None:
             self.owner.finish()
             return
         try:
@@ -159,8 +229,12 @@ class Side:
         if reset:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        self.owner.loop.forget(self.sock.fileno())
+        if self.pipe is not None:
+            self.pipe.give_back()
+            self.pipe = None
+        self.owner.loop.forget(self.fd)
         self.sock.close()
+        self.other = self  # no circle is left for the garbage collector
 
 
 _AT_ONCE = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }
