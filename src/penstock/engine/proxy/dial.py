@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import random
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
-from typing import Protocol
+from typing import Protocol, cast
 
 from penstock.engine.api import RealState
 from penstock.engine.proxy.choose import Real
@@ -20,7 +21,14 @@ _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 _TCP_REPAIR = 19  # linux/tcp.h
 _SOURCE_TRIES = 16
+# Plain numbers: a connection is made with each of them, and members of enums are slow.
+_AF_UNIX, _AF_INET, _AF_INET6 = int(socket.AF_UNIX), int(socket.AF_INET), int(socket.AF_INET6)
+_STREAM, _NONBLOCK = int(socket.SOCK_STREAM), int(socket.SOCK_NONBLOCK)
+_IPPROTO_TCP, _TCP_NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
 SocketAddress = tuple[str, int] | str | bytes
+# What socket.socket is made of: it lacks makefile() and the like, and costs a third to make and
+# to close. ssl takes it too.
+bare_socket = cast("type[socket.socket]", _socket.socket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +103,20 @@ def is_plain(state: RealState) -> bool:
 
 
 def dial(
-    real: Real, client: Client, where: SocketAddress, kind: int = socket.SOCK_STREAM
+    real: Real, client: Client, where: SocketAddress, kind: int = _STREAM
 ) -> tuple[socket.socket, int]:
     """A socket on its way to a real server, and connect()'s errno; 0 when it is there already.
 
     Raises OSError when not even that is possible.
     """
-    family = socket.AF_UNIX
+    family = _AF_UNIX
     if isinstance(where, tuple):
-        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
-    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        family = _AF_INET6 if ":" in where[0] else _AF_INET
+    sock = bare_socket(family, kind | _NONBLOCK)
     try:
-        if family != socket.AF_UNIX:
-            if kind == socket.SOCK_STREAM:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != _AF_UNIX:
+            if kind == _STREAM:
+                sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
             if not real.plain:
                 _bind(sock, real.state, client, family)
         return sock, sock.connect_ex(where)
@@ -143,7 +151,9 @@ def _bind_foreign(sock: socket.socket, state: RealState, client: Peer, family: i
     sock.setsockopt(level, option, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     address = link.source_other if link.source_kind is SourceKind.OTHER else client.address
-    port = client.port if link.source_kind is SourceKind.CLIENT else 0
+    port = {SourceKind.CLIENT: client.port, SourceKind.OTHER: link.source_other_port}.get(
+        link.source_kind, 0
+    )
     if not port:
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     sock.bind((str(address), port))

@@ -32,7 +32,7 @@ from penstock.rules.program import Outcome, Program, Verdict
 from penstock.rules.samples import to_text
 from penstock.rules.subject import Expect
 from penstock.stick.choose import Pending, on_request, remember, server_address
-from penstock.wire import netscaler, proxy_protocol
+from penstock.wire import netscaler, proxy_protocol, rdp
 from penstock.wire.proxy_protocol import Header
 
 _BUFFER = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
@@ -313,6 +313,10 @@ class Session:
             if real is not None and (real.state.usable or down_too):
                 self.assigned = real
                 break
+        if book.cookie is not None and self.assigned is None:
+            found = book.cookie(subject)
+            place = rdp.server(to_text(found)) if found is not None else None
+            self.assigned = pool.at(place, down_too=down_too) if place is not None else None
         if book.sticks and not ignored:
             choice = on_request(
                 book.sticks,
@@ -348,8 +352,13 @@ class Session:
         if wanted is not None and not wanted.retired and wanted.state.key not in self.failed:
             full = self.world.chooser.has_all(wanted, self.service.live)
             return None if full else wanted
+        book = self.pool.book
         return self.world.chooser.choose(
-            self.pool, self.ends, self.service.live, without=self.failed
+            self.pool,
+            self.ends,
+            self.service.live,
+            without=self.failed,
+            hashed=book.hashed(self.subject()) if book is not None and book.hashed else None,
         )
 
     def try_again(self) -> bool:
@@ -398,7 +407,7 @@ class Session:
         if error not in (0, errno.EINPROGRESS):
             self.connect_failed(error)
             return
-        self.loop.add(sock.fileno(), STREAM, self.on_connect)
+        self.loop.add(self.server.fd, STREAM, self.on_connect)
         self.watch(self.service.timing(self.pool.state).connect, self.connect_expired)
 
     def connect_expired(self) -> None:
@@ -484,7 +493,7 @@ class Session:
             self._chosen(pool, real)
             if pool.book.response or pool.book.stores_responses:
                 hears = Reply(self, client, server).on_events
-        self.loop.redirect(server.sock.fileno(), hears)
+        self.loop.redirect(server.fd, hears)
         if self.early:
             client.count += len(self.early)
             server.pending, self.early = self.early, b""
@@ -494,10 +503,11 @@ class Session:
         if self.heard_all:
             client.end()
         elif self.heard:
-            self.loop.redirect(client.sock.fileno(), client.on_events)
+            self.loop.redirect(client.fd, client.on_events)
             client.pump()
         else:
-            self.loop.add(client.sock.fileno(), STREAM, client.on_events)
+            self.loop.add(client.fd, STREAM, client.on_events)
+            client.pump(False)  # most clients have spoken by now
         if events and not self.closed:
             hears(events)
 

@@ -28,15 +28,18 @@ from penstock.engine.api import (
     SetPeers,
 )
 from penstock.engine.proxy.board import Board
+from penstock.engine.proxy.dial import bare_socket
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import IN, Loop
 from penstock.engine.proxy.messages import Drain, Hello, Inbox, Kill, Listen, Order, Put, Silence
 from penstock.engine.proxy.privileges import give_up
 from penstock.engine.proxy.session import Session
+from penstock.engine.proxy.udp import Relay
 from penstock.engine.proxy.world import Ear, Service, World
 from penstock.model import Protocol
 
 _REST = 0.01  # seconds until the rate of sessions is looked at again; the loop's grain is above it
+_STREAM = int(socket.SOCK_STREAM)
 _MOST_ACCEPTS = 64  # a turn and listener (HAProxy: tune.maxaccept)
 
 
@@ -50,6 +53,7 @@ class Worker:
         self._number = number
         self._workers = workers
         self._ears: dict[Spot, Ear] = {}
+        self._relays: dict[Spot, Relay] = {}
         self._draining = False
         self.world: World | None = None
         self.loop.on_fault = self._on_fault
@@ -149,16 +153,22 @@ class Worker:
 
     def _listen(self, spot: Spot, name: str, sock: socket.socket) -> None:
         service = self._world().services[name]
-        ear = Ear(spot, sock, service, sock.family)
+        ear = Ear(spot, sock, service, int(sock.family))
         self._ears[spot] = ear
         sock.setblocking(False)
-        accept = self._datagrams if spot.protocol is Protocol.UDP else self._accept
-        self.loop.add(sock.fileno(), IN, partial(accept, ear))
+        if spot.protocol is Protocol.UDP:
+            self._relays[spot] = Relay(self._world(), ear)
+        else:
+            if ear.family != socket.AF_UNIX:  # connections have it from their listener
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.loop.add(sock.fileno(), IN, partial(self._accept, ear))
 
     def _silence(self, spot: Spot) -> None:
         ear = self._ears.pop(spot, None)
         if ear is not None:
-            if ear.polled:
+            if spot in self._relays:
+                self._relays.pop(spot).leave()
+            elif ear.polled:
                 self.loop.remove(ear.sock.fileno())
             ear.sock.close()
 
@@ -178,10 +188,8 @@ class Worker:
                     self._pause(ear)
                     self.loop.later(0.1, lambda: self._on_room(service))
                 return
-            sock = socket.socket(ear.family, socket.SOCK_STREAM, 0, fileno=fd)
+            sock = bare_socket(ear.family, _STREAM, 0, fd)
             sock.setblocking(False)
-            if ear.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             Session(world, service, ear.spot, sock, raw).start()
 
     def _is_full(self, world: World, service: Service) -> bool:
@@ -216,9 +224,6 @@ class Worker:
             if not ear.polled and not self._is_full(world, ear.service):
                 ear.polled = True
                 self.loop.add(ear.sock.fileno(), IN, partial(self._accept, ear))
-
-    def _datagrams(self, ear: Ear, _events: int) -> None:
-        raise NotImplementedError
 
 
 _OUT_OF_FILES = (23, 24, 12, 105)  # ENFILE, EMFILE, ENOMEM, ENOBUFS
