@@ -19,6 +19,7 @@ from penstock.terms import Address
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
+    from penstock.engine.proxy.udp import Flow
 
 _SO_MARK = 36  # asm-generic/socket.h
 # Offsets in struct tcp_info, linux/tcp.h.
@@ -40,7 +41,7 @@ class Asked:
 
     __slots__ = ("_entries", "_session", "_variables", "expect", "final")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session | Flow) -> None:
         self._session = session
         self._entries: dict[int, tuple[str, Sample, Entry | None]] = {}
         self._variables: dict[str, Sample] = {}

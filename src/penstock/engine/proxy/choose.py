@@ -128,7 +128,7 @@ class Chooser:
         random: Callable[[], float],
         turn: Callable[[PoolView], int],
     ) -> None:
-        """*live*: a real's connections, of all workers. *turn*: whose turn it is, counted by all."""
+        """*live*: a real's connections, of all workers. *turn*: counted by all, too."""
         self._live = live
         self._turn = turn
         self._random = random

@@ -34,6 +34,7 @@ from penstock.stick.tables import Tables
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
+    from penstock.engine.proxy.udp import Flow
 
 _SECOND = 1000  # ms
 _TURN_AROUND = 1.0  # seconds (HAProxy manual 4.2, "retries")
@@ -46,6 +47,7 @@ class Timing:
     client: float | None
     connect: float | None
     idle: float | None  # the shorter side decides, or a tunnel's own
+    silence: float | None  # as idle, of a flow of datagrams: tunnels are not for these
     half: float | None  # after one side has ended; None: as before
     queue: float | None
     pause: float  # before the same server is tried again
@@ -107,6 +109,7 @@ def timing_of(service: ServiceState, pool: PoolState) -> Timing:
         client=shortest(times.client),
         connect=connect,
         idle=shortest(times.tunnel) or shortest(times.client, times.server),
+        silence=shortest(times.client, times.server),
         half=shortest(times.client_fin, times.server_fin),
         queue=shortest(queue) if queue is not None else connect,
         pause=min(_TURN_AROUND, connect or _TURN_AROUND),
@@ -135,7 +138,7 @@ class World:
         self.reals: dict[RealKey, Real] = {}
         self.waiting: dict[str, deque[Session]] = {}
         self._to_serve: list[str] = []
-        self.sessions: dict[Session, None] = {}
+        self.sessions: dict[Session | Flow, None] = {}
         self.chooser = Chooser(self.live, random.random, self.turn)
         self.tls = TlsContexts()
         self.maxconn = 0
