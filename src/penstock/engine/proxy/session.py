@@ -546,7 +546,8 @@ class Session:
 
     def broken(self, side: Side) -> None:
         """One side was reset: so will be the other."""
-        self._close(reset=side.other if side.other is not side else None)
+        if not self.closed:
+            self._close(reset=side.other if side.other is not side else None)
 
     def idle(self) -> None:
         self._close()
@@ -597,5 +598,12 @@ class Session:
         service.live -= 1
         world.count(service.row, Column.LIVE, -1)
         self.drop_real()
+        # Nothing holds anything any more: no work for the garbage collector.
+        self.client = self.server = None
+        self.on_expire = _nothing
         if service.full or world.maxconn:
             world.on_room(service)
+
+
+def _nothing() -> None:
+    """What a session does that is over."""

@@ -83,10 +83,11 @@ class Side:
 
         *flags*: for sending it.
         """
-        other = self.other
-        owner = self.owner
+        if self.ended:
+            return
+        other, owner = self.other, self.owner
         for _ in range(_MOST_READS):
-            if other.pending or other.pipe is not None or self.ended:
+            if other.pending or other.pipe is not None:
                 return
             if self.bulk >= _BULK_READS:
                 self._splice()
@@ -166,7 +167,7 @@ class Side:
             self.other.pump()
 
     def send_pending(self) -> bool:
-        """Whether all of it is gone."""
+        """Whether all of it is gone and more may follow."""
         try:
             if self.pipe is not None:
                 self.pipe.empty(self.fd)
@@ -188,6 +189,7 @@ class Side:
             self.pending = b""
         if self.ending:
             self.shut()
+            return False
         return True
 
     def forsake(self) -> None:
@@ -234,7 +236,8 @@ class Side:
             self.pipe = None
         self.owner.loop.forget(self.fd)
         self.sock.close()
-        self.other = self  # no circle is left for the garbage collector
+        self.ended = True
+        del self.other  # no circle is left for the garbage collector
 
 
 _AT_ONCE = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }
