@@ -159,10 +159,19 @@ class Link:
     tls: ServerTls | None = None
     source_kind: SourceKind = SourceKind.OWN
     source_other: Address | None = None
+    source_other_port: int = 0  # 0: any
     source_interface: str | None = None
     socks4: tuple[Address, int] | None = None
     maxqueue: int = 0
     id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HashOn:
+    """``balance hash`` and ``rdp-cookie``: *function* is one of hash-type's."""
+
+    expression: Expression
+    function: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +189,8 @@ class Back:
     persist_down: bool = False  # option persist
     stick: tuple[StickRule, ...] = ()
     table: TableSpec | None = None
-    hash_on: Expression | None = None  # balance hash, rdp-cookie
+    hash_on: HashOn | None = None
+    persist_cookie: str | None = None  # of the remote desktop, that names a server
     keepalive: KeepAlive | None = None
     nolinger: bool = False
     transparent: bool = False  # connect to the address that the client wanted

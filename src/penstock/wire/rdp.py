@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from ipaddress import IPv4Address
 from typing import Final
+
+from penstock.terms import Address
 
 _BEFORE: Final = 11  # bytes of TPKT and X.224 in front
 _COOKIE: Final = b"cookie:"
+
+
+_SERVER: Final = re.compile(r"([0-9]{1,19})\.([0-9]{1,19})\.")
 
 
 class NotRdp(ValueError):
@@ -43,3 +51,16 @@ def cookie(data: bytes, name: str = "") -> str | None:
     if not end.startswith(b"\n"):
         raise NotRdp("the cookie's line does not end with CRLF")
     return value.decode("utf-8", "surrogateescape")
+
+
+def server(value: str) -> tuple[Address, int] | None:
+    """The server that a cookie of a load balancer names (``persist rdp-cookie``); None: none.
+
+    Address and port are numbers as memory of a little machine has them in network order.
+    """
+    found = _SERVER.match(value)
+    if found is None:
+        return None
+    address = (int(found[1]) & 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+    port = (int(found[2]) & 0xFFFF).to_bytes(2, sys.byteorder)
+    return IPv4Address(address), int.from_bytes(port, "big")

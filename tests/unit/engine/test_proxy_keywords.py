@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -93,3 +94,152 @@ backend b
         assert not served(port, "127.0.0.2")
     assert either.ask(str(port)) == b"s:x"
     assert time.monotonic() - began < 0.9
+
+
+# -- where connections to servers come from -----------------------------------------------------
+
+
+def seen_by(proxy: ProxyRig, server: Server, port: int, client: tuple[str, int]) -> tuple[str, int]:
+    """Who *server* believes to speak with when *client* connects to the proxy's *port*."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(client)
+        sock.settimeout(10)
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(b"x")
+        with server.accept() as conn:
+            return conn.getpeername()[:2]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("where", ["backend", "server"])
+@pytest.mark.parametrize(
+    ("said", "address", "same_port"),
+    [
+        ("127.0.0.5", "127.0.0.5", False),
+        ("0.0.0.0 usesrc 127.0.0.6", "127.0.0.6", False),
+        ("0.0.0.0 usesrc clientip", "127.0.0.9", False),
+        ("127.0.0.5 usesrc client", "127.0.0.9", True),
+        ("127.0.0.5 interface lo", "127.0.0.5", False),
+    ],
+)
+def test_the_source_of_connections_to_servers(
+    either: ProxyRig, said: str, address: str, same_port: bool, where: str
+) -> None:
+    server = either.server()
+    port, own = closed_port(), closed_port()
+    line = f" source {said}\n" if where == "backend" else " source 127.0.0.77 usesrc client\n"
+    either.run(
+        f"listen front\n bind 127.0.0.1:{port}\n{line}"
+        f" server s {server.where} {f'source {said}' if where == 'server' else ''}\n"
+    )
+    found, at = seen_by(either, server, port, ("127.0.0.9", own))
+    assert found == address
+    assert (at == own) is same_port
+
+
+def test_an_interface_that_is_not_there_is_no_way_to_a_server(proxy: ProxyRig) -> None:
+    """HAProxy would take any other."""
+    servers = echoes(proxy, "s")
+    proxy.run(
+        f"listen front\n bind {proxy.path()}\n retries 0\n source 0.0.0.0 interface nosuch0\n"
+        f" server s {servers['s'].where}\n"
+    )
+    assert proxy.ask() == b""
+
+
+# -- chosen by what the client says -------------------------------------------------------------
+
+
+def rdp(cookie: str) -> bytes:
+    """A connection request as a remote desktop's client sends it."""
+    text = f"Cookie: {cookie}\r\n".encode()
+    return bytes([3, 0, 0, 11 + len(text), 6 + len(text), 0xE0, 0, 0, 0, 0, 0]) + text
+
+
+_RDP_WAIT = " tcp-request inspect-delay 5s\n tcp-request content accept if RDP_COOKIE\n"
+# HAProxy 2.6 itself no longer sees the buffer when it chooses: variables keep what was in it.
+_RDP_SAID = (
+    " tcp-request content set-var(txn.word) req.rdp_cookie(mstshash) if RDP_COOKIE\n"
+    " tcp-request content set-var(txn.size) req.len if RDP_COOKIE\n"
+)
+
+
+@pytest.mark.needs("haproxy")
+@pytest.mark.parametrize(
+    ("balance", "hash_type"),
+    [
+        ("rdp-cookie", ""),
+        ("rdp-cookie(user)", "map-based djb2 avalanche"),
+        ("hash var(txn.word),upper", "map-based wt6"),
+        ("hash var(txn.size),mul(7)", "map-based crc32"),
+        ("hash var(txn.word)", "map-based sdbm avalanche"),
+    ],
+)
+def test_the_same_words_go_to_the_same_server_as_with_haproxy(
+    tmp_path: Path, balance: str, hash_type: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(contextlib.closing(Server(name))) for name in "abc"]
+        for one in servers:
+            one.echo()
+        text = (
+            f"listen front\n bind {tmp_path / 'front'}\n balance {balance}\n{_RDP_SAID}{_RDP_WAIT}"
+            + (f" hash-type {hash_type}\n" if hash_type else "")
+            + "".join(
+                f" server {one.name} {one.where} weight {weight}\n"
+                for one, weight in zip(servers, (1, 3, 2), strict=True)
+            )
+        )
+        cookie = "user" if "user" in balance else "mstshash"
+        found = []
+        for kind in (ProxyRig, HaproxyRig):
+            with contextlib.closing(kind(tmp_path)) as made:
+                made.run(text)
+                words = (rdp(f"{cookie}=u{'x' * n}") for n in range(24))
+                found.append([made.ask(data=one)[:1] for one in words])
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 1
+
+
+@pytest.mark.parametrize("hash_type", ["map-based", "consistent"])
+def test_what_the_client_says_is_hashed(proxy: ProxyRig, hash_type: str) -> None:
+    servers = echoes(proxy, "a", "b", "c")
+    proxy.run(
+        f"listen front\n bind {proxy.path()}\n balance hash req.payload(0,4)\n"
+        f" hash-type {hash_type}\n tcp-request inspect-delay 5s\n"
+        " tcp-request content accept if { req.len ge 4 }\n"
+        + "".join(f" server {n} {servers[n].where}\n" for n in servers)
+    )
+    found = {n: {proxy.ask(data=b"%04d%d" % (n, m))[:1] for m in range(3)} for n in range(12)}
+    assert all(len(one) == 1 for one in found.values())
+    assert len(set().union(*found.values())) > 1
+
+
+def test_without_anything_to_hash_servers_take_turns(either: ProxyRig) -> None:
+    servers = echoes(either, "a", "b")
+    either.run(
+        f"listen front\n bind {either.path()}\n balance rdp-cookie\n"
+        " tcp-request inspect-delay 1s\n tcp-request content accept if { req.len gt 2 }\n"
+        + "".join(f" server {n} {servers[n].where}\n" for n in servers)
+    )
+    assert {either.ask(data=b"hello")[:1] for _ in range(4)} == {b"a", b"b"}
+
+
+@pytest.mark.parametrize(
+    ("said", "cookie"), [("rdp-cookie", "msts"), ("rdp-cookie(other)", "other")]
+)
+def test_a_remote_desktops_cookie_names_its_server(
+    either: ProxyRig, said: str, cookie: str
+) -> None:
+    servers = echoes(either, "a", "b", "c")
+    either.run(
+        f"listen front\n bind {either.path()}\n persist {said}\n{_RDP_WAIT}"
+        + "".join(f" server {n} {servers[n].where}\n" for n in servers)
+    )
+    for name in ("c", "a", "c", "b", "b"):
+        address, _, port = servers[name].where.rpartition(":")
+        number = int.from_bytes(socket.inet_aton(address), "little")
+        said = f"{cookie}={number}.{socket.htons(int(port))}.0000"
+        assert either.ask(data=rdp(said))[:1].decode() == name
+    assert {either.ask(data=rdp(f"{cookie}=1.2.0000"))[:1] for _ in range(6)} == {b"a", b"b", b"c"}

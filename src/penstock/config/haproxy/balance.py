@@ -30,6 +30,7 @@ class Balance:
     proxy: Keyword | None = None
     warning: str = ""
     layer7: bool = False  # round robin in mode tcp
+    hashed: str = ""  # an expression; "": nothing but addresses is hashed
 
 
 def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
@@ -50,9 +51,12 @@ def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
     if word == "hash":
         if not line[2]:
             raise LineError("balance hash requires a sample expression.")
-        if line[2] in ("src", "ipv4(src)", "ipv6(src)"):
-            return Balance(replace(before, algorithm=Algorithm.SOURCE))
-        return Balance(spec, BALANCE["hash"])
+        if line[3]:
+            raise LineError(f"balance hash takes no other argument (got '{line[3]}').")
+        hashing = replace(before, algorithm=Algorithm.SOURCE)
+        if line[2] == "src":
+            return Balance(hashing)
+        return Balance(hashing, BALANCE["hash"], hashed=line[2])
     if word.startswith("hdr("):
         if word.find(")") <= len("hdr("):
             raise LineError("balance hdr requires an http header field name.")
@@ -61,7 +65,9 @@ def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
         rest = word[len("rdp-cookie") :]
         if rest and not (rest.startswith("(") and rest.find(")") > 1):
             raise LineError("balance rdp-cookie : missing cookie name.")
-        return Balance(spec, BALANCE["rdp-cookie"])
+        name = rest[1 : rest.find(")")] if rest else "mstshash"
+        hashing = replace(before, algorithm=Algorithm.SOURCE)
+        return Balance(hashing, BALANCE["rdp-cookie"], hashed=f"req.rdp_cookie({name})")
     raise LineError(
         "balance only supports 'roundrobin', 'static-rr', 'leastconn', 'source', 'uri',"
         " 'url_param', 'hdr(name)' and 'rdp-cookie(name)' options."

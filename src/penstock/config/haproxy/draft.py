@@ -11,8 +11,17 @@ from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
+from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited
-from penstock.rules.model import Condition, Criterion, PersistRule, ServerRule, Stage, TcpRule
+from penstock.rules.model import (
+    Condition,
+    Criterion,
+    Expression,
+    PersistRule,
+    ServerRule,
+    Stage,
+    TcpRule,
+)
 from penstock.rules.vocabulary import Type
 from penstock.stick.model import Peer, PeersSpec, StickRule, TableSpec
 
@@ -92,6 +101,16 @@ class BindLine:
     said: list[Said] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """What a ``source`` says: where connections to servers come from."""
+
+    target: Target | None  # None: any address, as without it
+    kind: SourceKind = SourceKind.OWN
+    other: Target | None = None  # usesrc with an address
+    interface: str | None = None
+
+
 class InitMethod(Enum):
     """One way of ``init-addr`` to find a server's first address."""
 
@@ -118,7 +137,7 @@ class ServerOptions:
     maxconn: int = 0
     minconn: int = 0
     slowstart: int = 0
-    source: Target | None = None
+    source: SourceLine | None = None
     nat: bool = False
     init_addr: tuple[InitMethod | Address, ...] = ()
     resolvers: str | None = None
@@ -202,6 +221,7 @@ class ProxyDraft:
     response_delay: int = 0  # ms
     scheduler: SchedulerSpec = field(default_factory=SchedulerSpec)
     balance_set: bool = False
+    balance_on: Expression | None = None  # what is hashed, if not the client's address
     layer7_balance: Origin | None = None  # a hash of HTTP, which only mode http has
     timeouts: dict[str, Timeout] = field(default_factory=dict)
     options: dict[str, Origin] = field(default_factory=dict)
@@ -211,7 +231,8 @@ class ProxyDraft:
     fullconn: int | None = None
     retries: int | None = None
     redispatch: int = 0  # every so many tries; negative: counted from the last; 0: never
-    source: Target | None = None
+    source: SourceLine | None = None
+    persist_cookie: str | None = None
     dispatch: Target | None = None
     dispatch_origin: Origin | None = None
     check_option: str | None = None  # "tcp-check", "httpchk"…
@@ -268,6 +289,8 @@ class ProxyDraft:
         if back:
             self.scheduler = parent.scheduler
             self.balance_set = parent.balance_set
+            self.balance_on = parent.balance_on
+            self.persist_cookie = parent.persist_cookie
             self.layer7_balance = parent.layer7_balance
             self.tcp_check_rules = list(parent.tcp_check_rules)
             self.fullconn = parent.fullconn

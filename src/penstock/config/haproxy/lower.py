@@ -19,6 +19,7 @@ from penstock.config.haproxy.draft import (
     Said,
     ServerLine,
     ServerOptions,
+    SourceLine,
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
 from penstock.config.haproxy.parser import Resolve
@@ -47,6 +48,7 @@ from penstock.model import (
     Settings,
     SourceAddress,
 )
+from penstock.proxied import Link, SourceKind
 from penstock.rules.support import refusals, refuse_expression
 
 _PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP}
@@ -215,6 +217,8 @@ class Lowering:
             found += filter(
                 None, (refuse_expression(rule.expression, rule.origin) for rule in back.stick)
             )
+            if back.hash_on is not None:
+                found += filter(None, [refuse_expression(back.hash_on.expression, one.origin)])
         if not found:
             return None
         keyword = Keyword("rule", Need.P, Status.NOWHERE, found[0].reason)
@@ -324,8 +328,9 @@ class Lowering:
                     name="dispatch",
                     address=proxy.dispatch.address,
                     port=_port(proxy.dispatch),
-                    forwarding=_forwarding(proxy, nat=False),
+                    forwarding=_forwarding(proxy, proxy.source, nat=False),
                     source=_source(proxy.source),
+                    link=lower_proxied.sourced(Link(), proxy.source, nat="nat" in proxy.options),
                     origin=proxy.dispatch_origin or proxy.origin,
                 )
             ]
@@ -354,6 +359,7 @@ class Lowering:
 
     def _real(self, proxy: ProxyDraft, server: ServerLine) -> RealServer | None:
         options = server.options
+        source = options.source or proxy.source
         address = server.target.address
         admin = AdminState.MAINT if options.disabled else AdminState.READY
         if server.target.hostname is not None and not proxy.disabled:
@@ -374,16 +380,19 @@ class Lowering:
                 minconn=options.minconn if options.maxconn > options.minconn else 0,
                 slowstart=options.slowstart,
                 check=self._check(proxy, server),
-                forwarding=_forwarding(proxy, nat=options.nat),
-                source=_source(options.source or proxy.source),
+                forwarding=_forwarding(proxy, source, nat=options.nat),
+                source=_source(source),
                 hostname=server.target.hostname,
                 lookup=_lookup(options),
                 id=server.id,
-                link=lower_proxied.link(
-                    server.id or proxy.servers.index(server) + 1,
-                    options,
-                    server.target,
-                    self.draft.global_,
+                link=lower_proxied.sourced(
+                    lower_proxied.link(
+                        server.id or proxy.servers.index(server) + 1,
+                        options,
+                        server.target,
+                        self.draft.global_,
+                    ),
+                    source,
                     nat=options.nat or "nat" in proxy.options,
                 ),
                 origin=server.origin,
@@ -565,13 +574,15 @@ def _port(target: Target) -> RealPort:
     return RealPort(PortMode.SAME)
 
 
-def _forwarding(proxy: ProxyDraft, *, nat: bool) -> ForwardingMethod:
-    if nat or "nat" in proxy.options:
+def _forwarding(proxy: ProxyDraft, source: SourceLine | None, *, nat: bool) -> ForwardingMethod:
+    clients = (SourceKind.CLIENT, SourceKind.CLIENT_ADDRESS)
+    if nat or (source is not None and source.kind in clients) or "nat" in proxy.options:
         return ForwardingMethod.NAT
     return ForwardingMethod.FULLNAT
 
 
-def _source(target: Target | None) -> SourceAddress | None:
+def _source(source: SourceLine | None) -> SourceAddress | None:
+    target = source.target if source is not None else None
     if target is None or target.address is None:
         return None
     if target.port_kind is PortKind.FIXED and target.low >= 1:

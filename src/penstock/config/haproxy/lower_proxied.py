@@ -7,13 +7,21 @@ from collections.abc import Container
 from dataclasses import replace
 
 from penstock.config.haproxy.address import Target
-from penstock.config.haproxy.draft import FRONT, BindLine, GlobalDraft, ProxyDraft, ServerOptions
+from penstock.config.haproxy.draft import (
+    FRONT,
+    BindLine,
+    GlobalDraft,
+    ProxyDraft,
+    ServerOptions,
+    SourceLine,
+)
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Bind
 from penstock.proxied import (
     Back,
     Front,
+    HashOn,
     KeepAlive,
     Link,
     Listener,
@@ -100,6 +108,10 @@ def back(proxy: ProxyDraft) -> Back:
         stick=tuple(line.rule for line in proxy.sticks),
         table=proxy.stick_table,
         persist_down="persist" in proxy.options,
+        hash_on=HashOn(proxy.balance_on, proxy.scheduler.hash_function)
+        if proxy.balance_on is not None
+        else None,
+        persist_cookie=proxy.persist_cookie,
         keepalive=_keepalive(proxy, "srvtcpka"),
         nolinger="nolinger" in proxy.options,
         id=proxy.id or 0,
@@ -123,18 +135,30 @@ def without(front: Front, lines: Container[Origin]) -> Front:
     )
 
 
-def link(
-    number: int, options: ServerOptions, target: Target, global_: GlobalDraft, *, nat: bool
-) -> Link:
-    """How a server is connected to. *nat*: from the client's own address."""
+def link(number: int, options: ServerOptions, target: Target, global_: GlobalDraft) -> Link:
+    """How a server is connected to."""
     return Link(
         local=local_address(target),
         send_proxy=send_proxy(options.proxy_header),
         tls=server_tls(options.tls, global_.tls) if options.ssl else None,
-        source_kind=SourceKind.CLIENT_ADDRESS if nat else SourceKind.OWN,
         socks4=options.socks4,
         maxqueue=options.maxqueue,
         id=number,
+    )
+
+
+def sourced(link: Link, source: SourceLine | None, *, nat: bool) -> Link:
+    """*link* with where its connections come from. *nat*: from the client's own address."""
+    link = replace(link, source_kind=SourceKind.CLIENT_ADDRESS if nat else SourceKind.OWN)
+    if source is None:
+        return link
+    other = source.other
+    return replace(
+        link,
+        source_kind=link.source_kind if source.kind is SourceKind.OWN else source.kind,
+        source_other=other.address if other is not None else None,
+        source_other_port=max(other.low, 0) if other is not None else 0,
+        source_interface=source.interface,
     )
 
 

@@ -345,4 +345,5 @@ def parse_persist(context: Context, proxy: ProxyDraft, line: Line) -> None:
     rest = line[1][len("rdp-cookie") :]
     if rest and not (rest.startswith("(") and rest.find(")") > 1):
         raise LineError("persist rdp-cookie(name)' requires an rdp cookie name.")
+    proxy.persist_cookie = rest[1 : rest.find(")")] if rest else "msts"
     proxy.rules.setdefault("persist", line.origin)

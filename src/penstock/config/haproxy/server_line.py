@@ -22,6 +22,7 @@ from penstock.config.haproxy.draft import (
     Said,
     ServerLine,
     ServerOptions,
+    SourceLine,
 )
 from penstock.config.haproxy.keywords import (
     SERVER,
@@ -29,6 +30,7 @@ from penstock.config.haproxy.keywords import (
     SOURCE_INTERFACE,
     UNIX_SERVER,
     USESRC,
+    USESRC_HEADER,
     Keyword,
     Status,
 )
@@ -42,7 +44,7 @@ from penstock.config.haproxy.syntax import not_in_defaults
 from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
 from penstock.model import MAX_WEIGHT, Address, Network
-from penstock.proxied import TlsVerify
+from penstock.proxied import SourceKind, TlsVerify
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import read_expression
 from penstock.rules.model import Expression
@@ -452,11 +454,8 @@ class _Options:
         self.id = number
 
     def _source(self, at: int) -> int:
-        self.options.source, keywords, nat, used = parse_source(
-            self.context, self.line, at, ranges=True
-        )
-        if nat:
-            self.options.nat = True
+        self.options.source, keywords, used = parse_source(self.context, self.line, at, ranges=True)
+        self.options.said = [s for s in self.options.said if s.keyword not in SOURCES]
         for keyword in keywords:
             self.options.said.append(
                 Said(self.line.origin, keyword, f"server {self.server} source")
@@ -466,17 +465,18 @@ class _Options:
 
 def parse_source(
     context: Context, line: Line, at: int, *, ranges: bool
-) -> tuple[Target | None, list[Keyword], bool, int]:
-    """``source``: address, what needs the proxy, whether it means nat, words after its name."""
+) -> tuple[SourceLine, list[Keyword], int]:
+    """What a ``source`` says, what of it needs the proxy, and how many words follow its name."""
     target: Target | None = _source_address(context, "source", line[at + 1], ranges=ranges)
     keywords: list[Keyword] = []
-    nat = False
+    kind, other, interface = SourceKind.OWN, None, None
     used = 1
     while (word := line[at + used + 1]) in ("usesrc", "interface"):
         value = line[at + used + 2]
         if word == "interface":
             if not value:
                 raise LineError(f"'{line[0]}' : missing interface name")
+            interface = value
             keywords.append(SOURCE_INTERFACE)
         elif not value:
             raise LineError(
@@ -484,15 +484,20 @@ def parse_source(
                 " argument"
             )
         elif value in ("client", "clientip"):
-            nat = True
+            kind = SourceKind(value)
+        elif value.startswith("hdr_ip("):
+            keywords.append(USESRC_HEADER)
         else:
-            if not value.startswith("hdr_ip("):
-                _source_address(context, "usesrc", value, ranges=False)
+            kind = SourceKind.OTHER
+            other = _source_address(context, "usesrc", value, ranges=False)
             keywords.append(USESRC)
         used += 2
     if target is not None and target.address is not None and target.address.is_unspecified:
         target = None  # any address: what happens without "source" as well
-    return target, keywords, nat, used
+    return SourceLine(target, kind, other, interface), keywords, used
+
+
+SOURCES = (SOURCE_INTERFACE, USESRC, USESRC_HEADER)
 
 
 def _source_address(context: Context, name: str, text: str, *, ranges: bool) -> Target:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
-from penstock.config.haproxy.balance import parse_balance, parse_hash_type
+from penstock.config.haproxy.balance import Balance, parse_balance, parse_hash_type
 from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
@@ -21,9 +21,9 @@ from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS, words
 from penstock.config.haproxy.options import override_log_format
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
-from penstock.config.haproxy.rules import warn_order
+from penstock.config.haproxy.rules import sources, warn_order
 from penstock.config.haproxy.section_global import parse_log
-from penstock.config.haproxy.server_line import parse_source
+from penstock.config.haproxy.server_line import SOURCES, parse_source
 from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
     DurationError,
@@ -32,6 +32,10 @@ from penstock.config.haproxy.units import (
     parse_time,
     trailing_message,
 )
+from penstock.rules.arguments import RuleError
+from penstock.rules.expressions import read_expression
+from penstock.rules.model import Expression
+from penstock.rules.vocabulary import Checkpoint
 
 _STATS = words(
     "admin uri realm refresh http-request auth scope enable hide-version show-legends show-modules"
@@ -125,12 +129,32 @@ def parse_balance_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
     balance = parse_balance(line, proxy.scheduler)
     proxy.scheduler = balance.spec
     proxy.balance_set = True
+    proxy.balance_on = _hashed(context, proxy, line, balance) if balance.hashed else None
     proxy.layer7_balance = line.origin if balance.layer7 else None
     proxy.said = [said for said in proxy.said if said.keyword not in BALANCE.values()]
     if balance.proxy is not None:
         proxy.said.append(Said(line.origin, balance.proxy, " ".join(line.words)))
     if balance.warning:
         context.report.warn(line.origin, balance.warning, own=True)
+
+
+def _hashed(context: Context, proxy: ProxyDraft, line: Line, balance: Balance) -> Expression | None:
+    """What is hashed; None: HAProxy finds no sense in it either, and that has been reported."""
+    head = f"proxy '{proxy.name}' [{proxy.origin}]: "
+    shown = f"'balance hash' expression '{balance.hashed}'"
+    try:
+        read = read_expression([balance.hashed], 0, sources(context, line.origin))
+    except RuleError as error:
+        message = f"{head}failed to parse {shown} in : {error.message}."
+    else:
+        if read.signature.at(Checkpoint.SERVER):
+            return read.expression
+        message = (
+            f"{head}error detected while parsing {shown} which requires information from"
+            f" {read.signature.source}, which is not available here."
+        )
+    context.report.error(line.origin, message, parsing=False)
+    return None
 
 
 def parse_hash_type_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -208,12 +232,11 @@ def parse_source_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
             "'source' expects <addr>[:<port>], and optionally 'usesrc' <addr>, and 'interface'"
             " <name>."
         )
-    target, keywords, nat, used = parse_source(context, line, 0, ranges=False)
+    source, keywords, used = parse_source(context, line, 0, ranges=False)
     if line[used + 1]:
         raise LineError("'source' only supports optional keywords 'interface' and 'usesrc'.")
-    proxy.source = target
-    if nat:
-        proxy.options["nat"] = line.origin
+    proxy.source = source
+    proxy.said = [said for said in proxy.said if said.keyword not in SOURCES]
     for keyword in keywords:
         proxy.said.append(Said(line.origin, keyword, " ".join(line.words)))
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from penstock.engine.api import PoolState, ServiceState
+from penstock.proxied import HashOn
+from penstock.rules import hashes
 from penstock.rules.evaluate import (
     Where,
     compile_condition,
@@ -16,9 +18,9 @@ from penstock.rules.evaluate import (
     compile_server_rules,
     sample_of,
 )
-from penstock.rules.model import Stage
+from penstock.rules.model import Call, Expression, Stage
 from penstock.rules.program import Program, compile_rules
-from penstock.rules.samples import Sample
+from penstock.rules.samples import Sample, to_bytes
 from penstock.rules.subject import Subject
 from penstock.stick.model import StickKind, StickRule
 
@@ -47,6 +49,8 @@ class BackBook:
     sticks: tuple[StickRule, ...]
     samples: dict[StickRule, Callable[[Subject], Sample | None]]
     stores_responses: bool
+    hashed: Callable[[Subject], int | None] | None  # what the server is chosen by
+    cookie: Callable[[Subject], Sample | None] | None  # of the remote desktop: names a server
 
 
 def front_book(state: ServiceState) -> FrontBook | None:
@@ -68,7 +72,8 @@ def back_book(state: PoolState) -> BackBook | None:
     """None: there is nothing to look at."""
     back, name = state.back, state.name
     if not (back.tcp_rules or back.server_rules or back.persist_rules or back.stick):
-        return None
+        if back.hash_on is None and back.persist_cookie is None:
+            return None
     return BackBook(
         content=compile_rules(back.tcp_rules, Stage.CONTENT, name),
         delay=back.inspect_delay / 1000,
@@ -79,7 +84,30 @@ def back_book(state: PoolState) -> BackBook | None:
         sticks=back.stick,
         samples={rule: _sample(rule, name) for rule in back.stick},
         stores_responses=any(rule.kind is StickKind.STORE_RESPONSE for rule in back.stick),
+        hashed=_hashed(back.hash_on, name) if back.hash_on is not None else None,
+        cookie=_cookie(back.persist_cookie, name) if back.persist_cookie is not None else None,
     )
+
+
+_HASHES = {one.__name__: one for one in (hashes.sdbm, hashes.djb2, hashes.wt6, hashes.crc32)}
+
+
+def _hashed(on: HashOn, section: str) -> Callable[[Subject], int | None]:
+    fetch = compile_expression(on.expression, Where(section, final=True))
+    function = _HASHES[on.function]
+
+    def hashed(subject: Subject) -> int | None:
+        found = sample_of(fetch(subject))
+        data = to_bytes(found) if found is not None else b""
+        return function(data) if data else None
+
+    return hashed
+
+
+def _cookie(name: str, section: str) -> Callable[[Subject], Sample | None]:
+    expression = Expression(Call("req.rdp_cookie", (name,)))
+    fetch = compile_expression(expression, Where(section, final=True))
+    return lambda subject: sample_of(fetch(subject))
 
 
 def _sample(rule: StickRule, section: str) -> Callable[[Subject], Sample | None]:

@@ -10,6 +10,7 @@ from itertools import chain
 from penstock.engine.api import PoolState, RealKey, RealState, Selection
 from penstock.engine.proxy.book import BackBook
 from penstock.model import Address, Protocol
+from penstock.rules import hashes
 from penstock.stick.choose import Memory
 from penstock.stick.model import ServerKey
 
@@ -156,7 +157,9 @@ class Chooser:
         selection = pool.state.selection
         if hashed is None and pool.state.back.hash_on is not None:
             selection = Selection.ROTATE  # there is nothing to hash (HAProxy: assign_server())
-        match selection:
+        match selection:  # the most frequent one first
+            case Selection.ROTATE:
+                start, bound = self._turn(pool) % size, 0
             case Selection.LEASTCONN:
                 start = self._turn(pool)
                 return self._least(pool, [(start + n) % size for n in range(size)], load, without)
@@ -174,13 +177,11 @@ class Chooser:
                 start = self._hash(pool, ends, hashed) * size >> 32
             case Selection.TUPLE:
                 start, bound = tuple_hash(ends()) * size >> 32, 0
-            case Selection.ROTATE:
-                start, bound = self._turn(pool) % size, 0
         return self._from(pool, start, load, bound, without)
 
     def _hash(self, pool: PoolView, ends: Callable[[], Ends], hashed: int | None) -> int:
         if hashed is not None:
-            return avalanche(hashed) if pool.state.avalanche else hashed
+            return hashes.avalanche(hashed) if pool.state.avalanche else hashed
         return source_hash(ends().source, full=pool.state.avalanche)
 
     def _from(

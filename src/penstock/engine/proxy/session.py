@@ -188,7 +188,7 @@ class Session:
                 return
             expects = self.subject().expect if self.asked is not None else None
         timeouts = self.service.state.timeouts
-        if self.spot.listener.accept_proxy or expects is Expect.PROXY:
+        if self.spot.listener.accept_proxy or (expects is not None and expects is Expect.PROXY):
             self.watch(shortest(timeouts.client), self.give_up)
             Preface(self, proxy_protocol.parse, self.inserted)
         else:
@@ -378,7 +378,7 @@ class Session:
     def take(self, real: Real) -> None:
         """One of *real*'s places is ours."""
         self.real = real
-        self.world.count(real.row, Column.LIVE)
+        self.world.count(real.row, _LIVE)
         self.connect()
 
     def drop_real(self) -> None:
@@ -387,7 +387,7 @@ class Session:
         if real is None:
             return
         self.real = None
-        self.world.count(real.row, Column.LIVE, -1)
+        self.world.count(real.row, _LIVE, -1)
         if real.state.key.pool in self.world.waiting:
             self.world.serve(real.state.key.pool)
 
@@ -479,7 +479,7 @@ class Session:
         service, real, pool = self.service, self.real, self.pool
         if real is None or pool is None:
             return
-        self.world.count(real.row, Column.TOTAL)
+        self.world.count(real.row, _TOTAL)
         client = self.client = Side(self, self.sock)
         client.other, server.other = server, client
         front, back = service.state.front, pool.state.back
@@ -596,7 +596,7 @@ class Session:
         del world.sessions[self]
         world.total_live -= 1
         service.live -= 1
-        world.count(service.row, Column.LIVE, -1)
+        world.count(service.row, _LIVE, -1)
         self.drop_real()
         # Nothing holds anything any more: no work for the garbage collector.
         self.client = self.server = None

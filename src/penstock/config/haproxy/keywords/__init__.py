@@ -16,6 +16,7 @@ from penstock.config.haproxy.keywords.proxy import (
     UNIX_BIND,
     UNIX_SERVER,
     USESRC,
+    USESRC_HEADER,
 )
 from penstock.config.haproxy.keywords.server import SERVER, SERVER_ARGUMENTS
 from penstock.config.haproxy.keywords.table import Keyword, Need, Status, words
@@ -40,6 +41,7 @@ __all__ = [
     "UNIX_BIND",
     "UNIX_SERVER",
     "USESRC",
+    "USESRC_HEADER",
     "SOURCE_INTERFACE",
     "words",
 ]

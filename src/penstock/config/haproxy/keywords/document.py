@@ -28,6 +28,7 @@ from penstock.config.haproxy.keywords import (
     UNIX_BIND,
     UNIX_SERVER,
     USESRC,
+    USESRC_HEADER,
     Keyword,
     Status,
 )
@@ -76,6 +77,7 @@ def _forms() -> tuple[Keyword, ...]:
         "bind /path, bind abns@…, bind fd@…": UNIX_BIND,
         "server NAME /path": UNIX_SERVER,
         "source … usesrc ADDRESS": USESRC,
+        "source … usesrc hdr_ip(…)": USESRC_HEADER,
         "source … interface NAME": SOURCE_INTERFACE,
         "mode http": MODE_HTTP,
     }

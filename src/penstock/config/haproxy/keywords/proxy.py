@@ -56,7 +56,7 @@ PROXY = index(
     rows(
         "rate-limit", Need.K_DIFFERS, Status.PROXY, "the rate of sessions is limited", where="DFL"
     ),
-    rows("persist", Need.P, Status.NOWHERE, "the server is chosen by an RDP cookie", where="DLB"),
+    rows("persist", Need.P, Status.PROXY, "the server is named by an RDP cookie", where="DLB"),
     rows("transparent", Need.K, Status.NOWHERE, "the original destination is used", where="DLB"),
     rows(
         "force-persist ignore-persist",
@@ -269,13 +269,19 @@ BALANCE = index(
     rows("roundrobin", Need.K, Status.WORKS, "smooth weighted round robin; the default"),
     rows("static-rr leastconn first source random", Need.K, Status.WORKS),
     rows("maglev", Need.K, Status.EXTENSION, "consistent hash of addresses, ports and protocol"),
-    rows("hash", Need.K, Status.NOWHERE, "the server is chosen by an expression"),
-    rows("rdp-cookie", Need.P, Status.NOWHERE, "the server is chosen by an RDP cookie"),
+    rows(
+        "hash",
+        Need.P,
+        Status.PROXY,
+        "the server is chosen by an expression; `hash src` is `source` and packets suffice for it",
+    ),
+    rows("rdp-cookie", Need.P, Status.PROXY, "the server is chosen by an RDP cookie"),
     rows("uri url_param hdr", Need.P, Status.IGNORED, "round robin in mode tcp, as in HAProxy"),
 )
 
 MODE_HTTP = Keyword("mode http", Need.P, Status.NOWHERE, "HTTP is routed", "DFLB")
 UNIX_BIND = Keyword("bind", Need.P, Status.PROXY, "the socket is not a network's")
 UNIX_SERVER = Keyword("server", Need.P, Status.PROXY, "the server is not on a network")
-USESRC = Keyword("source", Need.P, Status.NOWHERE, "the source is an address of another machine")
-SOURCE_INTERFACE = Keyword("source", Need.P, Status.NOWHERE, "the source is bound to an interface")
+USESRC = Keyword("source", Need.P, Status.PROXY, "the source is an address of another machine")
+USESRC_HEADER = Keyword("source", Need.P, Status.NOWHERE, "the source stands in an HTTP header")
+SOURCE_INTERFACE = Keyword("source", Need.P, Status.PROXY, "the source is bound to an interface")

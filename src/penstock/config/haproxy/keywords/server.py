@@ -22,7 +22,7 @@ SERVER = index(
         "usesrc",
         Need.K,
         Status.WORKS,
-        "client and clientip mean nat; another address needs the proxy",
+        "client and clientip mean nat; another address needs the proxy engine",
     ),
     rows("minconn", Need.K_DIFFERS, Status.WORKS, "the limit follows the frontend's connections"),
     rows("maxqueue", Need.P, Status.IGNORED, "nothing queues"),
