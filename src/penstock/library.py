@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import random
@@ -11,8 +12,9 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,9 +24,9 @@ from penstock.config.haproxy import LoadResult
 from penstock.config.haproxy import load as load_haproxy
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
-from penstock.desired import refuse_unsupported
-from penstock.engine.api import Counters, Engine
-from penstock.errors import PenstockError
+from penstock.desired import all_on_proxy, refuse_unsupported
+from penstock.engine.api import Counters, Engine, together
+from penstock.errors import CapabilityError, PenstockError
 from penstock.health.runner import Runner
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
@@ -44,9 +46,17 @@ def load(*paths: str | os.PathLike[str]) -> Configuration:
 class LoadBalancer:
     """A running load balancer; its methods may be called from any thread."""
 
-    def __init__(self, configuration: Configuration, engine: Engine, paths: RuntimePaths) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        engines: Mapping[EngineKind, Engine],
+        paths: RuntimePaths,
+        lack: str | None = None,
+    ) -> None:
+        """*lack*: why there is no kernel engine among *engines*; its services run on the proxy."""
         self._configuration = configuration
-        self._engine = engine
+        self._engines = engines
+        self._lack = lack
         self._jobs: queue.SimpleQueue[tuple[Future[object], Callable[[], object]] | None] = (
             queue.SimpleQueue()
         )
@@ -59,16 +69,16 @@ class LoadBalancer:
         )
         self._names = Follower(lambda changes, outcome: self._controller.on_names(changes, outcome))
         self._controller = Controller(
-            {EngineKind.KERNEL: engine},
+            engines,
             self._runner,
             self._names,
             OverrideStore(paths.overrides, adopt=False),
-            lambda: LoadResult(self._configuration),
+            lambda: LoadResult(self._fitting(self._configuration)),
             adopted=False,
             clock=time.monotonic,
         )
         try:
-            self._controller.start(LoadResult(configuration))
+            self._controller.start(LoadResult(self._fitting(configuration)))
         except BaseException:
             self._release()
             raise
@@ -77,7 +87,9 @@ class LoadBalancer:
 
     def counters(self) -> Counters:
         """Live connections, totals, bytes and the datapath's reasons, read now."""
-        return self._call(self._engine.counters)
+        return self._call(
+            lambda: together([engine.counters() for engine in self._engines.values()])
+        )
 
     def status(self) -> Status:
         """Services, real servers, their health and traffic, at one moment."""
@@ -98,7 +110,7 @@ class LoadBalancer:
         """
 
         def switch() -> None:
-            refuse_unsupported(configuration)
+            _refuse(configuration, proxied=EngineKind.PROXY in self._engines)
             before = self._configuration
             self._configuration = configuration
             try:
@@ -111,11 +123,19 @@ class LoadBalancer:
         self._call(switch)
 
     def stop(self) -> None:
-        """End the loop; the engine is the caller's to close."""
+        """End the loop; the engines are the caller's to close."""
         self._jobs.put(None)
         self._wake_writer.send(b"\0")
         self._thread.join()
         self._release()
+
+    def _fitting(self, configuration: Configuration) -> Configuration:
+        """*configuration* with files as they are now, on the engines that there are."""
+        if EngineKind.PROXY in self._engines:
+            from penstock.engine.proxy import tls_files  # noqa: PLC0415  # only where it is used
+
+            configuration = tls_files.with_digests(configuration)
+        return all_on_proxy(configuration, self._lack) if self._lack else configuration
 
     def _release(self) -> None:
         self._runner.close()
@@ -148,9 +168,9 @@ class LoadBalancer:
             workers: tuple[Runner | Follower, ...] = (self._runner, self._names)
             for worker in workers:
                 selector.register(worker.fileno(), selectors.EVENT_READ, None)
-            events = self._engine.fileno()
-            if events is not None:
-                selector.register(events, selectors.EVENT_READ, None)
+            events = [one for one in map(_events_of, self._engines.values()) if one is not None]
+            for fd in events:
+                selector.register(fd, selectors.EVENT_READ, None)
             next_tick = time.monotonic() + _TICK
             while True:
                 due = min(next_tick, *(worker.next_deadline() or next_tick for worker in workers))
@@ -164,9 +184,13 @@ class LoadBalancer:
                     _carry_out(*job)
                 for worker in workers:
                     worker.run_once(time.monotonic())
-                if time.monotonic() >= next_tick or any(key.fd == events for key, _ in ready):
+                if time.monotonic() >= next_tick or any(key.fd in events for key, _ in ready):
                     self._controller.tick()
                     next_tick = time.monotonic() + _TICK
+
+
+def _events_of(engine: Engine) -> int | None:
+    return engine.fileno()
 
 
 def _carry_out(future: Future[object], job: Callable[[], object]) -> None:
@@ -185,26 +209,69 @@ def run(
 ) -> Iterator[LoadBalancer]:
     """Run *configuration* until the block ends; then everything is taken down.
 
-    Without *engine*, the kernel engine (needs root). Raises PenstockError.
+    Without *engine*, as ``penstock run`` does: the kernel engine where this process may have it,
+    and the proxy engine for all else. *engine* stands in for the kernel engine, and then there is
+    no other. Raises PenstockError.
     """
-    refuse_unsupported(configuration)
     log.to_stdlib()
     paths = paths or RuntimePaths.of(os.environ)
+    lack = None if engine is not None else _lack()
+    _refuse(configuration, proxied=engine is None)
     paths.create()
     with contextlib.ExitStack() as stack:
         stack.callback(InstanceLock(paths).close)
+        engines: dict[EngineKind, Engine] = {}
+        if engine is not None:
+            engines[EngineKind.KERNEL] = engine
+        elif lack is None:
+            engines[EngineKind.KERNEL] = _kernel_engine(configuration, paths)
         if engine is None:
-            engine = _kernel_engine(configuration, paths)
-        stack.callback(engine.close, keep=False)
-        balancer = LoadBalancer(configuration, engine, paths)
+            engines[EngineKind.PROXY] = _proxy_engine(configuration)
+        for one in engines.values():
+            stack.callback(one.close, keep=False)
+        balancer = LoadBalancer(configuration, engines, paths, lack)
         stack.callback(balancer.stop)
         yield balancer
 
 
+def _refuse(configuration: Configuration, *, proxied: bool) -> None:
+    """Raises ConfigError for what the engines at hand cannot do."""
+    if not proxied:
+        services = tuple(
+            replace(one, unsupported=one.unsupported or one.engine is EngineKind.PROXY)
+            for one in configuration.services
+        )
+        configuration = replace(configuration, services=services)
+    refuse_unsupported(configuration)
+    if proxied:
+        from penstock.engine.proxy import tls_files  # noqa: PLC0415  # only where it is used
+
+        tls_files.check_files(configuration)
+
+
+def _lack() -> str | None:
+    """Why there is no kernel engine; None: there is one."""
+    from penstock.kernel import probe  # noqa: PLC0415
+
+    try:
+        probe.probe()
+    except CapabilityError as error:
+        logging.getLogger("penstock").warning("every service runs on the proxy engine: %s", error)
+        return str(error)
+    return None
+
+
+def _proxy_engine(configuration: Configuration) -> Engine:
+    from penstock.engine.proxy import Owner, ProxyEngine, worker_count  # noqa: PLC0415
+
+    settings = configuration.settings
+    owner = Owner.of(settings.user, settings.group)
+    return ProxyEngine(worker_count(settings.workers), owner=owner)
+
+
 def _kernel_engine(configuration: Configuration, paths: RuntimePaths) -> Engine:
     from penstock.engine.kernel import KernelEngine  # noqa: PLC0415  # only where it is used
-    from penstock.kernel import bpffs, probe  # noqa: PLC0415
+    from penstock.kernel import bpffs  # noqa: PLC0415
 
-    probe.probe()
     bpffs.mount()
     return KernelEngine.open(configuration.settings, pins=paths.pins, state=paths.directory)

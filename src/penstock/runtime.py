@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from penstock.errors import InstanceRunning, PenstockError
 
 _BPFFS = Path("/sys/fs/bpf")
 _DEFAULT = Path("/run/penstock")
+_SHARED = Path("/tmp")  # noqa: S108  # what others put there is not taken: create() looks
 _DEFAULT_NAME = re.compile(r"penstock(-net-[0-9]+)?")
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, Linux 5.14
 _YIELDS = "yields"  # after the pid in the lock
@@ -71,12 +73,10 @@ class RuntimePaths:
         if "PENSTOCK_RUNTIME_DIR" in environ:
             directory = Path(environ["PENSTOCK_RUNTIME_DIR"]).absolute()
         else:
-            directory = _DEFAULT
-            if os.geteuid() != 0 and "XDG_RUNTIME_DIR" in environ:
-                directory = Path(environ["XDG_RUNTIME_DIR"]) / "penstock"
+            directory = _default(environ, os.geteuid())
             cookie = foreign()
             if cookie is not None:
-                directory = directory.with_name(f"penstock-net-{cookie}")
+                directory = directory.with_name(f"{directory.name}-net-{cookie}")
         pins = pin_path or (
             Path(environ["PENSTOCK_PIN_PATH"]) if "PENSTOCK_PIN_PATH" in environ else None
         )
@@ -112,6 +112,16 @@ class RuntimePaths:
                 f"cannot make the runtime directory {self.directory}: {error.strerror}; "
                 "set PENSTOCK_RUNTIME_DIR to one you may write to"
             ) from error
+        found = self.directory.lstat()
+        if self.directory.parent == _SHARED and (
+            not stat.S_ISDIR(found.st_mode)
+            or found.st_uid != os.geteuid()
+            or stat.S_IMODE(found.st_mode) & 0o077
+        ):
+            raise PenstockError(
+                f"{self.directory} is not a directory that is yours alone; "
+                "set PENSTOCK_RUNTIME_DIR to one that is"
+            )
 
     def remove(self) -> None:
         """Remove what is ours, and the directory if nothing else is in it."""
@@ -119,6 +129,15 @@ class RuntimePaths:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.directory.rmdir()
+
+
+def _default(environ: Mapping[str, str], user: int) -> Path:
+    """Of root, of a user with a session, and of one without (a service account, a container)."""
+    if user == 0:
+        return _DEFAULT
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]) / "penstock"
+    return _SHARED / f"penstock-{user}"
 
 
 def _pin_name(directory: Path) -> str:

@@ -21,7 +21,7 @@ from unit_building import configuration, pool, reals, service
 import penstock
 from penstock import library
 from penstock.engine.fake import FakeEngine
-from penstock.errors import CommandRefused, InstanceRunning, PenstockError
+from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
 from penstock.model import CheckKind, Configuration, EngineKind
 from penstock.runtime import RuntimePaths
 
@@ -273,3 +273,55 @@ def test_what_cannot_exist_cannot_be_built() -> None:
             weight=257,
         )
     assert issubclass(penstock.InvalidModel, ValueError)
+
+
+def test_without_a_kernel_engine_the_proxy_runs_everything(
+    paths: RuntimePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is without root."""
+    from penstock.kernel import probe  # noqa: PLC0415  # nothing else here needs it
+
+    def lacks() -> None:
+        raise CapabilityError("there is none here")
+
+    monkeypatch.setattr(probe, "probe", lacks)
+    here = ip_address("127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        unused.close()
+        behind = penstock.RealPort(penstock.PortMode.FIXED, server.getsockname()[1])
+        web = pool([penstock.RealServer("s", here, behind)])
+        front = penstock.Service(
+            "front",
+            penstock.Protocol.TCP,
+            (penstock.Bind(here, penstock.PortRange.single(port)),),
+            "web",
+        )
+        with capture_logs(), penstock.run(Configuration((front,), (web,)), paths=paths) as balancer:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(b"x")
+                conn, _ = server.accept()
+                with conn:
+                    assert conn.recv(1) == b"x"
+                    assert balancer.counters().services["front"].live == 1
+                    assert [one.engine for one in balancer.status().services] == ["proxy"]
+            balancer.set_weight("web", "s", 3)
+            more = penstock.RealServer("t", here, behind)
+            balancer.reconfigure(
+                Configuration((front,), (pool([penstock.RealServer("s", here, behind), more]),))
+            )
+            assert [one.name for one in balancer.status().pools[0].reals] == ["s", "t"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def test_an_engine_of_ones_own_runs_nothing_of_the_proxys(paths: RuntimePaths) -> None:
+    proxied = Configuration(
+        (service("web", engine=EngineKind.PROXY, engine_reason="'ssl'"),), (pool(reals(1)),)
+    )
+    with (
+        pytest.raises(penstock.ConfigError, match="'front' cannot run because of 'ssl'"),
+        penstock.run(proxied, engine=FakeEngine(), paths=paths),
+    ):
+        pytest.fail("it runs")

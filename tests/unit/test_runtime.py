@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import runtime
 from penstock.errors import InstanceRunning, PenstockError
 from penstock.runtime import InstanceLock, RuntimePaths
 
@@ -132,7 +133,7 @@ def test_users_have_their_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert initial(environ).directory == Path("/run/user/1000/penstock")
     assert foreign(environ).directory == Path("/run/user/1000/penstock-net-77")
-    assert initial({}).directory == Path("/run/penstock")
+    assert initial({}).directory.name == "penstock-1000"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert initial(environ).directory == Path("/run/penstock")
     assert initial(environ).pins == Path("/sys/fs/bpf/penstock")
@@ -177,3 +178,43 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None
         one.create()
     with pytest.raises(PenstockError, match=r"cannot open .*/lock: Not a directory"):
         InstanceLock(one)
+
+
+@pytest.mark.parametrize(
+    ("user", "environ", "where"),
+    [
+        (0, {"XDG_RUNTIME_DIR": "/run/user/0"}, "/run/penstock"),
+        (7, {"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/penstock"),
+        (7, {}, f"{runtime._SHARED}/penstock-7"),
+        (7, {"XDG_RUNTIME_DIR": ""}, f"{runtime._SHARED}/penstock-7"),
+    ],
+)
+def test_a_user_has_a_directory_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, user: int, environ: Mapping[str, str], where: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert str(initial(environ).directory) == where
+    assert str(foreign(environ).directory) == f"{where}-net-77"
+
+
+def test_what_somebody_else_has_put_there_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_SHARED", tmp_path)
+    one = RuntimePaths(tmp_path / "penstock-7", tmp_path / "pins")
+    one.create()
+    one.create()
+    one.directory.chmod(0o755)
+    with pytest.raises(PenstockError, match="is not a directory that is yours alone"):
+        one.create()
+    one.directory.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    if one.directory.stat().st_uid != os.geteuid():
+        with pytest.raises(PenstockError, match="is not a directory that is yours alone"):
+            one.create()
+    monkeypatch.undo()
+    other = RuntimePaths(tmp_path / "penstock-8", tmp_path / "pins")
+    other.directory.symlink_to(one.directory)
+    monkeypatch.setattr(runtime, "_SHARED", tmp_path)
+    with pytest.raises(PenstockError, match="is not a directory that is yours alone"):
+        other.create()
