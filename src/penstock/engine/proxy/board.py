@@ -27,6 +27,7 @@ class Column(IntEnum):
 
 
 COLUMNS = len(Column)
+_TURN = int(Column.TURN)
 _ROW_BYTES = COLUMNS * 8
 _AREA = MAX_ROWS * _ROW_BYTES
 
@@ -69,7 +70,7 @@ class Board:
 
         Two workers that ask at the same moment may get the same number.
         """
-        at = row * COLUMNS + Column.TURN
+        at = row * COLUMNS + _TURN
         turn = self._cells[at]
         self._cells[at] = turn + 1
         return turn

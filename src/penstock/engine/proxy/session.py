@@ -188,7 +188,7 @@ class Session:
                 return
             expects = self.subject().expect if self.asked is not None else None
         timeouts = self.service.state.timeouts
-        if self.spot.listener.accept_proxy or (expects is not None and expects is Expect.PROXY):
+        if self.spot.listener.accept_proxy or expects is Expect.PROXY:
             self.watch(shortest(timeouts.client), self.give_up)
             Preface(self, proxy_protocol.parse, self.inserted)
         else:

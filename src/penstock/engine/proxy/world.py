@@ -147,7 +147,7 @@ class World:
 
     # -- counting ------------------------------------------------------------------------
 
-    def count(self, row: int, column: Column, n: int = 1) -> None:
+    def count(self, row: int, column: int, n: int = 1) -> None:
         self.area[row * COLUMNS + column] += n
 
     def live(self, real: Real) -> int:
