@@ -83,14 +83,20 @@ class Inbox:
         self._fds: list[int] = []
 
     def receive(self) -> list[tuple[Order, list[int]]]:
-        """All whole orders there are. Raises ConnectionError when the daemon is gone."""
+        """All whole orders there are. Raises ConnectionError when there are none and never will be.
+
+        The last order and the end may come together: then the end is told the next time.
+        """
         while True:
             try:
                 data, fds, _, _ = socket.recv_fds(self._link, _CHUNK, _MOST_FDS)
             except BlockingIOError:
                 break
             if not data:
-                raise ConnectionResetError
+                last = self._whole()
+                if not last:
+                    raise ConnectionResetError
+                return last
             self._data += data
             self._fds += fds
         return self._whole()
