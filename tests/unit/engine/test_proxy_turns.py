@@ -1,44 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a turn of a worker's loop owes to descriptors whose numbers are used again."""
+"""Several workers take turns with servers as one would."""
 
 from __future__ import annotations
 
-import os
-import socket
+import contextlib
+from pathlib import Path
 
 import pytest
+from unit_proxy import closed_port, rig
 
-from penstock.engine.proxy.loop import IN, Loop
+from penstock.engine.proxy.board import Board, Column
 
 
-@pytest.mark.parametrize("way", ["remove", "forget"])
-def test_an_event_is_not_for_the_next_owner_of_its_number(way: str) -> None:
-    loop = Loop()
-    told: list[str] = []
-    pairs = [socket.socketpair() for _ in range(2)]
-    new: list[socket.socket] = []
+def test_turns_are_counted_by_all() -> None:
+    with contextlib.closing(Board.create(2)) as board:
+        assert [board.turn(3) for _ in range(3)] == [0, 1, 2]
+        assert board.turn(4) == 0
+        assert board.read(3, Column.LIVE) == 0
+        board.clear(3)
+        assert board.turn(3) == 0
 
-    def replace_the_other(mine: int) -> None:
-        told.append("first")
-        other = pairs[1 - mine][0]
-        number = other.fileno()
-        getattr(loop, way)(number)
-        other.close()
-        one, peer = socket.socketpair()
-        assert one.fileno() == number  # the kernel gives the lowest number that is free
-        new.extend((one, peer))
-        loop.add(number, IN, lambda _events: told.append("successor"))
 
-    for number, (one, peer) in enumerate(pairs):
-        loop.add(one.fileno(), IN, lambda _events, number=number: replace_the_other(number))
-        peer.send(b"x")
-    loop.turn(1.0)
-    assert told == ["first"]
-    new[1].send(b"y")
-    pairs[0][0].close()
-    os.set_blocking(new[0].fileno(), False)
-    loop.turn(1.0)
-    assert told[-1] == "successor"  # its own events are told
-    for one in (*new, *(sock for pair in pairs for sock in pair)):
-        one.close()
-    loop.close()
+@pytest.mark.parametrize(
+    ("balance", "expected"), [("roundrobin", "abcabcabc"), ("leastconn", "abcabcabc")]
+)
+def test_two_workers_take_turns(tmp_path: Path, balance: str, expected: str) -> None:
+    with rig(tmp_path, workers=2) as proxy, contextlib.ExitStack() as held:
+        port = closed_port()
+        servers = [proxy.server(name) for name in "abc"]
+        lines = "".join(f" server {one.name} {one.where}\n" for one in servers)
+        for one in servers:
+            one.echo()
+        proxy.run(f"listen front\n bind 127.0.0.1:{port}\n balance {balance}\n{lines}")
+        answers = ""
+        for _ in expected:
+            client = held.enter_context(proxy.connect(str(port)))
+            client.sendall(b"x")
+            answers += client.recv(10).decode().removesuffix(":x")
+        assert answers == expected

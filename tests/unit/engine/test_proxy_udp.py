@@ -13,6 +13,7 @@ from unit_proxy import PATIENCE, ProxyRig, rig, wait_for
 
 from penstock.desired import RealHealth
 from penstock.engine.proxy import ProxyEngine
+from penstock.errors import ConfigError
 
 
 def udp(address: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -290,3 +291,22 @@ def test_several_workers_share_clients(tmp_path: Path) -> None:
             assert first == ["a", "b"] * 8
             assert [lab.reaches(one) for one in clients] == first
             assert lab.live() == 16
+
+
+@pytest.mark.parametrize(
+    ("bind", "more", "said"),
+    [
+        (" accept-proxy", "", "accept-proxy"),
+        ("", " tcp-request connection expect-proxy layer4\n", "expect-proxy"),
+        ("", " tcp-request connection set-mark 1\n", "set-mark"),
+        ("", " use-server a if { src 127.0.0.1 }\n", "use-server a"),
+        ("", " stick-table type ip size 10\n stick on src\n", "stick on"),
+        ("", " tcp-response content reject\n", "tcp-response content"),
+    ],
+)
+def test_what_only_connections_have_is_refused(lab: Lab, bind: str, more: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"{said}': it is not carried out in mode udp"):
+        lab.proxy.run(
+            f"listen front\n mode udp\n bind 127.0.0.1:{lab.port}{bind}\n{more}"
+            " server a 127.0.0.1:9\n"
+        )

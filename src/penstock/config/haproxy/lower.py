@@ -22,6 +22,7 @@ from penstock.config.haproxy.draft import (
     SourceLine,
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
+from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
 from penstock.errors import InvalidModel
@@ -184,6 +185,8 @@ class Lowering:
     def _placed(self, service: Service, proxy: ProxyDraft, reasons: list[Said]) -> Service:
         """On the engine that can do it; rules that packets suffice for are the kernel engine's."""
         barred = self._barred(service, proxy)
+        if barred is None and proxy.mode is Mode.UDP:
+            barred = barred_in_udp(reasons, service.front.tcp_rules)
         if barred is not None:
             return _on_proxy(service, [barred])
         rules = [one for one in reasons if one.keyword.name == "tcp-request"]
