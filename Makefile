@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make run    set up, then show penstock at work in a lab of network namespaces (root)"
+	@echo "make run    set up, then show penstock at work, in a lab of network namespaces if root"
 	@echo "make test   set up, then lint, type check and run all tests (without root: those that can)"
 	@echo "make bench  set up, then measure side by side with its peers (root)"
 	@echo "make setup  .venv/bin/penstock, and nothing more"

@@ -59,7 +59,9 @@ class User:
             f" server a {server}\n{more}"
         )
 
-    def _start(self, *words: str, log: Path | None = None) -> subprocess.Popen[bytes]:
+    def _start(
+        self, *words: str, log: Path | None = None, module: str = "penstock"
+    ) -> subprocess.Popen[bytes]:
         assert _PYTHON is not None
         paths = [str(_SOURCES), sysconfig.get_path("purelib")]
         environ = {
@@ -71,7 +73,7 @@ class User:
         rights = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
         with open(log, "ab") if log is not None else contextlib.nullcontext() as out:
             return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-                [_PYTHON, "-m", "penstock", *words],
+                [_PYTHON, "-m", module, *words],
                 stdout=out or subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=environ,
@@ -79,9 +81,9 @@ class User:
                 **(rights if os.geteuid() == 0 else {}),
             )
 
-    def call(self, *words: str) -> tuple[int, str]:
+    def call(self, *words: str, module: str = "penstock") -> tuple[int, str]:
         """The exit status of a command, and what it said."""
-        process = self._start(*words)
+        process = self._start(*words, module=module)
         said, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, said.decode()
 
@@ -239,6 +241,16 @@ def test_sessions_outlive_a_daemon_that_is_killed(user: User, server: Server) ->
         client.sendall(b"3")
         assert client.recv(10) == b"a:3"
     wait_for(lambda: old not in workers(user.runtime), "it ends with its last session")
+
+
+def test_make_run_shows_what_it_can(user: User) -> None:
+    """The demonstration behind it, on loopback."""
+    status, said = user.call(module="penstock.lab")
+    assert status == 0, said
+    assert said.startswith("on loopback, without the lab: network namespaces need root")
+    assert (said.count("  true "), said.count("FALSE")) == (5, 0)
+    assert said.count(_FALLBACK) == 1
+    assert user.left() == []
 
 
 def _has_session(pid: int) -> bool:
