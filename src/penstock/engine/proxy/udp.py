@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
-from ipaddress import ip_address
 
 from penstock.engine.proxy.asked import Asked
 from penstock.engine.proxy.board import COLUMNS, Column
 from penstock.engine.proxy.choose import Ends, PoolView, Real
-from penstock.engine.proxy.dial import NOBODY, Peer, dial, peer_of, target
+from penstock.engine.proxy.datagrams import (
+    BUFFER,
+    CONTROL_SIZE,
+    ClientAddress,
+    address_of,
+    ask_for_addresses,
+    control_of,
+    first,
+    local_of,
+    twin_of,
+)
+from penstock.engine.proxy.dial import Peer, dial, peer_of, target
 from penstock.engine.proxy.loop import IN
 from penstock.engine.proxy.world import Ear, World
 from penstock.model import Protocol
@@ -28,44 +37,9 @@ from penstock.wire.proxy_protocol import Header
 
 _SILENCE = 30.0  # seconds, where the configuration has no timeout
 _MOST_READS = 32  # datagrams in a row from one socket: then others have their turn
-_BUFFER = bytearray(1 << 16)  # a datagram's longest payload is 65,527 bytes
-_VIEW = memoryview(_BUFFER)
-_SLICES = [_VIEW[:n] for n in range(2049)]  # most datagrams are short
-_IP_PKTINFO = 8  # linux/in.h
-_INDEX = struct.Struct("=I")  # of an interface
-_CONTROL = socket.CMSG_SPACE(20)  # struct in6_pktinfo; in_pktinfo is shorter
-_IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, in6.h
 _PASSES = (Verdict.ACCEPT, Verdict.WAIT)
 # Trouble with one datagram or with our own buffers; any other error says that the server is gone.
 _PASSING = frozenset((errno.EAGAIN, errno.EMSGSIZE, errno.ENOBUFS, errno.EPERM, errno.EINVAL))
-
-ClientAddress = tuple[str, int] | tuple[str, int, int, int]
-Control = list[tuple[int, int, bytes]]
-
-
-def _seen(n: int) -> memoryview:
-    return _SLICES[n] if n <= 2048 else _VIEW[:n]
-
-
-def _local(ancillary: Control) -> bytes:
-    """Which address a datagram was sent to; IPv6 link-local ones with their interface."""
-    if not ancillary:
-        return b""
-    level, _, info = ancillary[0]
-    if level == socket.IPPROTO_IP:
-        # The address to answer from, or what the header has where the kernel has not looked yet.
-        return info[4:8] if any(info[4:8]) else info[8:12]
-    return info[:20] if info[0] == 0xFE and info[1] & 0xC0 == 0x80 else info[:16]
-
-
-def _control(local: bytes) -> Control:
-    """What makes an answer leave from *local* (ip(7), ipv6(7))."""
-    if not local:
-        return []
-    if len(local) == 4:
-        return [(socket.IPPROTO_IP, _IP_PKTINFO, _INDEX.pack(0) + local + bytes(4))]
-    index = local[16:] or _INDEX.pack(0)
-    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, local[:16] + index)]
 
 
 class FlowAsked(Asked):
@@ -97,7 +71,7 @@ class Flow:
         """*local*: the address that the client uses, as the kernel has it; b"": the listener's."""
         self._relay = relay
         self._key = key
-        self._control = _control(local)
+        self._control = control_of(local)
         self._own: socket.socket | None = None  # towards the client; None: the listener's
         self.raw = raw
         self.local = local
@@ -106,7 +80,7 @@ class Flow:
         self.spot = relay.ear.spot
         self.sock = relay.ear.sock
         self.peer = peer_of(raw)
-        self.wanted = Peer(relay.address_of(local), self.spot.port)
+        self.wanted = Peer(address_of(local, relay.ear.spot.listener), self.spot.port)
         self.pool: PoolView | None = None
         self.real: Real | None = None
         self.upstream: socket.socket | None = None
@@ -254,7 +228,7 @@ class Flow:
             return
         for _ in range(_MOST_READS):
             try:
-                n = sock.recv_into(_BUFFER)
+                n = sock.recv_into(BUFFER)
             except BlockingIOError:
                 return
             except OSError:
@@ -263,7 +237,7 @@ class Flow:
             self.seen = self.world.loop.now
             self.sent += n
             try:
-                self._answer(_seen(n))
+                self._answer(first(n))
             except OSError:
                 continue  # lost, as any datagram may be
 
@@ -285,13 +259,13 @@ class Flow:
 
     def stand_alone(self) -> None:
         """The listener's socket is about to be closed: go on with one of its own."""
-        own = socket.socket(self.sock.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        own = None
         try:
-            self._relay.dress(own)
-            own.bind(self._relay.end_of(self.local))
+            own = twin_of(self.sock, self.local, self.spot.listener)
             own.connect(self.raw)
         except OSError:
-            own.close()
+            if own is not None:
+                own.close()
             self.close()
             return
         self._own = own
@@ -303,11 +277,11 @@ class Flow:
             return
         for _ in range(_MOST_READS):
             try:
-                n, raw = own.recvfrom_into(_BUFFER)
+                n, raw = own.recvfrom_into(BUFFER)
             except OSError:  # also that the client is not there: silence will end it
                 return
             # Before it was connected, others' datagrams may have come to it.
-            if raw[:2] == self.raw[:2] and not self.forward(_seen(n)):
+            if raw[:2] == self.raw[:2] and not self.forward(first(n)):
                 return
 
     # -- the end -------------------------------------------------------------------------------
@@ -354,40 +328,8 @@ class Relay:
         address = ear.spot.listener.address
         self._shared = not isinstance(address, LocalAddress) and address.is_unspecified
         if self._shared:
-            if ear.family == socket.AF_INET6:
-                ear.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                ear.sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            ask_for_addresses(ear.sock)
         world.loop.add(ear.sock.fileno(), IN, self.on_events)
-
-    def address_of(self, local: bytes) -> Address:
-        """The address that a client uses, by what the kernel said of it."""
-        if local:
-            return peer_of((str(ip_address(local[:16])), 0)).address
-        address = self.ear.spot.listener.address
-        return NOBODY.address if isinstance(address, LocalAddress) else address
-
-    def end_of(self, local: bytes) -> tuple[object, ...]:
-        """The same as bind() takes it, with the listener's port."""
-        name: tuple[object, ...] = self.ear.sock.getsockname()
-        if not local:
-            return name
-        scope = _INDEX.unpack(local[16:]) if len(local) > 16 else (0,)
-        return (str(ip_address(local[:16])), name[1], *((0, *scope) if len(name) > 2 else ()))
-
-    def dress(self, sock: socket.socket) -> None:
-        """Give *sock* what lets it have the listener's address too."""
-        listener = self.ear.spot.listener
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not listener.v4v6)
-        if listener.interface is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, listener.interface.encode())
-        if listener.transparent and sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
-        elif listener.transparent:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
 
     def on_events(self, _events: int) -> None:
         sock, flows = self.ear.sock, self.flows
@@ -396,15 +338,15 @@ class Relay:
         for _ in range(_MOST_READS):
             try:
                 if self._shared:
-                    n, ancillary, _, raw = sock.recvmsg_into((_BUFFER,), _CONTROL)
-                    local = _local(ancillary)
+                    n, ancillary, _, raw = sock.recvmsg_into((BUFFER,), CONTROL_SIZE)
+                    local = local_of(ancillary)
                     key = raw, local
                 else:
-                    n, raw = sock.recvfrom_into(_BUFFER)
+                    n, raw = sock.recvfrom_into(BUFFER)
                     key = raw
             except OSError:
                 return
-            data = _seen(n)
+            data = first(n)
             flow = flows.get(key)
             if flow is not None and flow.misplaced:
                 flow.close()
