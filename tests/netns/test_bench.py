@@ -45,7 +45,7 @@ def _bench(*arguments: str, path: Path | None = None) -> subprocess.CompletedPro
 
 
 def _number(pattern: str, text: str) -> float:
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.MULTILINE)
     assert found is not None, text
     return float(found[1].replace(",", ""))
 
@@ -178,6 +178,17 @@ def test_health_checks_are_counted() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert _number(r": ([0-9,]+) checks/s", done.stdout) >= 50  # of 100
     assert ", 0 not up" in done.stdout
+
+
+@pytest.mark.needs("haproxy", "iperf3")
+def test_the_proxy_engine_beside_haproxy() -> None:
+    done = _bench("proxy", "--rounds", "1", "--seconds", "1", "--idle", "50")
+    # Whether the aims hold is a matter of how busy this machine is.
+    assert done.returncode == int("missed" in done.stdout), done.stdout + done.stderr
+    assert "errors: 0" in done.stdout
+    for quantity in ("connections/s", "requests/s", "us a connection", "Gbit/s"):
+        for contender in ("penstock", "haproxy"):
+            assert _number(rf"^{quantity} +{contender} +([0-9.,]+)", done.stdout) > 0
 
 
 def test_memory_of_flows_services_and_reals() -> None:
