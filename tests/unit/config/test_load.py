@@ -27,6 +27,7 @@ from penstock.model import (
     RealServer,
     Service,
 )
+from penstock.proxied import KeepAlive
 
 HEAD = """
 defaults
@@ -630,6 +631,29 @@ listen x
         (14, "'server s on-marked-down'"),
     ]
     assert result.configuration.services[0].engine is EngineKind.KERNEL
+
+
+def test_a_second_try_is_the_proxy_engines_which_users_can_ask_for() -> None:
+    text = "listen x\n bind :80\n option redispatch\n server s 1.1.1.1:1\n"
+    result = read(text)
+    (note,) = result.notes
+    assert (note.line, "option proxy-engine" in note.message) == (9, True)
+    assert result.configuration.services[0].engine is EngineKind.KERNEL
+    result = read(text + " option proxy-engine\n")
+    assert result.notes == ()
+    (service,) = result.configuration.services
+    assert (service.engine, service.engine_origin.line) == (EngineKind.PROXY, 11)
+
+
+def test_numbers_of_keepalives_and_the_backlog() -> None:
+    configuration = configure(
+        "listen x\n bind :80\n option clitcpka\n clitcpka-cnt 3\n clitcpka-idle 10\n"
+        " clitcpka-intvl 1m\n backlog 77\n server s 1.1.1.1:1\n"
+    )
+    front = configuration.services[0].front
+    assert front.keepalive == KeepAlive(3, 10, 60)
+    assert front.backlog == 77
+    assert configuration.pools[0].back.keepalive is None
 
 
 # -- errors ----------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import pytest
 from unit_haproxy import HaproxyRig
 from unit_proxy import ProxyRig, Server, closed_port, rig
 
+from penstock.desired import RealHealth
+
 BOTH = ["penstock", pytest.param("haproxy", marks=pytest.mark.needs("haproxy"))]
 
 
@@ -243,3 +245,131 @@ def test_a_remote_desktops_cookie_names_its_server(
         said = f"{cookie}={number}.{socket.htons(int(port))}.0000"
         assert either.ask(data=rdp(said))[:1].decode() == name
     assert {either.ask(data=rdp(f"{cookie}=1.2.0000"))[:1] for _ in range(6)} == {b"a", b"b", b"c"}
+
+
+# -- where the client wanted to go --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["*", "0.0.0.0"])
+def test_a_server_without_an_address_is_where_the_client_wanted_to_go(
+    either: ProxyRig, address: str
+) -> None:
+    port = closed_port()
+    with socket.create_server(("127.0.0.8", 0)) as server:
+        server.settimeout(10)
+        at = server.getsockname()[1]
+        either.run(f"listen front\n bind :{port}\n server s {address}:{at}\n")
+        with socket.create_connection(("127.0.0.8", port), timeout=10) as client:
+            client.sendall(b"x")
+            with server.accept()[0] as conn:
+                assert conn.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("word", ["transparent", "option transparent"])
+def test_transparent_connects_to_where_the_client_wanted_to_go(either: ProxyRig, word: str) -> None:
+    servers = echoes(either, "s")
+    port = closed_port()
+    _, _, at = servers["s"].where.rpartition(":")
+    either.run(
+        f"frontend front\n bind 127.0.0.1:{port}\n"
+        f" tcp-request connection set-dst-port int({at})\n default_backend b\n"
+        f"backend b\n {word}\n"
+    )
+    assert either.ask(str(port)) == b"s:x"
+
+
+# -- numbers ------------------------------------------------------------------------------------
+
+
+def test_proxies_listeners_and_servers_have_haproxys_numbers(either: ProxyRig) -> None:
+    servers = echoes(either, "s")
+    first, second = closed_port(), closed_port()
+    where = servers["s"].where
+    either.run(
+        f"""
+frontend other
+ id 3
+ bind {either.path("o")}
+frontend front
+ bind 127.0.0.1:{first} id 2
+ bind 127.0.0.1:{second} name second
+ bind {either.path()}
+ tcp-request inspect-delay 5s
+ tcp-request content reject unless {{ fe_id 2 }}
+ tcp-request content reject if {{ dst_port {first} }} !{{ so_id 2 }}
+ tcp-request content reject if {{ dst_port {second} }} !{{ so_id 3 }}
+ tcp-request content reject if {{ dst_port {second} }} !{{ so_name second }}
+ tcp-request content reject if !{{ dst_port {first} {second} }} !{{ so_id 4 }}
+ use_backend b
+backend unused
+backend b
+ tcp-request content reject unless {{ be_id 5 }}
+ tcp-response content reject unless {{ srv_id 3 }}
+ server a 127.0.0.1:1 disabled
+ server b 127.0.0.1:1 disabled id 2
+ server s {where}
+"""
+    )
+    assert either.ask(str(first)) == b"s:x"
+    assert either.ask(str(second)) == b"s:x"
+    assert either.ask() == b"s:x"
+
+
+# -- sockets ------------------------------------------------------------------------------------
+
+
+def test_a_server_is_told_with_a_reset_under_nolinger(either: ProxyRig) -> None:
+    server = either.server()
+    either.run(f"listen front\n bind {either.path()}\n option nolinger\n server s {server.where}\n")
+    client = either.connect()
+    client.sendall(b"x")
+    with server.accept() as conn:
+        assert conn.recv(1) == b"x"
+        client.close()
+        with pytest.raises(ConnectionError):
+            while conn.recv(10) == b"":
+                conn.sendall(b"y")
+
+
+# -- servers that are full or down --------------------------------------------------------------
+
+
+def test_a_servers_own_queue_has_a_limit(either: ProxyRig) -> None:
+    servers = {name: either.server(name) for name in "ab"}
+    either.run(
+        f"listen front\n bind {either.path()}\n option redispatch\n use-server a if TRUE\n"
+        f" server a {servers['a'].where} maxconn 1 maxqueue 1\n server b {servers['b'].where}\n"
+    )
+    clients = []
+    for n in range(3):
+        clients.append(either.connect())
+        clients[-1].sendall(b"%d" % n)
+        if n == 0:
+            first = servers["a"].accept()
+            assert first.recv(1) == b"0"
+    with servers["b"].accept() as elsewhere:
+        passed_over = elsewhere.recv(1)
+    first.close()
+    clients[0].close()
+    with servers["a"].accept() as queued:
+        assert {queued.recv(1), passed_over} == {b"1", b"2"}
+
+
+def test_connections_are_cut_when_their_server_goes_down(proxy: ProxyRig) -> None:
+    servers = {name: proxy.server(name) for name in "ab"}
+    text = f"listen front\n bind {proxy.path()}\n balance first\n" + "".join(
+        f" server {n} {servers[n].where} check on-marked-down shutdown-sessions\n" for n in "ab"
+    )
+    proxy.run(text)
+    client = proxy.connect()
+    client.sendall(b"x")
+    behind = servers["a"].accept()
+    assert behind.recv(1) == b"x"
+    proxy.health[proxy.key("a")] = RealHealth(up=False)
+    proxy.run(text)
+    with pytest.raises(ConnectionResetError):
+        behind.recv(1)
+    client.close()
+    again = proxy.connect()
+    again.sendall(b"y")
+    assert servers["b"].accept().recv(1) == b"y"

@@ -33,7 +33,9 @@ class Balance:
     hashed: str = ""  # an expression; "": nothing but addresses is hashed
 
 
-def parse_balance(line: Line, before: SchedulerSpec) -> Balance:
+def parse_balance(  # noqa: PLR0912 one branch an algorithm
+    line: Line, before: SchedulerSpec
+) -> Balance:
     """The scheduler a ``balance`` line asks for. Raises LineError."""
     word = line[1]
     if not word or word in _PLAIN:

@@ -149,6 +149,7 @@ class ServerOptions:
     proxy_header: frozenset[str] = frozenset()  # v1, v2 and proxy-v2-options
     socks4: tuple[Address, int] | None = None
     maxqueue: int = 0
+    cut_when_down: bool = False
     track: str | None = None
     cookie: bool = False
     redir: bool = False
@@ -226,6 +227,7 @@ class ProxyDraft:
     timeouts: dict[str, Timeout] = field(default_factory=dict)
     options: dict[str, Origin] = field(default_factory=dict)
     maxconn: int | None = None
+    backlog: int = 0
     rate_limit: int = 0
     inherited_rate_limit: int = 0
     fullconn: int | None = None
@@ -233,6 +235,7 @@ class ProxyDraft:
     redispatch: int = 0  # every so many tries; negative: counted from the last; 0: never
     source: SourceLine | None = None
     persist_cookie: str | None = None
+    keepalive: dict[str, int] = field(default_factory=dict)  # clitcpka-cnt and its kin
     dispatch: Target | None = None
     dispatch_origin: Origin | None = None
     check_option: str | None = None  # "tcp-check", "httpchk"…
@@ -277,11 +280,13 @@ class ProxyDraft:
         }
         self.said = list(parent.said)
         self.log_targets = list(parent.log_targets)
+        self.keepalive = dict(parent.keepalive)
         self.stats = parent.stats
         self.check_option = parent.check_option
         self.external_command = parent.external_command
         if front:
             self.maxconn = parent.maxconn
+            self.backlog = parent.backlog
             self.rate_limit = self.inherited_rate_limit = parent.rate_limit
             self.default_backend = parent.default_backend
             self.default_backend_origin = parent.default_backend_origin

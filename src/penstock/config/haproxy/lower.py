@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 
 from penstock.admission_rules import NotExpressible, compile_admission
 from penstock.config.haproxy import lower_proxied
@@ -62,12 +63,18 @@ class Lowering:
     draft: FileDraft
     report: Report
     resolve: Resolve
+    _ids: dict[int, int] = field(default_factory=dict)  # of servers, by id()
     _told: set[tuple[str, int, str]] = field(default_factory=set)
     _names: dict[tuple[str, AddressFamilyPreference], Address | None] = field(default_factory=dict)
 
     def run(self) -> Configuration:
         """The configuration; an empty one when errors were reported."""
         before = len(self.report.errors)
+        ids = lower_proxied.numbers([proxy.id for proxy in self.draft.proxies])
+        for proxy, number in zip(self.draft.proxies, ids, strict=True):
+            proxy.id = number
+            given = lower_proxied.numbers([server.id for server in proxy.servers])
+            self._ids.update(zip(map(id, proxy.servers), given, strict=True))
         pools: list[Pool] = []
         for proxy in self.draft.proxies:
             if proxy.capability & BACK and proxy.mode is not Mode.HTTP:
@@ -115,6 +122,8 @@ class Lowering:
         for bind in proxy.binds:
             said += bind.said
         groups: set[str] = set()
+        if any(one.keyword.status is Status.PROXY for one in said):  # which does that
+            groups.add("on-marked-down")
         for one in said:
             if one.keyword.status is not Status.LATER or one.keyword.group in groups:
                 continue
@@ -180,7 +189,25 @@ class Lowering:
             ),
             origin=proxy.origin,
         )
-        return self._placed(service, proxy, reasons)
+        placed = self._placed(service, proxy, reasons)
+        backend = self._backend(target) if target is not None else None
+        if placed.engine is EngineKind.KERNEL and backend is not None and not proxy.disabled:
+            self._tell_tries(backend)
+        return placed
+
+    def _tell_tries(self, backend: ProxyDraft) -> None:
+        """That packets know no second try, where the file asks for one."""
+        origin = backend.options.get("redispatch")
+        if origin is None:
+            return
+        place = (origin.file, origin.line, "redispatch")
+        if place not in self._told:
+            self._told.add(place)
+            self.report.note(
+                origin,
+                "a connect that a server refuses reaches the client on the kernel engine;"
+                " 'option proxy-engine' tries again and elsewhere, as HAProxy.",
+            )
 
     def _placed(self, service: Service, proxy: ProxyDraft, reasons: list[Said]) -> Service:
         """On the engine that can do it; rules that packets suffice for are the kernel engine's."""
@@ -337,6 +364,17 @@ class Lowering:
                     origin=proxy.dispatch_origin or proxy.origin,
                 )
             ]
+        elif "transparent" in proxy.options and not reals:
+            reals = [
+                RealServer(
+                    name="transparent",
+                    address=IPv4Address(0),
+                    port=RealPort(PortMode.SAME),
+                    source=_source(proxy.source),
+                    link=lower_proxied.sourced(Link(), proxy.source, nat="nat" in proxy.options),
+                    origin=proxy.options["transparent"],
+                )
+            ]
         try:
             return Pool(
                 name=proxy.name,
@@ -390,7 +428,7 @@ class Lowering:
                 id=server.id,
                 link=lower_proxied.sourced(
                     lower_proxied.link(
-                        server.id or proxy.servers.index(server) + 1,
+                        self._ids[id(server)],
                         options,
                         server.target,
                         self.draft.global_,

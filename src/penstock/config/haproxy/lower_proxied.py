@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
 from penstock.config.haproxy.address import Target
@@ -44,16 +44,30 @@ def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Fro
         if target.local or (target.address is not None and target.low >= 1)
     ]
     return Front(
-        listeners=tuple(listeners),
+        listeners=tuple(_numbered(listeners)),
         tcp_rules=tuple(rule for rule in proxy.tcp_rules if rule.stage is not Stage.RESPONSE),
         inspect_delay=proxy.inspect_delay,
         routes=tuple(Route(rule.name, rule.condition, rule.origin) for rule in proxy.use_backends),
         table=proxy.stick_table,
         rate_limit=proxy.rate_limit,
+        backlog=proxy.backlog,
         keepalive=_keepalive(proxy, "clitcpka"),
         nolinger="nolinger" in proxy.options,
         id=proxy.id or 0,
     )
+
+
+def _numbered(listeners: list[Listener]) -> Iterator[Listener]:
+    """Each with its id; a range of ports counts as many as it has, as HAProxy's sockets do."""
+    places = [place for one in listeners for place in (one, *[None] * _more(one))]
+    ids = numbers([one.id if one is not None else None for one in places])
+    for one, number in zip(places, ids, strict=True):
+        if one is not None:
+            yield replace(one, id=number)
+
+
+def _more(listener: Listener) -> int:
+    return len(listener.ports) - 1 if listener.ports is not None else 0
 
 
 def _listener(line: BindLine, target: Target, global_: GlobalDraft, *, v4v6: bool) -> Listener:
@@ -114,6 +128,7 @@ def back(proxy: ProxyDraft) -> Back:
         persist_cookie=proxy.persist_cookie,
         keepalive=_keepalive(proxy, "srvtcpka"),
         nolinger="nolinger" in proxy.options,
+        transparent="transparent" in proxy.options,
         id=proxy.id or 0,
     )
 
@@ -143,6 +158,7 @@ def link(number: int, options: ServerOptions, target: Target, global_: GlobalDra
         tls=server_tls(options.tls, global_.tls) if options.ssl else None,
         socks4=options.socks4,
         maxqueue=options.maxqueue,
+        cut_when_down=options.cut_when_down,
         id=number,
     )
 
@@ -166,4 +182,27 @@ def _keepalive(proxy: ProxyDraft, option: str) -> KeepAlive | None:
     """``tcpka`` is for both sides."""
     if option not in proxy.options and "tcpka" not in proxy.options:
         return None
-    return KeepAlive()
+    numbers = proxy.keepalive
+    return KeepAlive(
+        numbers.get(f"{option}-cnt", 0),
+        numbers.get(f"{option}-idle", 0),
+        numbers.get(f"{option}-intvl", 0),
+    )
+
+
+def numbers(chosen: Sequence[int | None]) -> list[int]:
+    """Ids of proxies, servers or listeners: *chosen* ones, and the next free number for others.
+
+    As HAProxy gives them (check_config_validity()): the number goes on with each of them.
+    """
+    used = {one for one in chosen if one}
+    found: list[int] = []
+    number = 1
+    for one in chosen:
+        if not one:
+            while number in used:
+                number += 1
+            used.add(number)
+        found.append(one or number)
+        number += 1
+    return found

@@ -268,6 +268,10 @@ def _removed(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def _transparent(context: Context, proxy: ProxyDraft, line: Line) -> None:
     at_most(line, 0)
+    proxy.said = [said for said in proxy.said if said.keyword.name != "transparent"]
+    proxy.options.pop("transparent", None)
+    if line.prefix is Prefix.NONE:
+        proxy.options["transparent"] = line.origin
 
 
 def _cookie(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -365,6 +369,10 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "fullconn": settings.parse_number,
     "backlog": settings.parse_number,
     "retries": settings.parse_number,
+    **dict.fromkeys(
+        (f"{side}tcpka-{what}" for side in ("cli", "srv") for what in ("cnt", "idle", "intvl")),
+        settings.parse_keepalive,
+    ),
     "balance": settings.parse_balance_line,
     "hash-type": settings.parse_hash_type_line,
     "hash-balance-factor": settings.parse_hash_balance_factor,

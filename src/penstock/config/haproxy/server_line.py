@@ -25,6 +25,7 @@ from penstock.config.haproxy.draft import (
     SourceLine,
 )
 from penstock.config.haproxy.keywords import (
+    ANY_SERVER,
     SERVER,
     SERVER_ARGUMENTS,
     SOURCE_INTERFACE,
@@ -147,6 +148,8 @@ def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     options = proxy.default_server.copy()
     if target.local is not None:
         options.said.append(Said(line.origin, UNIX_SERVER, f"server {proxy.name}/{name} {address}"))
+    if target.address is not None and target.address.is_unspecified:
+        options.said.append(Said(line.origin, ANY_SERVER, f"server {proxy.name}/{name} {address}"))
     reader = _Options(context, proxy, line, options, name)
     reader.run(4 if template else 3)
     if options.tls.sni is not None:
@@ -318,6 +321,7 @@ class _Options:
                 choices, message = _CHOICES[name]
                 if value not in choices:
                     raise LineError(message.format(value))
+                options.cut_when_down |= name == "on-marked-down"
             case "cookie":
                 options.cookie = True
             case "redir":

@@ -121,7 +121,23 @@ def parse_number(context: Context, proxy: ProxyDraft, line: Line) -> None:
         proxy.fullconn = value
     elif name == "retries":
         proxy.retries = value
+    else:
+        proxy.backlog = value
     at_most(line, 1)
+
+
+def parse_keepalive(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    """clitcpka-cnt and its kin: a number, or seconds."""
+    warn_without(context, proxy, line, FRONT if line[0].startswith("cli") else BACK)
+    if not line[1]:
+        raise LineError(f"'{line[0]}' expects an integer argument.")
+    if line[0].endswith("-cnt"):
+        proxy.keepalive[line[0]] = max(atol(line[1]), 0)
+        return
+    try:
+        proxy.keepalive[line[0]] = parse_time(line[1], TimeUnit.S)[0]
+    except DurationError:
+        raise LineError(f"'{line[0]}' : unexpected value '{line[1]}'.") from None
 
 
 def parse_balance_line(context: Context, proxy: ProxyDraft, line: Line) -> None:

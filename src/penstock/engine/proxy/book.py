@@ -71,9 +71,9 @@ def front_book(state: ServiceState) -> FrontBook | None:
 def back_book(state: PoolState) -> BackBook | None:
     """None: there is nothing to look at."""
     back, name = state.back, state.name
-    if not (back.tcp_rules or back.server_rules or back.persist_rules or back.stick):
-        if back.hash_on is None and back.persist_cookie is None:
-            return None
+    rules = back.tcp_rules or back.server_rules or back.persist_rules or back.stick
+    if not rules and back.hash_on is None and back.persist_cookie is None:
+        return None
     return BackBook(
         content=compile_rules(back.tcp_rules, Stage.CONTENT, name),
         delay=back.inspect_delay / 1000,

@@ -82,14 +82,19 @@ def keep_alive(sock: socket.socket, wanted: KeepAlive | None) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def target(state: RealState, client_port: int) -> SocketAddress:
-    """Where to connect to; *client_port* counts where the server's port follows it."""
+def target(state: RealState, client_port: int, wanted: Address | None = None) -> SocketAddress:
+    """Where to connect to; *client_port* counts where the server's port follows it, and *wanted*,
+    the address that the client connected to, where the server is wherever that is.
+    """
     local = state.link.local
     if local is not None:
         return b"\0" + local.name.encode() if local.kind is LocalKind.ABSTRACT else local.name
     if state.link.socks4 is not None:
         return str(state.link.socks4[0]), state.link.socks4[1]
-    return str(state.key.address), state.key.port.of(client_port)
+    address = state.key.address
+    if address.is_unspecified and wanted is not None:
+        address = wanted
+    return str(address), state.key.port.of(client_port)
 
 
 def is_plain(state: RealState) -> bool:

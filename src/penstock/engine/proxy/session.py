@@ -350,8 +350,12 @@ class Session:
             return None
         wanted = self.assigned
         if wanted is not None and not wanted.retired and wanted.state.key not in self.failed:
-            full = self.world.chooser.has_all(wanted, self.service.live)
-            return None if full else wanted
+            if not self.world.chooser.has_all(wanted, self.service.live):
+                return wanted
+            limit = wanted.state.link.maxqueue
+            if self.queued or not limit or self.world.waiting_for(self.pool, wanted) < limit:
+                return None
+            self.assigned = None  # as others wait for it (HAProxy manual 5.2, "maxqueue")
         book = self.pool.book
         return self.world.chooser.choose(
             self.pool,
@@ -397,7 +401,7 @@ class Session:
         real = self.real
         where = real.where
         if where is None:
-            where = target(real.state, self.wanted.port)
+            where = target(real.state, self.wanted.port, self.wanted.address)
         try:
             sock, error = dial(real, self, where)
         except OSError as fault:
@@ -589,7 +593,8 @@ class Session:
             self.loop.forget(self.sock.fileno())
             self.sock.close()
         if server is not None:
-            server.close(reset=both or server is reset)
+            hard = self.pool is not None and self.pool.state.back.nolinger
+            server.close(reset=both or hard or server is reset)
         if self.asked is not None:
             received = client.count if client is not None else len(self.early)
             self.asked.end(received, server.count if server is not None else 0)

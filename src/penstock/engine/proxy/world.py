@@ -167,12 +167,17 @@ class World:
             real = self.reals[state.key] = Real(state, row)
         real.state, real.row, real.retired = state, row, False
         real.plain = is_plain(state)
-        follows = state.link.local is None and state.key.port.mode is not PortMode.FIXED
+        follows = state.link.local is None and (
+            state.key.port.mode is not PortMode.FIXED or state.key.address.is_unspecified
+        )
         real.where = None if follows else target(state, 0)
         pool = self.pools.get(state.key.pool)
         if pool is not None:
             pool.names[state.key.name] = real
         if known:
+            if state.link.cut_when_down and not state.usable:
+                for session in [one for one in self.sessions if one.real is real]:
+                    session.kill()
             self.serve(state.key.pool)
 
     def put_pool(self, state: PoolState) -> None:
@@ -204,6 +209,10 @@ class World:
 
     def wait(self, session: Session, pool: str) -> None:
         self.waiting.setdefault(pool, deque()).append(session)
+
+    def waiting_for(self, pool: PoolView, real: Real) -> int:
+        """How many wait for that one server, of all that wait."""
+        return sum(one.assigned is real for one in self.waiting.get(pool.state.name, ()))
 
     def leave(self, session: Session, pool: str) -> None:
         queue = self.waiting.get(pool)

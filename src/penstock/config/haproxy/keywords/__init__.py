@@ -7,6 +7,7 @@ from penstock.config.haproxy.keywords.bind import BIND, BIND_ARGUMENTS
 from penstock.config.haproxy.keywords.global_ import GLOBAL
 from penstock.config.haproxy.keywords.other import OTHER, RESOLVERS, SECTIONS
 from penstock.config.haproxy.keywords.proxy import (
+    ANY_SERVER,
     BALANCE,
     MODE_HTTP,
     OPTIONS,
@@ -38,6 +39,7 @@ __all__ = [
     "RESOLVERS",
     "OTHER",
     "MODE_HTTP",
+    "ANY_SERVER",
     "UNIX_BIND",
     "UNIX_SERVER",
     "USESRC",

@@ -19,22 +19,29 @@ BIND = index(
     rows("namespace", Need.P, Status.NOWHERE, "the listener is in another network namespace"),
     rows("guid-prefix", Need.C, Status.IGNORED, "it labels the runtime API's output"),
     rows(
-        "defer-accept tfo tcp-ut mss backlog",
+        "mss backlog",
+        Need.P,
+        Status.WORKS,
+        "on the proxy engine; on the kernel's no socket listens",
+    ),
+    rows(
+        "defer-accept tfo tcp-ut",
         Need.P,
         Status.IGNORED,
-        "it is a property of the listening socket, and clients speak with the server's socket",
+        "the listening socket is as the system has it",
     ),
     rows(
         "nice thread process shards proto",
         Need.C,
         Status.IGNORED,
-        "packets are not handled by a listening thread",
+        "connections are not tied to threads",
     ),
+    rows("mode user group uid gid", Need.P, Status.WORKS, "of a UNIX socket"),
     rows(
-        "mode user group uid gid level severity-output expose-fd",
+        "level severity-output expose-fd",
         Need.P,
         Status.IGNORED,
-        "it is a property of a UNIX socket",
+        "it is a property of the runtime API's socket",
     ),
     rows(
         "alpn ca-file ciphers crl-file crt crt-list force-sslv3 force-tlsv10 force-tlsv11"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from penstock.config.haproxy.keywords import (
+    ANY_SERVER,
     BALANCE,
     BIND,
     GLOBAL,
@@ -76,6 +77,7 @@ def _forms() -> tuple[Keyword, ...]:
     shown = {
         "bind /path, bind abns@…, bind fd@…": UNIX_BIND,
         "server NAME /path": UNIX_SERVER,
+        "server … *": ANY_SERVER,
         "source … usesrc ADDRESS": USESRC,
         "source … usesrc hdr_ip(…)": USESRC_HEADER,
         "source … interface NAME": SOURCE_INTERFACE,

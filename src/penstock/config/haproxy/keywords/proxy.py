@@ -8,10 +8,8 @@ from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index,
 _LOGS = "connections are not logged yet"
 _CHECKS = "servers are checked by plain TCP connects for now, whatever they answer"
 _HTTP = "it has a meaning in mode http only"
-_SOCKET = (
-    "on the kernel engine clients and servers speak with each other's sockets; it works on the"
-    " proxy engine"
-)
+_PROXIED = "on the proxy engine; on the kernel engine the ends' own sockets decide"
+_QUEUES = "on the proxy engine; on the kernel engine the client's next SYN asks again"
 _TRIES = (
     "the proxy engine's connects; on the kernel engine the client's next SYN goes to another"
     " server when its first one is down"
@@ -57,12 +55,12 @@ PROXY = index(
         "rate-limit", Need.K_DIFFERS, Status.PROXY, "the rate of sessions is limited", where="DFL"
     ),
     rows("persist", Need.P, Status.PROXY, "the server is named by an RDP cookie", where="DLB"),
-    rows("transparent", Need.K, Status.NOWHERE, "the original destination is used", where="DLB"),
+    rows("transparent", Need.K, Status.PROXY, "the original destination is used", where="DLB"),
     rows(
         "force-persist ignore-persist",
         Need.K,
-        Status.IGNORED,
-        "it qualifies stick rules and cookies, which decide",
+        Status.WORKS,
+        "of stick rules and cookies, which decide that the proxy engine runs",
         where="FLB",
     ),
     rows(
@@ -102,14 +100,14 @@ PROXY = index(
         "compared with the frontend's connections; unset, a tenth of the frontends' maxconn",
         where="DLB",
     ),
-    rows("backlog", Need.P, Status.IGNORED, "no connection waits in a listen queue", where="DFL"),
+    rows("backlog", Need.P, Status.WORKS, _PROXIED, where="DFL"),
     rows("bind-process", Need.C, Status.IGNORED, "there are no processes to choose", where="DFLB"),
     rows("retry-on", Need.P, Status.IGNORED, _HTTP, where="DLB"),
     rows(
         "clitcpka-cnt clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl",
         Need.P,
-        Status.IGNORED,
-        _SOCKET,
+        Status.WORKS,
+        _PROXIED,
         where="DFLB",
     ),
     rows(
@@ -184,30 +182,57 @@ OPTIONS = index(
         family="check",
     ),
     rows(
+        "proxy-engine",
+        Need.P,
+        Status.PROXY,
+        "penstock's own word: retries, redispatch and queues as HAProxy has them",
+        where="DFLB",
+    ),
+    rows(
         "transparent",
         Need.K,
-        Status.NOWHERE,
+        Status.PROXY,
         "the original destination is used",
         where="DLB",
     ),
     rows(
         "clitcpka",
         Need.P,
-        Status.IGNORED,
-        _SOCKET,
+        Status.WORKS,
+        _PROXIED,
         where="DFL",
     ),
-    rows("srvtcpka", Need.P, Status.IGNORED, _SOCKET, where="DLB"),
-    rows("tcpka", Need.P, Status.IGNORED, _SOCKET, where="DFLB"),
+    rows("srvtcpka", Need.P, Status.WORKS, _PROXIED, where="DLB"),
+    rows("tcpka nolinger", Need.P, Status.WORKS, _PROXIED, where="DFLB"),
     rows(
-        "splice-auto splice-request splice-response nolinger independent-streams",
+        "splice-auto splice-request splice-response",
         Need.P,
         Status.IGNORED,
-        _SOCKET,
+        "data are carried in whichever way costs least",
         where="DFLB",
     ),
-    rows("tcp-smart-accept idle-close-on-response", Need.P, Status.IGNORED, _SOCKET, where="DFL"),
-    rows("tcp-smart-connect abortonclose", Need.P, Status.IGNORED, _SOCKET, where="DLB"),
+    rows(
+        "independent-streams",
+        Need.P,
+        Status.IGNORED,
+        "whatever one side does counts for both sides' timeouts",
+        where="DFLB",
+    ),
+    rows(
+        "tcp-smart-accept tcp-smart-connect",
+        Need.P,
+        Status.IGNORED,
+        "it saves an ACK, which the kernel delays anyway",
+        where="DFLB",
+    ),
+    rows("idle-close-on-response", Need.P, Status.IGNORED, _HTTP, where="DFL"),
+    rows(
+        "abortonclose",
+        Need.P,
+        Status.IGNORED,
+        "a client that ends may still wait for its answer",
+        where="DLB",
+    ),
     rows(
         "contstats socket-stats",
         Need.C,
@@ -216,10 +241,17 @@ OPTIONS = index(
         where="DFL",
     ),
     rows(
-        "persist prefer-last-server",
+        "persist",
+        Need.K,
+        Status.WORKS,
+        "of stick rules and cookies, which decide that the proxy engine runs",
+        where="DLB",
+    ),
+    rows(
+        "prefer-last-server",
         Need.K,
         Status.IGNORED,
-        "it qualifies cookies and stick rules, which decide",
+        "it is for connections that are used again, as only mode http does",
         where="DLB",
     ),
     rows(
@@ -260,7 +292,7 @@ TIMEOUTS = index(
     rows("client-fin", Need.K_DIFFERS, Status.WORKS, "half-closed flows", where="DFL"),
     rows("server-fin", Need.K_DIFFERS, Status.WORKS, "half-closed flows", where="DLB"),
     rows("tunnel", Need.K_DIFFERS, Status.WORKS, "once both sides have passed data", where="DLB"),
-    rows("queue", Need.P, Status.IGNORED, "nothing queues", where="DLB"),
+    rows("queue", Need.P, Status.WORKS, _QUEUES, where="DLB"),
     rows("http-request http-keep-alive", Need.C, Status.IGNORED, _HTTP, where="DFL"),
     rows("tarpit", Need.C, Status.IGNORED, _HTTP, where="DFLB"),
 )
@@ -281,6 +313,7 @@ BALANCE = index(
 
 MODE_HTTP = Keyword("mode http", Need.P, Status.NOWHERE, "HTTP is routed", "DFLB")
 UNIX_BIND = Keyword("bind", Need.P, Status.PROXY, "the socket is not a network's")
+ANY_SERVER = Keyword("server", Need.P, Status.PROXY, "it is wherever the client wants to go")
 UNIX_SERVER = Keyword("server", Need.P, Status.PROXY, "the server is not on a network")
 USESRC = Keyword("source", Need.P, Status.PROXY, "the source is an address of another machine")
 USESRC_HEADER = Keyword("source", Need.P, Status.NOWHERE, "the source stands in an HTTP header")

@@ -14,7 +14,12 @@ SERVER = index(
         Need.K,
         Status.WORKS,
     ),
-    rows("maxconn", Need.K_DIFFERS, Status.WORKS, "a full server is skipped; nothing queues"),
+    rows(
+        "maxconn",
+        Need.K_DIFFERS,
+        Status.WORKS,
+        "a full server is skipped; clients queue on the proxy engine alone",
+    ),
     rows("track", Need.C, Status.WORKS, "done by checking the tracked server's address as well"),
     rows("nat", Need.K, Status.EXTENSION, "keep the client's address as source (see option nat)"),
     rows("no-nat", Need.K, Status.EXTENSION, "undo a default nat"),
@@ -25,7 +30,7 @@ SERVER = index(
         "client and clientip mean nat; another address needs the proxy engine",
     ),
     rows("minconn", Need.K_DIFFERS, Status.WORKS, "the limit follows the frontend's connections"),
-    rows("maxqueue", Need.P, Status.IGNORED, "nothing queues"),
+    rows("maxqueue", Need.P, Status.WORKS, "on the proxy engine; nothing queues on the kernel's"),
     rows(
         "observe error-limit on-error",
         Need.K_DIFFERS,
@@ -34,10 +39,17 @@ SERVER = index(
         family="observe",
     ),
     rows(
-        "on-marked-down on-marked-up",
+        "on-marked-down",
         Need.K,
         Status.LATER,
-        "established connections are not cut when a server changes state yet",
+        "on the kernel engine connections are not cut when a server goes down, on the proxy's they"
+        " are (option proxy-engine)",
+    ),
+    rows(
+        "on-marked-up",
+        Need.K,
+        Status.LATER,
+        "established connections are not cut when a server comes up yet",
     ),
     rows(
         "agent-check agent-addr agent-inter agent-port agent-send",
@@ -111,7 +123,7 @@ SERVER = index(
         "it has a meaning in mode http only",
     ),
     rows("guid", Need.C, Status.IGNORED, "it labels the runtime API's output"),
-    rows("non-stick stick", Need.C, Status.IGNORED, "it qualifies stick rules, which decide"),
+    rows("non-stick stick", Need.C, Status.IGNORED, "tables remember every server"),
     rows("log-proto", Need.C, Status.IGNORED, "it is for servers of a ring"),
     rows("resolve-net", Need.C, Status.WORKS, "which of several resolved addresses is preferred"),
     rows("resolve-opts", Need.C, Status.WORKS, "sharing of addresses; whether SRV weights count"),
