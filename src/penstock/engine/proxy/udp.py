@@ -35,7 +35,6 @@ from penstock.rules.subject import Act, Mark
 from penstock.terms import Address
 from penstock.wire.proxy_protocol import Header
 
-_SILENCE = 30.0  # seconds, where the configuration has no timeout
 _MOST_READS = 32  # datagrams in a row from one socket: then others have their turn
 _PASSES = (Verdict.ACCEPT, Verdict.WAIT)
 # Trouble with one datagram or with our own buffers; any other error says that the server is gone.
@@ -191,7 +190,7 @@ class Flow:
         world.count(self.service.row, Column.TOTAL)
         world.loop.add(sock.fileno(), IN, self.on_server)
         timing = self.service.timing(pool.state)
-        self.patience = timing.silence or _SILENCE
+        self.patience = timing.silence
         world.loop.watch(self)
         return True
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from penstock.engine.proxy.udp import Flow
 
 _SECOND = 1000  # ms
+_UDP_SILENCE = 60.0  # seconds where there is no timeout, as with the kernel engine
 _TURN_AROUND = 1.0  # seconds (HAProxy manual 4.2, "retries")
 
 
@@ -47,7 +48,7 @@ class Timing:
     client: float | None
     connect: float | None
     idle: float | None  # the shorter side decides, or a tunnel's own
-    silence: float | None  # as idle, of a flow of datagrams: tunnels are not for these
+    silence: float  # of a flow of datagrams
     half: float | None  # after one side has ended; None: as before
     queue: float | None
     pause: float  # before the same server is tried again
@@ -109,7 +110,7 @@ def timing_of(service: ServiceState, pool: PoolState) -> Timing:
         client=shortest(times.client),
         connect=connect,
         idle=shortest(times.tunnel) or shortest(times.client, times.server),
-        silence=shortest(times.client, times.server),
+        silence=_longest(times.client, times.server),
         half=shortest(times.client_fin, times.server_fin),
         queue=shortest(queue) if queue is not None else connect,
         pause=min(_TURN_AROUND, connect or _TURN_AROUND),
@@ -119,6 +120,12 @@ def timing_of(service: ServiceState, pool: PoolState) -> Timing:
 def shortest(*milliseconds: int | None) -> float | None:
     given = [one for one in milliseconds if one]
     return min(given) / 1000 if given else None
+
+
+def _longest(*milliseconds: int | None) -> float:
+    """The more patient side decides over datagrams, as with the kernel engine."""
+    given = [one for one in milliseconds if one]
+    return max(given) / 1000 if given else _UDP_SILENCE
 
 
 class World:
