@@ -70,7 +70,11 @@ class Lowering:
     def run(self) -> Configuration:
         """The configuration; an empty one when errors were reported."""
         before = len(self.report.errors)
-        ids = lower_proxied.numbers([proxy.id for proxy in self.draft.proxies])
+        # HAProxy's own frontend of the runtime API is a proxy too, where there is one.
+        ids = lower_proxied.numbers(
+            [proxy.id for proxy in self.draft.proxies],
+            first=2 if "stats" in self.draft.global_.seen else 1,
+        )
         for proxy, number in zip(self.draft.proxies, ids, strict=True):
             proxy.id = number
             given = lower_proxied.numbers([server.id for server in proxy.servers])

@@ -190,14 +190,14 @@ def _keepalive(proxy: ProxyDraft, option: str) -> KeepAlive | None:
     )
 
 
-def numbers(chosen: Sequence[int | None]) -> list[int]:
+def numbers(chosen: Sequence[int | None], *, first: int = 1) -> list[int]:
     """Ids of proxies, servers or listeners: *chosen* ones, and the next free number for others.
 
     As HAProxy gives them (check_config_validity()): the number goes on with each of them.
     """
     used = {one for one in chosen if one}
     found: list[int] = []
-    number = 1
+    number = first
     for one in chosen:
         if not one:
             while number in used:

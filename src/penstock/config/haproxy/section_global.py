@@ -207,6 +207,7 @@ def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
             "timeout": "'stats timeout' : expects a positive value",
         }
         raise LineError(expected[line[1]])
+    settings.seen.setdefault("stats", line.origin)
 
 
 def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:

@@ -34,6 +34,7 @@ class Spot:
 
     listener: Listener
     protocol: Protocol
+    copy: int = 0  # of the sockets in one place, where each worker has one
 
     @property
     def local(self) -> LocalAddress | None:
@@ -112,7 +113,7 @@ def _network(spot: Spot, backlog: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, listener.mss)
         sock.bind((str(listener.address), spot.port))
         if spot.protocol is Protocol.TCP:
-            sock.listen(backlog or listener.backlog or _BACKLOG)
+            sock.listen(listener.backlog or backlog or _BACKLOG)
     except BaseException:
         sock.close()
         raise
@@ -128,10 +129,10 @@ def _local(spot: Spot, local: LocalAddress, backlog: int) -> socket.socket:
     try:
         if local.kind is LocalKind.ABSTRACT:
             sock.bind(b"\0" + local.name.encode())
-            sock.listen(backlog or spot.listener.backlog or _BACKLOG)
+            sock.listen(spot.listener.backlog or backlog or _BACKLOG)
             return sock
         _bind_path(sock, local.name, spot.listener)
-        sock.listen(backlog or spot.listener.backlog or _BACKLOG)
+        sock.listen(spot.listener.backlog or backlog or _BACKLOG)
     except BaseException:
         sock.close()
         raise
