@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -49,6 +49,16 @@ class _Open:
     service: str
     sockets: list[socket.socket]
     workers: tuple[int, ...]
+
+    def handed(self, number: int) -> list[tuple[Spot, socket.socket]]:
+        """What worker *number* listens on; the first one also on what nobody else does."""
+        if number not in self.workers:
+            return []
+        if self.spot.shared:
+            return [(self.spot, self.sockets[0])]
+        own = self.workers.index(number)
+        rest = range(len(self.workers), len(self.sockets)) if own == 0 else ()
+        return [(replace(self.spot, copy=at), self.sockets[at]) for at in (own, *rest)]
 
 
 @dataclass(slots=True)
@@ -104,17 +114,14 @@ class ProxyEngine:
         """Raises DatapathError where a port cannot be listened on; then nothing has changed."""
         match step:
             case PutReal(state):
-                self._retired.discard(state.key)
-                if state.key not in self._real_rows:
-                    self._real_rows[state.key] = self._rows.take(self._board)
-                self._reals[state.key] = state
-                self._tell(Put(step, self._real_rows[state.key]))
+                self._put_real(state)
             case PutPool(state):
                 missing = [key for key in state.members if key not in self._reals]
                 if missing:
                     raise DatapathError(f"pool {state.name} wants {missing[0]}, not put before")
                 self._pools[state.name] = state
                 self._tell(Put(step))
+                self._settle(state.name)
             case PutService(state):
                 self._put_service(state)
             case RemoveService(name):
@@ -136,6 +143,17 @@ class ProxyEngine:
             case SetPeers(peers):
                 self._peers = peers
                 self._tell(Put(step))
+
+    def _put_real(self, state: RealState) -> None:
+        key = state.key
+        self._retired.discard(key)
+        if key not in self._real_rows:
+            self._real_rows[key] = self._rows.take(self._board)
+        before = self._reals.get(key)
+        self._reals[key] = state
+        self._tell(Put(PutReal(state), self._real_rows[key]))
+        if before is not None and bool(before.maxconn) != bool(state.maxconn):
+            self._settle(key.pool)
 
     def _put_service(self, state: ServiceState) -> None:
         if state.pool is not None and state.pool not in self._pools:
@@ -210,21 +228,50 @@ class ProxyEngine:
     def _listen(self, spot: Spot, state: ServiceState, fresh: list[socket.socket] | None) -> None:
         """Give *spot* to its service; a socket that is open already stays, with what it holds."""
         held = self._open.get(spot.place)
+        workers = self._workers_for(state)
         if held is None:
-            held = _Open(spot, state.name, fresh or [], self._workers_for(state))
-            self._open[spot.place] = held
-        elif held.spot == spot and held.service == state.name:
+            held = self._open[spot.place] = _Open(spot, state.name, fresh or [], workers)
+        elif (held.spot, held.service, held.workers) == (spot, state.name, workers):
             return
         else:
-            self._tell(Silence(held.spot))
+            self._silence(held)
             held.spot, held.service = spot, state.name
-        for at, number in enumerate(held.workers):
-            sock = held.sockets[0 if spot.shared else at]
-            self._workers[number].send(Listen(spot, state.name), (sock.fileno(),))
+            self._spread(held, workers)
+        for number in held.workers:
+            for each, sock in held.handed(number):
+                self._workers[number].send(Listen(each, state.name), (sock.fileno(),))
+
+    def _spread(self, held: _Open, workers: tuple[int, ...]) -> None:
+        """Let *workers* listen there. Sockets of those that no longer do are the first one's.
+
+        So nothing is lost that waits to be accepted in them.
+        """
+        held.workers = workers
+        if held.spot.shared:
+            return
+        state = self._services[held.service]
+        try:
+            while len(held.sockets) < len(workers):
+                held.sockets.append(open_spot(held.spot, state.front.backlog or state.maxconn))
+        except DatapathError as error:  # it stays where it is, which is slower and right
+            _log.warning(str(error))
+            held.workers = workers[: len(held.sockets)]
+
+    def _settle(self, pool: str) -> None:
+        """*pool* has changed, and with it maybe where its services must run."""
+        for held in list(self._open.values()):
+            state = self._services[held.service]
+            if state.pool == pool:
+                self._listen(held.spot, state, None)
+
+    def _silence(self, held: _Open) -> None:
+        for number in held.workers:
+            for spot, _ in held.handed(number):
+                self._workers[number].send(Silence(spot))
 
     def _close_place(self, place: tuple[object, ...]) -> None:
         held = self._open.pop(place)
-        self._tell(Silence(held.spot))
+        self._silence(held)
         for sock in held.sockets:
             sock.close()
         remove_path(held.spot)
@@ -280,9 +327,8 @@ class ProxyEngine:
         for order in self._everything():
             process.send(order)
         for held in self._open.values():
-            if number in held.workers:
-                at = 0 if held.spot.shared else held.workers.index(number)
-                process.send(Listen(held.spot, held.service), (held.sockets[at].fileno(),))
+            for spot, sock in held.handed(number):
+                process.send(Listen(spot, held.service), (sock.fileno(),))
 
     # -- what is asked -----------------------------------------------------------------------
 
