@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bulk by splice(2): the same bytes, the same back-pressure, the same ends."""
+"""Two sides and a loop: bulk by splice(2) with the same bytes, back-pressure and ends as copies."""
 
 from __future__ import annotations
 
@@ -223,3 +223,13 @@ def test_the_end_goes_along_with_the_last_bytes(relay: Relay) -> None:
     while not relay.left.ended:
         relay.loop.turn(PATIENCE)
     assert relay.server.recv(100) == b""
+
+
+def test_nagle_is_off_from_the_second_write_on(relay: Relay) -> None:
+    relay.right.gathers = 2
+    for expected in (0, 1, 1):
+        relay.client.sendall(b"short")
+        relay.loop.turn(PATIENCE)
+        assert relay.server.recv(100) == b"short"
+        sock = relay.right.sock
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == expected

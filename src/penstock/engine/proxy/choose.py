@@ -190,8 +190,10 @@ class Chooser:
         """The first with room from *start* on; beyond its bound only when all are."""
         table, reals = pool.state.table, pool.reals
         first = reals[table[start]]
-        if not bound and not without and not self.full(first, load):
-            return first
+        if not bound and not without:
+            state = first.state
+            if state.available and not (state.maxconn and self.has_all(first, load)):
+                return first
         seen: set[int] = set()
         late: Real | None = None
         for at in chain(range(start, len(table)), range(start)):

@@ -24,7 +24,6 @@ _SOURCE_TRIES = 16
 # Plain numbers: a connection is made with each of them, and members of enums are slow.
 _AF_UNIX, _AF_INET, _AF_INET6 = int(socket.AF_UNIX), int(socket.AF_INET), int(socket.AF_INET6)
 _STREAM, _NONBLOCK = int(socket.SOCK_STREAM), int(socket.SOCK_NONBLOCK)
-_IPPROTO_TCP, _TCP_NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
 SocketAddress = tuple[str, int] | str | bytes
 # What socket.socket is made of: it lacks makefile() and the like, and costs a third to make and
 # to close. ssl takes it too.
@@ -119,11 +118,8 @@ def dial(
         family = _AF_INET6 if ":" in where[0] else _AF_INET
     sock = bare_socket(family, kind | _NONBLOCK)
     try:
-        if family != _AF_UNIX:
-            if kind == _STREAM:
-                sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
-            if not real.plain:
-                _bind(sock, real.state, client, family)
+        if family != _AF_UNIX and not real.plain:
+            _bind(sock, real.state, client, family)
         return sock, sock.connect_ex(where)
     except BaseException:
         sock.close()

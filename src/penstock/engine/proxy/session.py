@@ -187,9 +187,8 @@ class Session:
             if book.connection and not self._allowed(book.connection.run(self.subject())):
                 return
             expects = self.subject().expect if self.asked is not None else None
-        timeouts = self.service.state.timeouts
         if self.spot.listener.accept_proxy or expects is Expect.PROXY:
-            self.watch(shortest(timeouts.client), self.give_up)
+            self.watch(shortest(self.service.state.timeouts.client), self.give_up)
             Preface(self, proxy_protocol.parse, self.inserted)
         else:
             self.inserted()
@@ -463,8 +462,10 @@ class Session:
     def connected(self, side: Side, events: int) -> None:
         link = self.real.state.link if self.real is not None else None
         if link is None or (link.send_proxy is None and link.tls is None and link.socks4 is None):
+            side.gathers = 2
             self.establish(side, events)
             return
+        side.send_at_once()
         refused = partial(self.connect_failed, errno.ECONNREFUSED)
         Greeting(self, side.sock, self.greeted, refused).begin(events)
 
@@ -499,6 +500,7 @@ class Session:
                 hears = Reply(self, client, server).on_events
         self.loop.redirect(server.fd, hears)
         if self.early:
+            server.send_at_once()
             client.count += len(self.early)
             server.pending, self.early = self.early, b""
             server.send_pending()

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One side of a relayed connection: what is read from it goes to the other one.
 
+Short messages go through a buffer. Once reads have been large several times in a row, and neither
+side is TLS, bytes are moved by splice(2) through a pipe (``pipe.py``), which is held only while it
+has something in it.
+
 Events come once for each change (EPOLLET). A read that fills less than the buffer has emptied the
 socket, and no second one is needed to learn that, unless the end has been announced with it
 (epoll(7), "Do I need to continuously read…"). What the other side does not take stays here, no
@@ -50,8 +54,8 @@ class Side:
     """A socket and what is on its way to it; an SSLSocket's readiness is not its descriptor's."""
 
     __slots__ = (
-        *("bulk", "count", "ended", "ending", "fd", "other", "owner", "pending", "pipe"),
-        *("sealed", "sock"),
+        *("bulk", "count", "ended", "ending", "fd", "gathers", "other", "owner", "pending"),
+        *("pipe", "sealed", "sock"),
     )
 
     def __init__(self, owner: Owner, sock: socket.socket) -> None:
@@ -65,6 +69,7 @@ class Side:
         self.ending = False  # gets our FIN after what is pending
         self.count = 0  # bytes received from it
         self.bulk = 0  # large reads in a row
+        self.gathers = 0  # the write before which Nagle's algorithm must be off; 0: it is
         self.sealed = isinstance(sock, ssl.SSLSocket)
 
     def on_events(self, events: int) -> None:
@@ -78,7 +83,7 @@ class Side:
             elif events & BROKEN:
                 self.owner.broken(self)
 
-    def pump(self, more: bool = True, flags: int = 0) -> None:
+    def pump(self, more: bool = True, flags: int = 0) -> None:  # noqa: PLR0912  # the hot path
         """Carry what has arrived to the other side; *more*: do not trust a short read.
 
         *flags*: for sending it.
@@ -105,6 +110,10 @@ class Side:
             self.count += n
             owner.seen = owner.loop.now
             view = _SLICES[n] if n <= 2048 else _VIEW[:n]
+            if other.gathers:
+                other.gathers -= 1
+                if not other.gathers:
+                    other.send_at_once()
             try:
                 sent = other.sock.send(view, flags)
             except BLOCKED:
@@ -117,6 +126,8 @@ class Side:
             else:
                 self.bulk = 0
             if sent < n:
+                if other.gathers:
+                    other.send_at_once()
                 other.pending = bytes(view[sent:])
                 return
             if n < BUFFER_SIZE and not more and not self.sealed:
@@ -192,6 +203,12 @@ class Side:
             return False
         return True
 
+    def send_at_once(self) -> None:
+        """TCP_NODELAY; before there is anything unacknowledged it is a system call for nothing."""
+        self.gathers = 0
+        with contextlib.suppress(OSError):  # a UNIX socket
+            self.sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+
     def forsake(self) -> None:
         """Another object has taken the descriptor over."""
         self.other = self
@@ -240,4 +257,5 @@ class Side:
         del self.other  # no circle is left for the garbage collector
 
 
+_IPPROTO_TCP, _TCP_NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
 _AT_ONCE = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }
