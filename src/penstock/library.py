@@ -221,17 +221,24 @@ def run(
     with contextlib.ExitStack() as stack:
         stack.callback(InstanceLock(paths).close)
         engines: dict[EngineKind, Engine] = {}
-        if engine is not None:
-            engines[EngineKind.KERNEL] = engine
-        elif lack is None:
-            engines[EngineKind.KERNEL] = _kernel_engine(configuration, paths)
-        if engine is None:
-            engines[EngineKind.PROXY] = _proxy_engine(configuration)
-        for one in engines.values():
+        for kind, opens in _engines(configuration, paths, engine, lack):
+            engines[kind] = one = opens()
             stack.callback(one.close, keep=False)
         balancer = LoadBalancer(configuration, engines, paths, lack)
         stack.callback(balancer.stop)
         yield balancer
+
+
+def _engines(
+    configuration: Configuration, paths: RuntimePaths, own: Engine | None, lack: str | None
+) -> Iterator[tuple[EngineKind, Callable[[], Engine]]]:
+    """What to open, one after the other: each is closed should the next one fail."""
+    if own is not None:
+        yield EngineKind.KERNEL, lambda: own
+        return
+    if lack is None:
+        yield EngineKind.KERNEL, lambda: _kernel_engine(configuration, paths)
+    yield EngineKind.PROXY, lambda: _proxy_engine(configuration)
 
 
 def _refuse(configuration: Configuration, *, proxied: bool) -> None:

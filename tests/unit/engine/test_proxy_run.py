@@ -236,6 +236,8 @@ def test_sessions_outlive_a_daemon_that_is_killed(user: User, server: Server) ->
         wait_for(lambda: workers(user.runtime) == [old], "idle workers end")
         client.sendall(b"2")
         assert client.recv(10) == b"a:2"
+        with pytest.raises(ConnectionRefusedError):  # until the next run
+            connect(port)
         user.run()
         assert ask(port) == b"a:x"
         client.sendall(b"3")
