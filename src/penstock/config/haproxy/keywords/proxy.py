@@ -9,6 +9,7 @@ _LOGS = "connections are not logged yet"
 _CHECKS = "servers are checked by plain TCP connects for now, whatever they answer"
 _HTTP = "it has a meaning in mode http only"
 _PROXIED = "on the proxy engine; on the kernel engine the ends' own sockets decide"
+_ACK = "it saves an ACK, which the kernel delays anyway"
 _QUEUES = "on the proxy engine; on the kernel engine the client's next SYN asks again"
 _TRIES = (
     "the proxy engine's connects; on the kernel engine the client's next SYN goes to another"
@@ -218,13 +219,8 @@ OPTIONS = index(
         "whatever one side does counts for both sides' timeouts",
         where="DFLB",
     ),
-    rows(
-        "tcp-smart-accept tcp-smart-connect",
-        Need.P,
-        Status.IGNORED,
-        "it saves an ACK, which the kernel delays anyway",
-        where="DFLB",
-    ),
+    rows("tcp-smart-accept", Need.P, Status.IGNORED, _ACK, where="DFL"),
+    rows("tcp-smart-connect", Need.P, Status.IGNORED, _ACK, where="DLB"),
     rows("idle-close-on-response", Need.P, Status.IGNORED, _HTTP, where="DFL"),
     rows(
         "abortonclose",
