@@ -76,10 +76,11 @@ class Side:
         if events & OUT and (self.pending or self.pipe is not None):
             self.flush()
         if events & _ARRIVED:
-            if not self.ended:
+            if not events & _OVER:
+                self.pump(False)
+            elif not self.ended:
                 # What is there is all that will come: the end can go along with it.
-                flags = MSG_MORE if events & ENDED and not self.other.sealed else 0
-                self.pump(bool(events & _OVER), flags)
+                self.pump(True, MSG_MORE if events & ENDED and not self.other.sealed else 0)
             elif events & BROKEN:
                 self.owner.broken(self)
 
@@ -121,10 +122,10 @@ class Side:
             except OSError:
                 owner.broken(other)
                 return
-            if n >= _BULK_SIZE and not self.sealed and not other.sealed:
-                self.bulk += 1
-            else:
+            if n < _BULK_SIZE:
                 self.bulk = 0
+            elif not self.sealed and not other.sealed:
+                self.bulk += 1
             if sent < n:
                 if other.gathers:
                     other.send_at_once()
