@@ -405,3 +405,20 @@ def test_a_server_that_is_down_may_still_be_persisted_to(
         either.run(text)
     wait_for(lambda: either.ask("probe")[:1] == b"b", "the server is down")
     assert either.ask()[:1] == served_by
+
+
+def test_a_listener_has_a_limit_of_its_own(either: ProxyRig) -> None:
+    server = either.server()
+    either.run(
+        f"listen front\n bind {either.path()} maxconn 1\n bind {either.path('more')}\n"
+        f" server s {server.where}\n"
+    )
+    clients = [either.connect(), either.connect(), either.connect("more")]
+    for number, one in enumerate(clients):
+        one.sendall(b"%d" % number)
+    served = [server.accept(), server.accept()]
+    assert {one.recv(1) for one in served} == {b"0", b"2"}
+    clients[0].close()
+    for one in served:
+        one.close()
+    assert server.accept().recv(1) == b"1"

@@ -50,7 +50,7 @@ from penstock.model import (
     Settings,
     SourceAddress,
 )
-from penstock.proxied import Link, SourceKind
+from penstock.proxied import Link, LocalAddress, SourceKind
 from penstock.rules.support import refusals, refuse_expression
 
 _PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP}
@@ -590,7 +590,14 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
     limits = {line.origin: line.maxconn for line in proxy.binds if line.maxconn}
     rest = tuple(bind for bind in service.binds if bind.origin not in limits)
     front = lower_proxied.without(service.front, limits)
-    parts = [replace(service, binds=rest, front=front)] if rest or not limits else []
+    some = bool(rest or front.listeners)
+    parts = [replace(service, binds=rest, front=front)] if some or not limits else []
+    for one in service.front.listeners:
+        if one.origin in limits and isinstance(one.address, LocalAddress):
+            limit = min(filter(None, (limits[one.origin], service.maxconn)))
+            alone = replace(service.front, listeners=(one,))
+            name = f"{service.name}:{len(parts)}"  # a path is no name
+            parts.append(replace(service, name=name, binds=(), maxconn=limit, front=alone))
     for bind in service.binds:
         if bind.origin not in limits:
             continue
