@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
 import pytest
+from unit_waiting import ready
 
 from penstock.engine.proxy.peers import RECONNECT, Peers
 from penstock.errors import DatapathError
@@ -64,7 +64,7 @@ class Nodes:
             for peers in self.running.values():
                 peers.run_once(self.now)
             watched = [peers.fileno() for peers in self.running.values()]
-            if not select.select(watched, (), (), 0.01)[0]:
+            if not ready(*watched, seconds=0.01):
                 # Nothing is under way: on to the next thing that time brings.
                 self.now = max(self.now, min(peers.deadline() for peers in self.running.values()))
 

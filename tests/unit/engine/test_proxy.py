@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import select
 import signal
 import socket
 import struct
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from unit_proxy import ProxyRig, closed_port, rig, wait_for
+from unit_waiting import ready
 
 from penstock.engine.proxy import Owner, process
 from penstock.errors import DatapathError
@@ -113,7 +113,7 @@ def test_whoever_does_not_read_stops_the_sender_after_a_bounded_amount(proxy: Pr
 
 
 def wait_for_writable(sock: socket.socket) -> None:
-    select.select([], [sock], [], 0.01)
+    ready(sock, seconds=0.01, writing=True)
 
 
 def test_much_data_arrives_as_it_was(proxy: ProxyRig) -> None:

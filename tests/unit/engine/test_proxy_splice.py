@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import select
 import socket
 import struct
 import threading
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from unit_waiting import ready
 
 from penstock.engine.proxy import pipe
 from penstock.engine.proxy.loop import STREAM, Loop
@@ -216,8 +216,7 @@ def test_where_no_pipe_can_be_made_bulk_is_copied(
 def test_the_end_goes_along_with_the_last_bytes(relay: Relay) -> None:
     relay.client.sendall(b"last words")
     relay.client.shutdown(socket.SHUT_WR)
-    readable, _, _ = select.select([relay.left.sock], [], [], PATIENCE)
-    assert readable
+    assert ready(relay.left.sock, seconds=PATIENCE)
     relay.loop.turn(PATIENCE)
     assert relay.server.recv(100) == b"last words"
     while not relay.left.ended:

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 import pytest
 from unit_building import key
 from unit_rig import Clock
+from unit_waiting import ready
 
 from penstock.engine.api import RealKey
 from penstock.health.runner import Change, Runner, Target
@@ -56,8 +57,7 @@ class Bench:
         """One whole check, which is answered or refused."""
         began = self.start()
         while self.runner.next_deadline() == pytest.approx(began + PATIENCE):
-            ready, _, _ = select.select([self.runner], [], [], 20)
-            assert ready, "no answer"
+            assert ready(self.runner, seconds=20), "no answer"
             self.runner.run_once(self.clock.now)
 
 
@@ -177,7 +177,7 @@ def test_udp_sends_and_expects(bench: Bench, host: str, answer: bytes, passes: b
         data, client = server.recvfrom(100)
         assert data == b"ping"
         server.sendto(answer, client)
-        assert select.select([bench.runner], [], [], 20)[0]
+        assert ready(bench.runner, seconds=20)
         bench.runner.run_once(bench.clock.now)
     assert bench.runner.status(one).up is passes
     assert bench.runner.status(one).last.startswith("L7OK" if passes else "L7RSP")

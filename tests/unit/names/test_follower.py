@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import select
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from unit_building import configuration, pool, real
 from unit_rig import Rig
+from unit_waiting import ready
 
 from penstock.model import HealthCheck, NameLookup
 from penstock.names import Changes, Failed, Follower, Found, Outcome, Place, Question, Section
@@ -42,7 +42,7 @@ def named(name: str, hostname: str, address: str | None = None, **more: object):
 
 def ask_and_hear(follower: Follower, now: float) -> None:
     follower.run_once(now)
-    assert select.select([follower.fileno()], [], [], 10)[0], "no answer within 10 s"
+    assert ready(follower, seconds=10), "no answer within 10 s"
     follower.run_once(now)
 
 

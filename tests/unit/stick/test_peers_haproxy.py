@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from unit_waiting import ready
 
 from penstock.engine.proxy.peers import Peers
 from penstock.stick.model import KeyType, Peer, PeersSpec, Stored, TableSpec
@@ -363,7 +363,7 @@ def test_the_runner_keeps_both_informed(node: Node) -> None:
         end = time.monotonic() + _PATIENCE
         while not (_knows_all(node) and tables["servers"].get(_LOCALHOST, _now())):
             assert time.monotonic() < end
-            select.select([peers.fileno()], (), (), 0.02)
+            ready(peers, seconds=0.02)
             peers.run_once(_now())
         assert [(one.name, one.open, one.code) for one in peers.status()] == [("ha", True, 200)]
     finally:
