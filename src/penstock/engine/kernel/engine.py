@@ -240,6 +240,7 @@ class KernelEngine:
         if not keep:
             self.rules.close()
             shutil.rmtree(self._pins, ignore_errors=True)
+        self._datapath.close()
 
     # -- reading back ------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.resources
 import platform
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from penstock.engine.kernel.keys import Codec
@@ -82,6 +82,13 @@ class Datapath:
     max_flows: int
     adopted: bool
 
+    def close(self) -> None:
+        """Let go of all descriptors and mappings; what is pinned stays."""
+        for one in fields(self.maps):
+            getattr(self.maps, one.name).close()
+        for program in (self.tc, self.reply, self.xdp, self.sweep, self.sync):
+            program.close()
+
 
 def object_path() -> Path:
     """The compiled datapath that this package ships."""
@@ -149,7 +156,10 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             maps.controls.store64(0, codec.control.offset("hash_seed"), seed)
             maps.controls.store64(0, codec.control.offset("format"), codec.format)
             for name in obj.map_names:
-                obj.map(name, Map).pin(pins / "maps" / name)
+                with obj.map(name, Map) as fresh:
+                    fresh.pin(pins / "maps" / name)
+        for existing in pinned.values():
+            existing.close()
         _pin_programs(obj, pins / "programs")
         return Datapath(
             maps=maps,
@@ -173,7 +183,8 @@ def _pin_programs(obj: ObjectFile, directory: Path) -> None:
     for name in PROGRAMS:
         fresh = directory / f"new_{name}"  # bpffs takes no dots
         fresh.unlink(missing_ok=True)
-        obj.program(name).pin(fresh)
+        with obj.program(name) as program:
+            program.pin(fresh)
         fresh.rename(directory / name)
 
 
