@@ -20,6 +20,7 @@ from penstock.rules.model import (
     ServerRule,
     TcpRule,
 )
+from penstock.rules.payload import PAYLOAD
 from penstock.rules.program import compile_step
 from penstock.rules.vocabulary import FETCHES
 from penstock.terms import Origin
@@ -46,7 +47,7 @@ def refusals(rules: Iterable[Rule]) -> Iterator[Refusal]:
 def refuse_expression(expression: Expression, origin: Origin) -> Refusal | None:
     """Why samples of *expression* cannot be taken; None: they can."""
     signature = FETCHES.get(expression.fetch.name)
-    if signature is not None and signature.http:
+    if signature is not None and signature.http and expression.fetch.name not in PAYLOAD:
         return Refusal(f"it looks at `{expression.fetch.name}`, which only HTTP has", origin)
     try:
         compile_expression(expression)

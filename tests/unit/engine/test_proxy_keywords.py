@@ -422,3 +422,32 @@ def test_a_listener_has_a_limit_of_its_own(either: ProxyRig) -> None:
     for one in served:
         one.close()
     assert server.accept().recv(1) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("data", "pool"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"web"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"other"),  # not whole when the delay is over
+        (b"SSH-2.0-OpenSSH_9.2\r\n", b"other"),
+        (b"OPTIONS / SIP/2.0\r\n\r\n", b"web"),  # HAProxy's parser lets it pass
+        (b"GET / http/1.0\r\n\r\n", b"other"),
+    ],
+)
+def test_http_is_told_from_other_protocols(either: ProxyRig, data: bytes, pool: bytes) -> None:
+    servers = echoes(either, "web", "other")
+    either.run(
+        f"""
+frontend front
+ bind {either.path()}
+ tcp-request inspect-delay 300ms
+ tcp-request content accept if HTTP
+ use_backend web if HTTP
+ default_backend other
+backend web
+ server web {servers["web"].where}
+backend other
+ server other {servers["other"].where}
+"""
+    )
+    assert either.ask(data=data).partition(b":")[0] == pool

@@ -125,4 +125,4 @@ def test_what_is_left_out() -> None:
 
 def test_http_is_refused() -> None:
     with pytest.raises(UnsupportedError):
-        compile_condition(condition("HTTP"))
+        compile_condition(condition("METH_GET"))
