@@ -74,7 +74,8 @@ def test_established_connections_survive(
     service, other = pair.services(scheduler, options, family, method)
     answers = service.hold(*CLIENTS)
     assert set(answers) <= set("1234")
-    assert len(set(answers)) == (1 if scheduler == "dh" else 4)
+    # With the port in the hash chance decides; that all clients meet one of four is out of question.
+    assert (len(set(answers)) == 1) == (scheduler == "dh")
     pair.network.lead_to(pair.network.second)
     assert "".join(service.held(client) for client in CLIENTS) == answers
     assert sum(one.active for one in other.counted().values()) == len(CLIENTS)
