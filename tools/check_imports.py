@@ -27,7 +27,7 @@ DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desire
 ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
-    *("engine", "health", "names", "reconcile", "runtime", "overrides", "log"),
+    *("engine", "health", "names", "reconcile", "runtime", "overrides", "log", "events"),
     *("ipvs", "director"),
     *ANSWERS,
 )
@@ -57,7 +57,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "stick": (*SAID, "model", "rules"),
     "wire": ("terms",),
     "runtime": (),
-    "log": (),
+    "events": (),
+    "log": ("events",),
     "notify": (),
     "engine.api": (*SAID, "model", "admission", "ipvs.model"),
     # IPVS: the rules, and what the kernel would make of them.

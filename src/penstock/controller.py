@@ -37,11 +37,13 @@ from penstock.desired import (
 from penstock.director import Director, RuleRequest
 from penstock.engine.api import Engine, RealKey, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
+from penstock.events import Events, Level
 from penstock.health.runner import Change, Runner, Target
 from penstock.health.sentences import state_change
 from penstock.health.state import ramp
 from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
+from penstock.log import own_log
 from penstock.model import (
     AdminState,
     Configuration,
@@ -71,8 +73,13 @@ class Controller:
         adopted: bool,
         clock: Callable[[], float],
         director: Director | None = None,
+        events: Events | None = None,
     ) -> None:
-        """*director* holds the IPVS rules; None: this daemon runs none."""
+        """*director* holds the IPVS rules; None: this daemon runs none.
+
+        *events* is told what becomes of proxies and servers; None: the daemon's own log is.
+        """
+        self._events = events or own_log
         self._engines = engines
         self._director = director
         self._reconcilers = {kind: Reconciler(engine) for kind, engine in engines.items()}
@@ -291,11 +298,10 @@ class Controller:
         pool, real = self._find(change.key.pool, change.key.name)
         self._mark(change.key, real, up=change.up)
         self._update_or_log([pool])
-        _log.warning(self._sentence(pool, change)) if not change.up else _log.info(
-            self._sentence(pool, change)
-        )
+        level = Level.NOTICE if change.up else Level.ALERT
+        self._events(pool.name, level, self._sentence(pool, change))
         if not any(self._serves(pool, one) for one in pool.reals):
-            _log.error(f"backend {pool.name} has no server available!")
+            self._events(pool.name, Level.EMERG, f"backend {pool.name} has no server available!")
 
     def _mark(self, key: RealKey, real: RealServer, *, up: bool) -> None:
         self._up[key] = up

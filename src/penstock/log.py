@@ -8,6 +8,8 @@ import sys
 
 import structlog
 
+from penstock.events import Level
+
 
 def set_up() -> None:
     """Configure structlog for this process."""
@@ -43,3 +45,14 @@ def to_stdlib() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+def own_log(_proxy: str, level: Level, sentence: str) -> None:
+    """An ``Events``: what becomes of proxies and servers, said among everything else."""
+    log = structlog.get_logger("penstock")
+    if level <= Level.CRIT:
+        log.error(sentence)
+    elif level <= Level.WARNING:
+        log.warning(sentence)
+    else:
+        log.info(sentence)
