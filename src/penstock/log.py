@@ -50,7 +50,7 @@ def to_stdlib() -> None:
 def own_log(_proxy: str, level: Level, sentence: str) -> None:
     """An ``Events``: what becomes of proxies and servers, said among everything else."""
     log = structlog.get_logger("penstock")
-    if level <= Level.CRIT:
+    if level <= Level.EMERG:
         log.error(sentence)
     elif level <= Level.WARNING:
         log.warning(sentence)
