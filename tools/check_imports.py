@@ -20,7 +20,10 @@ PACKAGE: Final = "penstock"
 # Each part of the package and the parts it may import besides itself and ``errors``. The longest
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
-SAID: Final = ("terms", "rules.model", "stick.model", "proxied", "admission")
+SAID: Final = (
+    *("terms", "rules.model", "stick.model", "proxied", "admission"),
+    *("checks.codes", "checks.model"),
+)
 VOCABULARY: Final = (*SAID, "model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
 # Functions of a snapshot: what the controller answers with.
@@ -48,6 +51,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "rules.model": ("terms",),
     "stick.model": ("terms", "rules.model"),
     "proxied": ("terms", "rules.model", "stick.model"),
+    "checks.codes": (),
+    "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     # Who may open a connection, as far as its first packet says.
     "admission": ("terms",),
     "admission_rules": (*SAID, "admission"),
@@ -71,6 +76,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
     "config": (*SAID, "model", "rules", "stick", "admission_rules"),
     "schedulers": VOCABULARY,
+    "checks": (*SAID, "checks"),
     "health.state": VOCABULARY,
     "health.probes": VOCABULARY,
     "health": (*VOCABULARY, "health.state", "health.probes"),
@@ -139,6 +145,7 @@ PURE: Final = (
     "engine.api",
     "health.state",
     "health.probes",
+    "checks",
     "ipvs",
 )
 # Lies in a pure part's folder and does look: the rest of that part must not import it.

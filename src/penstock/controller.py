@@ -38,8 +38,8 @@ from penstock.director import Director, RuleRequest
 from penstock.engine.api import Engine, RealKey, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
-from penstock.health.runner import Change, Runner, Target
-from penstock.health.sentences import state_change
+from penstock.health.runner import Change, CheckStatus, Runner, Target
+from penstock.health.sentences import check_result, state_change
 from penstock.health.state import ramp
 from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
@@ -316,7 +316,24 @@ class Controller:
         backup = len(serving) - active
         engines = self._engines.values()
         sessions = 0 if change.up else sum(engine.live(change.key) for engine in engines)
-        return state_change(change, active=active, backup=backup, sessions=sessions)
+        _, real = self._find(change.key.pool, change.key.name)
+        return state_change(
+            change,
+            active=active,
+            backup=backup,
+            sessions=sessions,
+            is_backup=real.backup,
+            reported=real.check is not None and real.check.log,
+        )
+
+    def on_check(self, key: RealKey, result: CheckStatus) -> None:
+        """A check's result that ``option log-health-checks`` has told."""
+        if key not in self._up:
+            return
+        pool, real = self._find(key.pool, key.name)
+        weight = effective_weight(pool, real, self._overrides.current, RealHealth())
+        sentence = check_result(key, result, is_backup=real.backup, draining=not weight)
+        self._events(pool.name, Level.NOTICE, sentence)
 
     def _serves(self, pool: Pool, real: RealServer) -> bool:
         key = real_key(pool, real)

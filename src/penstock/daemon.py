@@ -181,6 +181,7 @@ def _serve(
     controllers: list[Controller] = []
     runner = Runner(
         lambda change: controllers[0].on_change(change),
+        report=lambda key, result: controllers[0].on_check(key, result),
         rng=random.Random(),  # noqa: S311  # jitter, not secrets
     )
     names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))

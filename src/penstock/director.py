@@ -377,6 +377,7 @@ class Director:
                 one.real,
                 one.protocol,
                 one.check,
+                connect_timeout=one.timeout,
                 check_timeout=one.timeout,
                 initially_up=self._checks.up(one.service, one.dest),
             )

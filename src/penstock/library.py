@@ -65,6 +65,7 @@ class LoadBalancer:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._runner = Runner(
             lambda change: self._controller.on_change(change),
+            report=lambda key, result: self._controller.on_check(key, result),
             rng=random.Random(),  # noqa: S311  # jitter, not secrets
         )
         self._names = Follower(lambda changes, outcome: self._controller.on_names(changes, outcome))

@@ -159,6 +159,7 @@ class HealthCheck:
     check_timeout: int | None = None  # ``timeout check``
     send: bytes = b""  # UDP only
     expect: bytes | None = None  # UDP only: the answer must contain it; None: any or no answer
+    log: bool = False  # option log-health-checks
 
     def __post_init__(self) -> None:
         for name in ("inter", "fastinter", "downinter"):

@@ -13,6 +13,7 @@ from unit_building import configuration, pool, real, reals, service
 from unit_rig import Rig
 
 from penstock.api.wire import Done, GetStatus, Reload, SetState, SetWeight, Status
+from penstock.checks.codes import CheckCode
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
 from penstock.health.runner import Change
@@ -77,7 +78,7 @@ def test_a_change_of_a_server_that_has_been_removed_is_nothing(run: Run) -> None
     rig.configuration = configuration(pool(checked(1)))
     rig.controller.reload()
     before = rig.engine.state
-    rig.controller.on_change(Change(gone, False, "late", "", 0))
+    rig.controller.on_change(Change(gone, False, CheckCode.L4CON, "late"))
     assert rig.engine.state == before
 
 

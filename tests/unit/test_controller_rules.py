@@ -13,6 +13,7 @@ from unit_building import pool, reals, service
 from unit_rig import Rig
 
 from penstock.api.wire import GetRules, GetStatus, Reload, Rules, RulesDone, RuleTable, Status
+from penstock.checks.codes import CheckCode
 from penstock.errors import CommandRefused, ConfigError
 from penstock.health.runner import Change
 from penstock.ipvs.model import (
@@ -109,7 +110,7 @@ def test_one_runner_checks_both(run: Run) -> None:
     (target,) = rig.controller._director.targets()  # the key as the runner has it
     with capture_logs() as logs:
         rig.clock.now += 5
-        change = Change(target.key, False, "Layer4 connection problem", "Connection refused", 1)
+        change = Change(target.key, False, CheckCode.L4CON, "Connection refused", 1)
         rig.controller.on_change(change)
         rig.check_says("s1", up=False)
     assert [entry["event"] for entry in logs] == [

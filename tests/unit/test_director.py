@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from penstock.api.wire import DirectorInfo, GetDirector, GetRules, Rules, RulesDone, RuleTable
+from penstock.checks.codes import CheckCode
 from penstock.director import Director
 from penstock.engine.api import DestCounters
 from penstock.engine.fake import FakeRules
@@ -347,21 +348,21 @@ def test_a_failing_check_quiesces_a_destination(desk: Desk) -> None:
     assert targets["10.0.1.1:80"].patience == 500
     key = targets["10.0.1.1:80"].key
     assert str(key) == "ipvs/tcp/203.0.113.1:80/10.0.1.1:80"
-    desk.director.on_health(Change(key, False, "Layer4 timeout", "", 500))
+    desk.director.on_health(Change(key, False, CheckCode.L4TOUT, "", 500))
     assert desk.engine.images[WEB].dests == (dest(2), dest(1, 0))
     row = desk.rows().services[0].dests[1]
     assert (row.up, row.dest.weight, row.weight) == (False, 0, 3)
     desk.run(EditDest(WEB, dest(1, 4)))
     assert not desk.director.take_rechecks()
     assert desk.engine.images[WEB].dests[1].weight == 0
-    desk.director.on_health(Change(key, True, "Layer4 check passed", "", 1))
+    desk.director.on_health(Change(key, True, CheckCode.L4OK, "", 1))
     assert desk.engine.images[WEB].dests[1].weight == 4
 
 
 def test_a_service_that_is_not_checked_any_more_has_its_weights_back(desk: Desk) -> None:
     desk.run(AddService(CHECKED), AddDest(WEB, dest(1, 3)))
     (target,) = desk.director.targets()
-    desk.director.on_health(Change(target.key, False, "Layer4 timeout", "", 500))
+    desk.director.on_health(Change(target.key, False, CheckCode.L4TOUT, "", 500))
     desk.run(EditService(VirtualService(WEB, "sh")))
     image = desk.engine.images[WEB]
     assert (image.dests, image.changed) == ((dest(1, 3),), True)
@@ -372,7 +373,7 @@ def test_what_the_engine_did_not_take_from_a_check_it_is_given_again(desk: Desk)
     desk.run(AddService(CHECKED), AddDest(WEB, dest(1, 3)))
     (target,) = desk.director.targets()
     desk.engine.refuse = WEB
-    desk.director.on_health(Change(target.key, False, "Layer4 timeout", "", 500))
+    desk.director.on_health(Change(target.key, False, CheckCode.L4TOUT, "", 500))
     desk.engine.refuse = None
     desk.director.tick(1.0)
     assert desk.engine.images[WEB].dests == (dest(1, 0),)

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.checks.codes import CheckCode
 from penstock.config.haproxy import LoadResult
 from penstock.controller import Controller
 from penstock.director import Director
@@ -45,6 +46,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.runner = Runner(
             lambda change: self.controller.on_change(change),
+            report=lambda key, result: self.controller.on_check(key, result),
             clock=self.clock,
             rng=random.Random(1),  # noqa: S311  # the same in every run
         )
@@ -76,9 +78,9 @@ class Rig:
 
     def check_says(self, server: str, *, up: bool, pool: str = "web") -> None:
         """A change as the runner tells it."""
-        reason = "Layer4 check passed" if up else "Layer4 connection problem"
+        code = CheckCode.L4OK if up else CheckCode.L4CON
         info = "" if up else "Connection refused"
-        self.controller.on_change(Change(self.key(server, pool), up, reason, info, 0))
+        self.controller.on_change(Change(self.key(server, pool), up, code, info))
 
     def in_table(self, pool: str = "web") -> dict[str, int]:
         """How often each real is in the engine's table."""

@@ -7,6 +7,7 @@ import errno
 import os
 from dataclasses import dataclass
 
+from penstock.checks.codes import CheckCode, Outcome
 from penstock.model import HealthCheck
 
 
@@ -14,31 +15,34 @@ from penstock.model import HealthCheck
 class Verdict:
     """The outcome of one check, in HAProxy's words."""
 
-    passed: bool
-    code: str  # L4OK, L4TOUT, L4CON, L7OK, L7RSP, L7TOUT
-    reason: str  # "Layer4 connection problem"
+    code: CheckCode
     info: str = ""  # "Connection refused"
+    number: int = 0  # an HTTP status or the like, where the code has one
+
+    @property
+    def passed(self) -> bool:
+        return self.code.outcome in (Outcome.PASSED, Outcome.CONDITIONAL)
 
 
-CONNECTED = Verdict(True, "L4OK", "Layer4 check passed")
-CONNECT_TIMEOUT = Verdict(False, "L4TOUT", "Layer4 timeout")
-ANSWER_TIMEOUT = Verdict(False, "L7TOUT", "Layer7 timeout", "no answer")
-SILENT = Verdict(True, "L4OK", "Layer4 check passed", "no answer, not refused")
-ANSWERED = Verdict(True, "L7OK", "Layer7 check passed")
+CONNECTED = Verdict(CheckCode.L4OK)
+CONNECT_TIMEOUT = Verdict(CheckCode.L4TOUT)
+ANSWER_TIMEOUT = Verdict(CheckCode.L7TOUT, "no answer")
+SILENT = Verdict(CheckCode.L4OK, "no answer, not refused")
+ANSWERED = Verdict(CheckCode.L7OK)
 
 
 def connect_failed(number: int) -> Verdict:
     """A connection, or a datagram, that failed with *number* (an errno)."""
     if number == errno.ETIMEDOUT:
         return CONNECT_TIMEOUT
-    return Verdict(False, "L4CON", "Layer4 connection problem", os.strerror(number))
+    return Verdict(CheckCode.L4CON, os.strerror(number))
 
 
 def udp_answer(check: HealthCheck, data: bytes) -> Verdict:
     """An answer to a UDP check: right when it holds what is expected."""
     if check.expect is None or check.expect in data:
         return ANSWERED
-    return Verdict(False, "L7RSP", "Layer7 invalid response", "the answer lacks what is expected")
+    return Verdict(CheckCode.L7RSP, "the answer lacks what is expected")
 
 
 def udp_silence(check: HealthCheck) -> Verdict:

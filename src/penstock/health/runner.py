@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from penstock.checks.codes import CheckCode, Outcome
 from penstock.engine.api import RealKey
 from penstock.health import probes
 from penstock.health.probes import Verdict
@@ -29,6 +30,8 @@ from penstock.proxied import LocalKind
 _LINGER_RST = struct.pack("ii", 1, 0)
 _MAX_EVENTS = 512
 _SPARE_FDS = 256  # for everything else in the process
+_SLOW = 1000  # ms
+_ROUNDING = 1e-6  # a whole millisecond must not count as less
 _FAILED = select.EPOLLERR | select.EPOLLHUP
 
 
@@ -59,16 +62,20 @@ class Target:
         return str(address), port
 
     @property
-    def patience(self) -> int:
-        """How long a check may take, ms.
+    def connect_patience(self) -> int:
+        """How long connecting may take, ms (HAProxy manual 4.2, "timeout check")."""
+        if self.check_timeout is not None and self.connect_timeout is not None:
+            return min(self.check.inter, self.connect_timeout)
+        return self.check.inter
 
-        ``timeout check`` if it is set, else ``inter``; the connection within ``timeout connect``
-        as well, where that is shorter (HAProxy manual 4.2, "timeout check").
-        """
-        whole = self.check_timeout or self.check.inter
-        if self.connect_timeout is None:
-            return whole
-        return min(whole, self.connect_timeout) if self.check_timeout is None else whole
+    @property
+    def patience(self) -> int:
+        """How long an answer may take, ms: without ``timeout check`` connecting included."""
+        return self.check_timeout or self.check.inter
+
+    @property
+    def waits(self) -> tuple[int, int]:
+        return self.connect_patience, self.patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +84,62 @@ class Change:
 
     key: RealKey
     up: bool
-    reason: str
-    info: str
-    duration_ms: int
+    code: CheckCode
+    info: str = ""
+    duration_ms: int = 0
+    number: int = 0  # where the code has one
 
 
 @dataclass(frozen=True, slots=True)
 class CheckStatus:
+    """Where a check stands, and how its last run ended; HAProxy's ``show stat`` has all of it."""
+
     up: bool
-    last: str  # "L4OK in 0ms"; empty before the first check
-    counted: str  # "1/3 UP"
+    health: int  # 0 to rise + fall - 1; from rise on it is up
+    rise: int
+    fall: int
+    code: CheckCode = CheckCode.INI
+    info: str = ""  # what was wrong, in words; empty while the next check runs
+    last_code: int = 0  # an HTTP status or the like, where the code has a number
+    duration_ms: int = -1  # of the last run; -1: none
+    failures: int = 0  # that took health away
+    running: bool = False  # a check is under way
+
+    @property
+    def description(self) -> str:
+        return self.code.description
+
+    @property
+    def passed(self) -> bool:
+        return self.code.outcome in (Outcome.PASSED, Outcome.CONDITIONAL)
+
+    @property
+    def last(self) -> str:
+        """As "L4CON in 3ms (Connection refused)"; empty before the first check."""
+        if self.duration_ms < 0:
+            return ""
+        info = f" ({self.info})" if self.info else ""
+        return f"{self.code} in {self.duration_ms}ms{info}"
+
+    @property
+    def counted(self) -> str:
+        """HAProxy's "1/2 UP": successes towards up, or strikes left."""
+        if self.up:
+            return f"{self.health - self.rise + 1}/{self.fall} UP"
+        return f"{self.health}/{self.rise} DOWN"
+
+
+Report = Callable[[RealKey, CheckStatus], None]
+"""Told of each result that changed something, for ``option log-health-checks``."""
 
 
 class _Check:
     """One target's running state."""
 
-    __slots__ = ("began", "last", "paused", "serial", "socket", "state", "target")
+    __slots__ = (
+        *("began", "code", "duration", "failures", "info", "number", "paused", "serial"),
+        *("socket", "state", "target"),
+    )
 
     def __init__(self, target: Target, state: State) -> None:
         self.target = target
@@ -101,7 +148,26 @@ class _Check:
         self.began = 0.0
         self.serial = 0  # a timer of an older serial is void
         self.paused = False
-        self.last = ""
+        self.code = CheckCode.INI
+        self.info = ""
+        self.number = 0
+        self.duration = -1
+        self.failures = 0
+
+    def status(self) -> CheckStatus:
+        state = self.state
+        return CheckStatus(
+            up=state.up,
+            health=state.health,
+            rise=state.check.rise,
+            fall=state.check.fall,
+            code=self.code,
+            info=self.info,
+            last_code=self.number,
+            duration_ms=self.duration,
+            failures=self.failures,
+            running=self.socket is not None,
+        )
 
 
 class Runner:
@@ -111,10 +177,12 @@ class Runner:
         self,
         on_change: Callable[[Change], None],
         *,
+        report: Report | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random,
     ) -> None:
         self._on_change = on_change
+        self._report = report
         self._clock = clock
         self._random = rng
         self._spread = 0
@@ -143,19 +211,31 @@ class Runner:
         wanted = {target.key: target for target in targets}
         for key in [key for key in self._checks if key not in wanted]:
             self._end(self._checks.pop(key))
-        now = self._clock()
+        fresh: list[_Check] = []
         for key, target in wanted.items():
             known = self._checks.get(key)
             if known is None:
                 check = _Check(target, State.initial(target.check, up=target.initially_up))
                 self._checks[key] = check
-                # First checks are spread, so that ten thousand do not begin at one moment.
-                self._at(now + self._random.random() * target.check.inter / 1000, check)
-            elif (known.target.check, known.target.patience) != (target.check, target.patience):
+                fresh.append(check)
+            elif (known.target.check, known.target.waits) != (target.check, target.waits):
                 known.state = State.initial(target.check, up=known.state.up)
                 known.target = target
             else:
                 known.target = target
+        self._begin(fresh)
+
+    def _begin(self, fresh: list[_Check]) -> None:
+        """Spread first checks as HAProxy does, so that ten thousand do not begin at one moment.
+
+        Those with an interval below a second do not hurry the others.
+        """
+        now = self._clock()
+        slow = [one.state.interval for one in fresh if one.state.interval >= _SLOW]
+        least = min(slow, default=0)
+        for place, check in enumerate(fresh):
+            over = jittered(max(least, check.state.interval), self._spread, self._random.random())
+            self._at(now + over / 1000 * place / len(fresh), check)
 
     def run_once(self, now: float) -> None:
         """Take in what has happened and start what is due; never waits."""
@@ -178,8 +258,7 @@ class Runner:
 
     def status(self, key: RealKey) -> CheckStatus:
         """The state of a checked real server; raises KeyError for one that is not."""
-        check = self._checks[key]
-        return CheckStatus(check.state.up, check.last, check.state.counted)
+        return self._checks[key].status()
 
     def pause(self, key: RealKey) -> None:
         """No checks while the operator has it in maintenance."""
@@ -240,7 +319,8 @@ class Runner:
         else:
             self._by_fd[fresh.fileno()] = check
             self._epoll.register(fresh.fileno(), select.EPOLLIN if udp else select.EPOLLOUT)
-            self._at(now + target.patience / 1000, check)
+            patience = target.patience if udp else target.connect_patience
+            self._at(now + patience / 1000, check)
 
     def _answered(self, check: _Check, events: int, now: float) -> None:
         active = check.socket
@@ -266,18 +346,28 @@ class Runner:
             self._done(check, probes.CONNECT_TIMEOUT, now)
 
     def _done(self, check: _Check, verdict: Verdict, now: float) -> None:
-        duration = max(0, round((now - check.began) * 1000))
+        duration = max(0, int((now - check.began) * 1000 + _ROUNDING))
         self._end(check)
-        info = f" ({verdict.info})" if verdict.info else ""
-        check.last = f"{verdict.code} in {duration}ms{info}"
-        was_up = check.state.up
-        check.state = check.state.after(passed=verdict.passed)
-        interval = jittered(check.state.interval, self._spread, self._random.random())
-        # From the start of this one, as HAProxy counts; a late one does not wait for the next.
-        self._at(max(now, check.began + interval / 1000), check)
-        if check.state.up != was_up:
+        changed = check.code is not verdict.code
+        check.code, check.info, check.number = verdict.code, verdict.info, verdict.number
+        check.duration = duration
+        before = check.state
+        if verdict.code.outcome is not Outcome.NEUTRAL:
+            check.state = before.after(passed=verdict.passed)
+        state = check.state
+        check.failures += state.health < before.health
+        interval = jittered(state.interval, self._spread, self._random.random())
+        self._at(now + interval / 1000, check)
+        target = check.target
+        if (
+            target.check.log
+            and self._report is not None
+            and (changed or state.health != before.health)
+        ):
+            self._report(target.key, check.status())
+        if state.up != before.up:
             self._on_change(
-                Change(check.target.key, check.state.up, verdict.reason, verdict.info, duration)
+                Change(target.key, state.up, verdict.code, verdict.info, duration, verdict.number)
             )
 
     def _end(self, check: _Check) -> None:

@@ -3,19 +3,65 @@
 
 from __future__ import annotations
 
-from penstock.health.runner import Change
+from penstock.checks.codes import CheckCode
+from penstock.engine.api import RealKey
+from penstock.health.runner import Change, CheckStatus
+
+_PLAIN = frozenset(range(32, 127)) - {ord('"')}
 
 
-def state_change(change: Change, *, active: int, backup: int, sessions: int) -> str:
-    """*active* and *backup* servers are left; *sessions* are those of the changed one."""
-    info = f', info: "{change.info}"' if change.info else ""
+def state_change(
+    change: Change,
+    *,
+    active: int,
+    backup: int,
+    sessions: int,
+    is_backup: bool = False,
+    reported: bool = False,
+) -> str:
+    """*active* and *backup* servers are left; *sessions* are those of the changed one.
+
+    *reported*: the check's result has had a line of its own, and is not told again.
+    """
+    reason = "" if reported else _result(change.code, change.number, change.info)
+    duration = "" if reported else f", check duration: {change.duration_ms}ms"
     # There are no queues, so whatever HAProxy counts of them is 0.
+    running = " Running on backup." if backup and not active else ""
     if change.up:
-        rest = "servers online. 0 sessions requeued, 0 total in queue."
+        rest = f"servers online.{running} 0 sessions requeued, 0 total in queue."
     else:
-        rest = f"servers left. {sessions} sessions active, 0 requeued, 0 remaining in queue."
+        rest = (
+            f"servers left.{running} {sessions} sessions active, 0 requeued, 0 remaining in queue."
+        )
     return (
-        f"Server {change.key} is {'UP' if change.up else 'DOWN'}, reason: {change.reason}"
-        f"{info}, check duration: {change.duration_ms}ms. {active} active and {backup} backup "
-        f"{rest}"
+        f"{'Backup ' if is_backup else ''}Server {change.key} is {'UP' if change.up else 'DOWN'}"
+        f"{reason}{duration}. {active} active and {backup} backup {rest}"
+    )
+
+
+def check_result(
+    key: RealKey, status: CheckStatus, *, is_backup: bool = False, draining: bool = False
+) -> str:
+    """What ``option log-health-checks`` logs; *draining*: up, with a weight of 0."""
+    how = "succeeded" if status.passed else "failed"
+    if status.code is CheckCode.L7OKC:
+        how = "conditionally succeeded"
+    counted = status.counted.replace("UP", "DRAIN") if draining else status.counted
+    duration = f", check duration: {status.duration_ms}ms" if status.duration_ms >= 0 else ""
+    return (
+        f"Health check for {'backup ' if is_backup else ''}server {key.pool}/{key.name} {how}"
+        f"{_result(status.code, status.last_code, status.info)}{duration}, status: {counted}."
+    )
+
+
+def _result(code: CheckCode, number: int, info: str) -> str:
+    numbered = f", code: {number}" if code.has_number else ""
+    quoted = f', info: "{_quoted(info)}"' if info else ""
+    return f", reason: {code.description}{numbered}{quoted}"
+
+
+def _quoted(info: str) -> str:
+    return "".join(
+        chr(byte) if byte in _PLAIN else f"<{byte:02X}>"
+        for byte in info.encode(errors="surrogateescape")
     )

@@ -13,9 +13,9 @@ class State:
     """Where a real server stands.
 
     ``health`` counts as HAProxy's does (its include/haproxy/check-t.h): 0 to rise-1 is down,
-    rise to rise+fall-1 is up; a passed check adds one, a failed one subtracts one, and crossing
-    the line jumps to the far end. A server starts just above the line, so that the first failed
-    check takes it down.
+    rise to rise+fall-1 is up. While it is down a passed check adds one, and a failed one starts
+    over; while it is up a failed one subtracts one, and a passed one gives back all strikes. A
+    server starts just above the line, so that the first failed check takes it down.
     """
 
     check: HealthCheck
@@ -50,12 +50,12 @@ class State:
     def after(self, *, passed: bool) -> State:
         """The state after one more check."""
         if passed:
-            health = min(self.health + 1, self._best)
-            if not self.up and health >= self.check.rise:
+            health = self.health + 1
+            if health >= self.check.rise:
                 health = self._best
         else:
-            health = max(self.health - 1, 0)
-            if self.up and health < self.check.rise:
+            health = self.health - 1
+            if health < self.check.rise:
                 health = 0
         return replace(self, health=health)
 

@@ -22,7 +22,7 @@ from penstock.model import CheckKind, HealthCheck
 )
 def test_errors_of_a_connection(number: int, code: str, reason: str, info: str) -> None:
     verdict = probes.connect_failed(number)
-    assert (verdict.passed, verdict.code, verdict.reason, verdict.info) == (
+    assert (verdict.passed, verdict.code, verdict.code.description, verdict.info) == (
         False,
         code,
         reason,

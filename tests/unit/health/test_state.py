@@ -33,43 +33,42 @@ def test_fall_failures_in_a_row_take_a_proven_one_down() -> None:
     assert not after(state, "---").up
 
 
-def test_a_success_between_failures_gives_back_one_strike() -> None:
-    state = after(State.initial(CHECK, up=True), "++")
-    assert after(state, "--+-").up
-    assert not after(state, "--+--").up
-    assert after(state, "--++--").up
+def test_a_success_between_failures_gives_back_all_strikes() -> None:
+    state = after(State.initial(CHECK, up=True), "+")
+    assert after(state, "--+--").up
+    assert not after(state, "--+---").up
 
 
-def test_rise_successes_bring_it_back_and_a_failure_starts_over_by_one() -> None:
+def test_rise_successes_in_a_row_bring_it_back() -> None:
     state = State.initial(CHECK, up=False)
     assert not after(state, "+").up
     assert after(state, "++").up
     assert not after(state, "+-+").up
     assert after(state, "+-++").up
+    assert not after(state, "+-+-+").up
 
 
 def test_back_up_it_has_all_its_strikes() -> None:
     state = after(State.initial(CHECK, up=False), "++")
-    assert state.counted == "3/3 UP"
+    assert state.health == CHECK.rise + CHECK.fall - 1
     assert after(state, "--").up
 
 
 def test_down_it_has_all_its_way_to_go() -> None:
     state = after(State.initial(CHECK, up=True), "-")
-    assert state.counted == "0/2 DOWN"
+    assert state.health == 0
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.text("+-", max_size=60))
 def test_the_count_is_haproxys(rise: int, fall: int, up: bool, results: str) -> None:
-    """Against its rule in plain words: one number, two ranges, a jump where they meet."""
+    """Against its rule in plain words: one number, two ranges, and jumps to their ends."""
     check = HealthCheck(rise=rise, fall=fall)
     state, health = State.initial(check, up=up), rise if up else 0
     for one in results:
-        was_up = health >= rise
-        health = min(health + 1, rise + fall - 1) if one == "+" else max(health - 1, 0)
-        if was_up and health < rise:
+        health = health + 1 if one == "+" else max(health - 1, 0)
+        if one == "-" and health < rise:
             health = 0
-        elif not was_up and health >= rise:
+        elif one == "+" and health >= rise:
             health = rise + fall - 1
         state = state.after(passed=one == "+")
         assert (state.health, state.up) == (health, health >= rise)
@@ -84,8 +83,8 @@ def test_enough_of_one_kind_decides_whatever_came_before(rise: int, fall: int, f
 
 def test_intervals() -> None:
     start = State.initial(CHECK, up=True)
-    assert after(start, "++").interval == 2000  # fully up
-    assert after(start, "++-").interval == 500  # going down
+    assert after(start, "+").interval == 2000  # fully up
+    assert after(start, "+-").interval == 500  # going down
     assert after(start, "-").interval == 7000  # fully down
     assert after(start, "-+").interval == 500  # coming up
     assert start.interval == 500  # not proven yet
