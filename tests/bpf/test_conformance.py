@@ -18,18 +18,23 @@ from unit_conformance import CHECKS, Subject, bring, key, refused, serve_one, se
 from penstock.engine.api import DatapathState, PutService, RealKey, RemovePool, RetireReal
 from penstock.engine.kernel import KernelEngine
 from penstock.kernel.bpffs import BPFFS, mount
+from penstock.lab.network import until
 from penstock.model import Bind, PortRange, Settings
 from penstock.plan import diff
 
 pytestmark = pytest.mark.root
 
+_PATIENCE = 5.0
+
 
 class Kernel:
-    """The kernel engine; a connection is what is counted for one."""
+    """The kernel engine, and a server behind it."""
 
     def __init__(self, pins: Path, state: Path) -> None:
         self._pins, self._state = pins, state
-        self.server_port = 80
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(_PATIENCE)
+        self.server_port = self._server.getsockname()[1]
         self.engine = self._open()
 
     def _open(self) -> KernelEngine:
@@ -50,19 +55,12 @@ class Kernel:
 
     @contextlib.contextmanager
     def connected(self, bind: Bind, service: str, key: RealKey) -> Iterator[None]:
-        engine = self.engine
-        maps, codec = engine._maps, engine._codec
-        owner, real = engine._services[service], engine._reals[key].id
-        counts = (
-            (maps.service_lives, owner, codec.service_live.offset("conns")),
-            (maps.real_lives, real, codec.real_live.offset("conns")),
-        )
-        for lives, number, at in counts:
-            lives.store32(number, at, 1)
-        yield
-        if self._pins.exists():
-            for lives, number, at in counts:
-                lives.store32(number, at, 0)
+        where = str(bind.vip), bind.ports.first
+        with socket.create_connection(where, timeout=_PATIENCE):
+            behind, _ = self._server.accept()
+            with behind:
+                yield
+        until("it is over", lambda: not self._pins.exists() or not self.engine.live(key))
 
     def is_free(self, bind: Bind) -> bool:
         with socket.socket() as one:
@@ -73,6 +71,7 @@ class Kernel:
         return True
 
     def close(self) -> None:
+        self._server.close()
         if self._pins.exists():
             self.engine.close(keep=False)
 

@@ -23,6 +23,7 @@ CEILINGS = {
     "penstock_reply": 40_000,
     "penstock_sweep": 25_000,
     "penstock_sync": 40_000,
+    "penstock_cut": 25_000,
 }
 
 

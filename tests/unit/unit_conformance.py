@@ -33,6 +33,7 @@ from penstock.engine.api import (
     Timeouts,
 )
 from penstock.errors import DatapathError
+from penstock.lab.network import until
 from penstock.model import Bind, PortMode, Protocol, RealPort
 from penstock.plan import diff
 
@@ -336,6 +337,30 @@ def one_that_it_does_not_know_has_none_live(subject: Subject) -> None:
     assert subject.engine.live(key(subject, "x")) == 0
 
 
+def what_is_cut_is_over(subject: Subject) -> None:
+    serve_one(subject)
+    engine = subject.engine
+    assert engine.cut(key(subject)) == 0
+    assert engine.cut(key(subject, "x")) == 0
+    with subject.connected(subject.bind(0), "front", key(subject)):
+        assert engine.cut(key(subject)) == 1
+        until("it is over", lambda: engine.live(key(subject)) == 0)
+    with subject.connected(subject.bind(0), "front", key(subject)):
+        assert engine.live(key(subject)) == 1
+
+
+def what_is_cut_may_be_of_a_real_that_is_gone(subject: Subject) -> None:
+    serve_one(subject)
+    engine = subject.engine
+    with subject.connected(subject.bind(0), "front", key(subject)):
+        for step in (RemoveService("front"), RemovePool("web"), RetireReal(key(subject))):
+            engine.apply(step)
+        assert engine.cut(key(subject)) == 1
+        until("it is over", lambda: engine.live(key(subject)) == 0)
+        engine.tick()
+        assert engine.cut(key(subject)) == 0
+
+
 def nothing_is_left_when_it_is_closed(subject: Subject) -> None:
     serve_one(subject)
     with subject.connected(subject.bind(0), "front", key(subject)):
@@ -361,5 +386,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     retired_ones_keep_what_is_live,
     who_comes_after_begins_at_nothing,
     one_that_it_does_not_know_has_none_live,
+    what_is_cut_is_over,
+    what_is_cut_may_be_of_a_real_that_is_gone,
     nothing_is_left_when_it_is_closed,
 )

@@ -17,7 +17,11 @@
 #define CTL_CROSS 0x200u /* the other direction is of the other family */
 #define CTL_REAL_WAITS 0x400u /* reverse: the real sent FIN first, so TIME_WAIT is with it */
 #define CTL_STAMPED 0x800u /* reverse: closing is a timestamp, not a sequence number */
-#define CTL_PARTED 0x1000u /* reverse: its client went on; the real's TIME_WAIT holds the port */
+/*
+ * Nothing is forwarded: both directions were cut; or this is the reverse one, its client went on,
+ * and the real's TIME_WAIT holds the port.
+ */
+#define CTL_PARTED 0x1000u
 #define CTL_INACTIVE 0x400u /* IPVS, forward: one of the inactive connections */
 #define CTL_IPVS 0x2000u
 #define CTL_SCTP 0x4000u

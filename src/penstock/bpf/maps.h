@@ -92,6 +92,7 @@ struct {
 } sync_ring SEC(".maps");
 ARRAY_MAP(sync_inbox, SYNC_BATCH, u32, struct sync_entry, F_MMAPABLE);
 LRU_MAP(caches, 65536, struct cache_key, struct cache);
+ARRAY_MAP(cut_outbox, CUT_BATCH, u32, struct cut_record, F_MMAPABLE);
 
 /* Rules. Sets and tables are maps of their own, to be made and let go of as wholes. */
 #define NETWORK_SETS 65536

@@ -7,11 +7,13 @@
  *   reply  answers of IPVS's real servers on this host, where they leave it
  *   sweep  run by the control plane once a second: expires flows
  *   sync   run by the control plane: takes up connections of another director
+ *   cut    run by the control plane: ends the connections of a real server
  */
 #include "reply.h"
 #include "xdp.h"
 #include "sweep.h"
 #include "sync_take.h"
+#include "cut.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -39,4 +41,9 @@ SEC("syscall") int penstock_sweep(void *ctx)
 SEC("syscall") int penstock_sync(void *ctx)
 {
 	return take_all();
+}
+
+SEC("syscall") int penstock_cut(void *ctx)
+{
+	return cut_all();
 }

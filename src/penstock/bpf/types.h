@@ -238,7 +238,8 @@ struct control {
 	u32 sync_refresh; /* sweeps after which they are told again; 0: never */
 	u32 sync_persist; /* templates are told, not the connections they hold */
 	u32 sync_round; /* of sweeps */
-	u32 spare[2];
+	u32 cut_real; /* whose connections penstock_cut ends */
+	u32 cut_count; /* and how many it has ended */
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
@@ -476,4 +477,20 @@ struct sync_entry {
 	struct sync_record record;
 	u32 pending;
 	u32 outcome; /* enum sync_outcome */
+};
+
+/* A connection that was cut: what its two ends are addressed by, and from. */
+#define CUT_BATCH 4096
+struct cut_record {
+	be32 client[4];
+	be32 vip[4];
+	be32 real[4];
+	be32 source[4]; /* that the real knows its client by */
+	be16 client_port;
+	be16 vip_port;
+	be16 real_port;
+	be16 source_port;
+	u8 client_af; /* 0: nobody is to be told */
+	u8 real_af;
+	u8 spare[6];
 };

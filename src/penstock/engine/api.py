@@ -285,6 +285,12 @@ class Engine(TypingProtocol):
     def live(self, key: RealKey) -> int:
         """Connections of one real server now; 0 for one it does not hold."""
 
+    def cut(self, key: RealKey) -> int:
+        """Reset all connections of one real server at both ends; how many there were.
+
+        They may be counted as live for a moment more.
+        """
+
     def fileno(self) -> int | None:
         """A descriptor that is readable when ``tick()`` should not wait; None: there is none."""
 

@@ -156,6 +156,9 @@ class FakeEngine:
     def live(self, key: RealKey) -> int:
         return self.conns.get(key, 0)
 
+    def cut(self, key: RealKey) -> int:
+        return self.conns.pop(key, 0)
+
     def tick(self) -> None:
         self.retired = {key for key in self.retired if self.live(key)}
 

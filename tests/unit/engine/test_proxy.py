@@ -403,7 +403,7 @@ def test_connections_to_one_server_can_be_cut(proxy: ProxyRig) -> None:
     client.sendall(b"x")
     behind = server.accept()
     assert behind.recv(10) == b"x"
-    proxy.engine.kill(proxy.key("a"))
+    proxy.engine.cut(proxy.key("a"))
     for one in (client, behind):
         with pytest.raises(ConnectionResetError):
             one.recv(100)

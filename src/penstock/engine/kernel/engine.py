@@ -34,6 +34,7 @@ from penstock.engine.api import (
     fingerprint,
 )
 from penstock.engine.kernel.admission import KernelAdmission
+from penstock.engine.kernel.cutting import Cutting
 from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
@@ -108,6 +109,7 @@ class KernelEngine:
         )
         self._regions = Regions(len(self._maps.tables), self._taken.regions)
         self._admission = KernelAdmission(datapath, self._taken.rules, _memory_kib())
+        self._cutting = Cutting(datapath)
         self.rules = KernelRules(
             datapath,
             network,
@@ -220,6 +222,10 @@ class KernelEngine:
         at = self._codec.real_live.offset("conns")
         return self._maps.real_lives.load32(real.id, at) if real else 0
 
+    def cut(self, key: RealKey) -> int:
+        real = self._reals.get(key)
+        return self._cutting.cut(real.id) if real else 0
+
     def tick(self) -> None:
         """Follow the network, expire flows, let go of retired reals without flows."""
         if self._network.follow():
@@ -227,6 +233,7 @@ class KernelEngine:
         self._datapath.sweep.run_syscall()
         self._regions.settle()
         self._admission.settle()
+        self._cutting.tick()
         self.rules.tick()
         for key in [key for key, real in self._reals.items() if real.retired]:
             self._forget_if_idle(key)
@@ -236,6 +243,7 @@ class KernelEngine:
 
     def close(self, *, keep: bool) -> None:
         self._held.close()
+        self._cutting.close()
         self._network.close(keep=keep)
         if not keep:
             self.rules.close()

@@ -87,6 +87,7 @@ class Codec:
         self.cache = btf.layout("cache")
         self.sync_record = btf.layout("sync_record")
         self.sync_entry = btf.layout("sync_entry")
+        self.cut_record = btf.layout("cut_record")
         self.step = btf.layout("step")
         self.network4 = btf.layout("network4")
         self.network6 = btf.layout("network6")

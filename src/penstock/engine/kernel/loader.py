@@ -23,7 +23,10 @@ from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import Program
 from penstock.kernel.ringbuf import RingBuffer
 
-PROGRAMS = ("penstock_tc", "penstock_reply", "penstock_xdp", "penstock_sweep", "penstock_sync")
+PROGRAMS = (
+    *("penstock_tc", "penstock_reply", "penstock_xdp"),
+    *("penstock_sweep", "penstock_sync", "penstock_cut"),
+)
 _WINDOW = 32  # flow.h, HOP_RANGE
 # Two slots a flow, and one in five left free: an insert then finds room near its home slot.
 _SLOTS_PER_FLOW = 2.5
@@ -60,6 +63,7 @@ class Maps:
     caches: HashMap
     sync_ring: RingBuffer
     sync_inbox: ArrayMap
+    cut_outbox: ArrayMap
     admission_steps: ArrayMap
     networks4: MapArray
     networks6: MapArray
@@ -79,6 +83,7 @@ class Datapath:
     xdp: Program
     sweep: Program
     sync: Program
+    cut: Program
     max_flows: int
     adopted: bool
 
@@ -86,7 +91,7 @@ class Datapath:
         """Let go of all descriptors and mappings; what is pinned stays."""
         for one in fields(self.maps):
             getattr(self.maps, one.name).close()
-        for program in (self.tc, self.reply, self.xdp, self.sweep, self.sync):
+        for program in (self.tc, self.reply, self.xdp, self.sweep, self.sync, self.cut):
             program.close()
 
 
@@ -169,6 +174,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             xdp=obj.program("penstock_xdp"),
             sweep=obj.program("penstock_sweep"),
             sync=obj.program("penstock_sync"),
+            cut=obj.program("penstock_cut"),
             max_flows=int(slots4 / _SLOTS_PER_FLOW),
             adopted=adopted,
         )

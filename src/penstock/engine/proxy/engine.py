@@ -352,9 +352,9 @@ class ProxyEngine:
         row = self._real_rows.get(key)
         return self._board.read(row, Column.LIVE) if row is not None else 0
 
-    def kill(self, key: RealKey) -> None:
-        """End all connections with one real server, both ends with a reset."""
+    def cut(self, key: RealKey) -> int:
         self._tell(Kill(key))
+        return self.live(key)
 
     def pids(self) -> list[int]:
         """Of the workers, in order."""

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts connections: the datapath stops forwarding them, and both ends are made to say something.
+
+A reset is taken by its receiver only with the sequence number it expects next, which nobody here
+knows. But each end says it in every segment it sends, and what comes of a cut connection is answered
+with a reset made of that. So a silent end is asked: a segment outside its window makes it send an
+acknowledgement at once (RFC 9293, 3.10.7.4; RFC 5961, 5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+
+from penstock.engine.kernel.loader import Datapath
+from penstock.wire.bare_ack import End, bare_ack
+
+_TRIES = 3  # one in a thousand lies inside the window, and some get lost
+_BURST = 16384  # ends asked at once: a tenth of a second of the loop's time
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_SIZES = {4: 4, 6: 16}
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    family: int  # 4 or 6
+    sender: End  # whom the end takes us for
+    end: End
+    tries: int  # that are left
+
+
+class Cutting:
+    """One per engine."""
+
+    def __init__(self, datapath: Datapath) -> None:
+        self._program = datapath.cut
+        self._controls, self._outbox = datapath.maps.controls, datapath.maps.cut_outbox
+        self._layout = datapath.codec.cut_record
+        control = datapath.codec.control
+        self._real_at = control.offset("cut_real")
+        self._count_at = control.offset("cut_count")
+        self._random = Random()  # noqa: S311  # no secrets: any number will do
+        self._now: deque[_Question] = deque()
+        self._later: list[_Question] = []  # to be asked again at the next tick
+        self._sockets: dict[int, socket.socket] = {}
+
+    def cut(self, real: int) -> int:
+        """End all flows of real server number *real*; how many there were."""
+        self._controls.store32(0, self._real_at, real)
+        total, room = 0, len(self._outbox)
+        while True:
+            self._program.run_syscall()
+            count = self._controls.load32(0, self._count_at)
+            for at in range(count):
+                self._read(at)
+            total += count
+            if count < room:
+                break
+        self._ask()
+        return total
+
+    def tick(self) -> None:
+        """Once a second: ask again, and those that were too many to be asked before."""
+        self._now.extend(self._later)
+        self._later.clear()
+        self._ask()
+
+    def close(self) -> None:
+        for one in self._sockets.values():
+            one.close()
+        self._sockets.clear()
+
+    def _read(self, at: int) -> None:
+        record = self._layout.unpack(self._outbox.read(at))
+
+        def end(name: str, family: int) -> End:
+            address = record.raw(name)[: _SIZES[family]]
+            return End(address, int.from_bytes(record.raw(f"{name}_port"), "big"))
+
+        client, real = record.integer("client_af"), record.integer("real_af")
+        if client:
+            self._now.append(_Question(client, end("vip", client), end("client", client), _TRIES))
+            self._now.append(_Question(real, end("source", real), end("real", real), _TRIES))
+
+    def _ask(self) -> None:
+        for _ in range(min(_BURST, len(self._now))):
+            one = self._now.popleft()
+            segment = bare_ack(one.sender, one.end, self._random.getrandbits(32))
+            where = socket.inet_ntop(_FAMILIES[one.family], one.end.address)
+            # Without a route to an end there is none for its reset either.
+            with contextlib.suppress(OSError):
+                self._socket(one.family).sendto(segment, (where, 0))
+            if one.tries > 1:
+                self._later.append(_Question(one.family, one.sender, one.end, one.tries - 1))
+
+    def _socket(self, family: int) -> socket.socket:
+        known = self._sockets.get(family)
+        if known is None:
+            # With this protocol the sender makes the IP header (raw(7), ipv6(7)).
+            known = socket.socket(_FAMILIES[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+            known.setblocking(False)
+            self._sockets[family] = known
+        return known
