@@ -91,6 +91,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "ipvs.sync_wire",
         "engine",
         "kernel",
+        "wire",
     ),
     "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire"),
     "kernel": (),

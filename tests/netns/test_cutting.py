@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that are cut in the kernel engine: both ends are reset, and others go on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from penstock.engine.api import (
+    PoolState,
+    PutPool,
+    PutReal,
+    PutService,
+    RealKey,
+    RealState,
+    Selection,
+    ServiceState,
+    Timeouts,
+)
+from penstock.engine.kernel import KernelEngine
+from penstock.kernel.bpffs import BPFFS, mount
+from penstock.lab.network import Network, until
+from penstock.lab.topology import Host, Site, two_armed
+from penstock.model import Bind, Hook, PortMode, PortRange, Protocol, RealPort, Settings
+
+PORT = 8080
+Pair = tuple[socket.socket, socket.socket]
+
+
+class Cut:
+    """An engine in the balancer's namespace, and connections through it."""
+
+    def __init__(self, site: Site, engine: KernelEngine) -> None:
+        self.site = site
+        self.engine = engine
+        self._open = contextlib.ExitStack()
+        self.vip = ""
+        self.listening: list[socket.socket] = []
+
+    def serve(self, client_family: int = 4, real_family: int = 4) -> list[RealKey]:
+        """One service whose pool is a server on each real, in turn."""
+        self.vip = self.site.balancer.address(client_family)
+        self.listening = [self._listen(host, real_family) for host in self.site.reals]
+        port = RealPort(PortMode.FIXED, PORT)
+        keys = [
+            RealKey("web", f"r{number}", ip_address(host.address(real_family)), port)
+            for number, host in enumerate(self.site.reals, 1)
+        ]
+        bind = Bind(ip_address(self.vip), PortRange.single(PORT))
+        times = Timeouts(connect=5000, client=60_000, server=60_000)
+        for key in keys:
+            self.engine.apply(PutReal(RealState(key, Protocol.TCP, 1, available=True)))
+        turns = tuple(range(len(keys)))
+        self.engine.apply(PutPool(PoolState("web", Selection.ROTATE, tuple(keys), turns)))
+        front = ServiceState("front", Protocol.TCP, (bind,), "web", timeouts=times)
+        self.engine.apply(PutService(front))
+        return keys
+
+    def _listen(self, host: Host, family: int) -> socket.socket:
+        address = host.address(family)
+        with host.namespace.entered():
+            kind = socket.AF_INET if family == 4 else socket.AF_INET6
+            made = socket.create_server((address, PORT), family=kind)
+        made.settimeout(3)
+        return self._open.enter_context(made)
+
+    def connect(self, real: int) -> Pair:
+        """A connection, which must go to that real: the client's end and the server's."""
+        with self.site.client.namespace.entered():
+            client = self._open.enter_context(socket.create_connection((self.vip, PORT), timeout=3))
+        behind, _ = self.listening[real].accept()
+        behind.settimeout(3)
+        return client, self._open.enter_context(behind)
+
+    def tick_until(self, what: str, condition: Callable[[], bool]) -> None:
+        def ticked() -> bool:
+            self.engine.tick()
+            return condition()
+
+        until(what, ticked)
+
+    def close(self) -> None:
+        self._open.close()
+        self.engine.close(keep=False)
+
+
+@pytest.fixture
+def cut(network: Network, tmp_path: Path, hook: str) -> Iterator[Cut]:
+    site = two_armed(network)
+    if hook == "xdp":
+        site.for_xdp()
+    mount(BPFFS)
+    pins = BPFFS / f"penstock-cut-{site.balancer.namespace.name}"
+    with site.balancer.namespace.entered():
+        settings = Settings(max_flows=4096, hook=Hook.TC if hook == "tc" else Hook.XDP)
+        made = Cut(site, KernelEngine.open(settings, pins=pins, state=tmp_path))
+        try:
+            yield made
+        finally:
+            made.close()
+            shutil.rmtree(pins, ignore_errors=True)
+
+
+def is_reset(one: socket.socket) -> bool:
+    """Whether it has been told so; without sending anything."""
+    number = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return number in (errno.ECONNRESET, errno.EPIPE)  # the latter where the other end had finished
+
+
+def talk(pair: Pair) -> None:
+    client, server = pair
+    client.sendall(b"question")
+    assert server.recv(100) == b"question"
+    server.sendall(b"answer")
+    assert client.recv(100) == b"answer"
+
+
+FAMILIES = [(4, 4), (6, 6), (4, 6), (6, 4)]
+
+
+@pytest.mark.parametrize(("client_family", "real_family"), FAMILIES)
+def test_both_ends_of_a_silent_connection_are_reset(
+    cut: Cut, client_family: int, real_family: int
+) -> None:
+    first, second = cut.serve(client_family, real_family)
+    pairs = [cut.connect(0), cut.connect(1), cut.connect(0), cut.connect(1)]
+    for pair in pairs[1:]:  # the first one has never said a word
+        talk(pair)
+    assert cut.engine.cut(first) == 2
+    assert cut.engine.live(first) == 0
+    for pair in (pairs[0], pairs[2]):
+        for end in pair:
+            until("an end is reset", partial(is_reset, end))
+    for pair in (pairs[1], pairs[3]):
+        talk(pair)
+    assert cut.engine.live(second) == 2
+
+
+def test_data_on_its_way_does_not_hinder(cut: Cut) -> None:
+    """Each end is reset with its own numbers, not with what the other one has sent."""
+    first, _ = cut.serve()
+    client, server = cut.connect(0)
+    for one in (client, server):
+        one.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                one.send(bytes(65536))
+    assert cut.engine.cut(first) == 1
+    for one in (client, server):
+        cut.tick_until("an end is reset", partial(is_reset, one))
+
+
+def test_half_closed_connections_are_reset_too(cut: Cut) -> None:
+    first, _ = cut.serve()
+    client, server = cut.connect(0)
+    talk((client, server))
+    client.shutdown(socket.SHUT_WR)
+    assert server.recv(100) == b""
+    assert cut.engine.cut(first) == 1
+    for one in (client, server):
+        cut.tick_until("an end is reset", partial(is_reset, one))
+
+
+def test_a_client_may_come_again_from_the_same_port(cut: Cut) -> None:
+    first, _ = cut.serve()
+    client, server = cut.connect(0)
+    where = client.getsockname()
+    cut.engine.cut(first)
+    for end in (client, server):
+        until("an end is reset", partial(is_reset, end))
+        end.close()
+    with cut.site.client.namespace.entered():
+        again = socket.socket()
+    with again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.settimeout(3)
+        again.bind(where)
+        again.connect((cut.vip, PORT))
+        behind, _ = cut.listening[1].accept()
+        with behind:
+            behind.settimeout(3)
+            talk((again, behind))
