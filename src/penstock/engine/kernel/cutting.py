@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cuts connections: the datapath stops forwarding them, and both ends are made to say something.
 
-A receiver takes a reset only with the sequence number that it expects next, which nobody here knows.
-But each end says it in every segment that it sends, and what comes of a cut connection is answered
-with a reset made of that. So a silent end is asked: a segment outside its window makes it send an
-acknowledgement at once (RFC 9293, 3.10.7.4; RFC 5961, 5).
+A receiver takes a reset only with the sequence number that it expects next, which nobody here
+knows. But each end says it in every segment that it sends, and what comes of a cut connection is
+answered with a reset made of that. So a silent end is asked: a segment outside its window makes it
+send an acknowledgement at once (RFC 9293, 3.10.7.4; RFC 5961, 5).
 """
 
 from __future__ import annotations
