@@ -18,6 +18,7 @@ from penstock.engine.api import (
 from penstock.errors import ConfigError, Diagnostic
 from penstock.model import (
     MAX_WEIGHT,
+    Address,
     AdminState,
     Configuration,
     EngineKind,
@@ -34,10 +35,17 @@ from penstock.schedulers import Candidate, eligible, prepare
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What an operator set at run time; None: as configured."""
+    """What an operator set of a server at run time; None: as configured."""
 
     weight: int | None = None
     admin: AdminState | None = None
+    address: Address | None = None
+    port: RealPort | None = None
+    hostname: str | None = None
+    maxconn: int | None = None
+    check: bool | None = None  # whether it is checked, where a check is configured
+    check_address: Address | None = None
+    check_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,7 @@ class RealServer:
     hostname: str | None = None  # what the file said, when it said a name
     lookup: NameLookup | None = None  # None: the name is resolved at start only
     id: int | None = None  # HAProxy's numeric ``id``
+    dynamic: bool = False  # added at run time: checked once its checks are enabled
     link: Link = Link()
     origin: Origin = Origin()
 
@@ -316,12 +317,18 @@ class Service:
     unsupported: bool = False  # no engine can run it, for that reason
     front: Front = Front()
     admission: Admission | None = None  # what of its rules the kernel engine decides
+    section: str = ""  # the frontend or listen section, where it gives several services
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
         _require_name(self.name, "service")
         if self.maxconn < 0:
             raise InvalidModel("maxconn must not be negative")
+
+    @property
+    def proxy(self) -> str:
+        """The frontend's name, as operators know it."""
+        return self.section or self.name
 
 
 @dataclass(frozen=True, slots=True)

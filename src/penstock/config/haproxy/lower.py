@@ -592,6 +592,7 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
     front = lower_proxied.without(service.front, limits)
     some = bool(rest or front.listeners)
     parts = [replace(service, binds=rest, front=front)] if some or not limits else []
+    whole, service = service, replace(service, section=service.name)
     for one in service.front.listeners:
         if one.origin in limits and isinstance(one.address, LocalAddress):
             limit = min(filter(None, (limits[one.origin], service.maxconn)))
@@ -608,7 +609,7 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
             front = lower_proxied.only(service.front, socket)
             parts.append(replace(service, name=name, binds=(socket,), maxconn=limit, front=front))
     if len(parts) == 1:
-        return [replace(parts[0], name=service.name)]
+        return [replace(parts[0], name=whole.name, section="")]
     return parts
 
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators changed at run time, and the configuration with it. Pure.
+
+Weights and administrative states are not here but in ``desired``: they change what a table holds,
+and no description. Everything else makes another configuration, which goes the way of every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from penstock.desired import Override
+from penstock.model import Configuration, HealthCheck, Pool, RealServer, Service
+
+ServerName = tuple[str, str]  # pool and server
+
+
+class FrontState(StrEnum):
+    OPEN = "open"
+    PAUSED = "paused"  # does not listen until it is enabled
+    STOPPED = "stopped"  # does not listen until the next reload
+
+
+@dataclass(frozen=True, slots=True)
+class FrontEdit:
+    """Of one frontend; *maxconn* None: as configured."""
+
+    state: FrontState = FrontState.OPEN
+    maxconn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A server that an operator added; *words* are those of its line, from the address on."""
+
+    pool: str
+    words: tuple[str, ...]
+    real: RealServer
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Everything that was changed."""
+
+    servers: Mapping[ServerName, Override] = field(default_factory=dict)
+    added: tuple[Added, ...] = ()
+    removed: frozenset[ServerName] = frozenset()  # of those that the configuration has
+    fronts: Mapping[str, FrontEdit] = field(default_factory=dict)
+    maxconn: int | None = None  # of the process
+
+
+NO_EDITS = Edits()
+_DESCRIBING = ("address", "port", "hostname", "maxconn", "check_address", "check_port")
+
+
+def edited(configuration: Configuration, edits: Edits) -> Configuration:
+    """*configuration* as operators have changed it."""
+    if edits == NO_EDITS:
+        return configuration
+    settings = configuration.settings
+    if edits.maxconn is not None:
+        settings = replace(settings, maxconn=edits.maxconn)
+    return replace(
+        configuration,
+        services=tuple(_service(one, edits) for one in configuration.services),
+        pools=tuple(_pool(one, edits) for one in configuration.pools),
+        settings=settings,
+    )
+
+
+def _service(service: Service, edits: Edits) -> Service:
+    edit = edits.fronts.get(service.proxy)
+    if edit is None:
+        return service
+    return replace(
+        service,
+        disabled=service.disabled or edit.state is not FrontState.OPEN,
+        maxconn=service.maxconn if edit.maxconn is None else edit.maxconn,
+    )
+
+
+def _pool(pool: Pool, edits: Edits) -> Pool:
+    reals = [one for one in pool.reals if (pool.name, one.name) not in edits.removed]
+    there = {one.name for one in reals}
+    reals += [
+        one.real for one in edits.added if one.pool == pool.name and one.real.name not in there
+    ]
+    made = tuple(with_override(one, edits.servers.get((pool.name, one.name))) for one in reals)
+    return pool if made == pool.reals else replace(pool, reals=made)
+
+
+def with_override(real: RealServer, override: Override | None) -> RealServer:
+    """*real* as *override* describes it."""
+    if override is None or all(getattr(override, name) is None for name in _DESCRIBING):
+        return real
+    return replace(
+        real,
+        address=override.address or real.address,
+        port=override.port or real.port,
+        hostname=override.hostname or real.hostname,
+        maxconn=real.maxconn if override.maxconn is None else override.maxconn,
+        check=None if real.check is None else _check(real.check, override),
+    )
+
+
+def _check(check: HealthCheck, override: Override) -> HealthCheck:
+    return replace(
+        check,
+        address=override.check_address or check.address,
+        port=override.check_port or check.port,
+    )
+
+
+def carried(edits: Edits) -> Edits:
+    """What holds on over a reload: weights and states of servers. All else is as the files say."""
+    gone = {(one.pool, one.real.name) for one in edits.added}
+    kept = {
+        name: Override(weight=one.weight, admin=one.admin)
+        for name, one in edits.servers.items()
+        if name not in gone and (one.weight is not None or one.admin is not None)
+    }
+    return Edits(servers=kept)
