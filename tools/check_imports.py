@@ -30,7 +30,7 @@ DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desire
 ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
-    *("engine", "health", "names", "reconcile", "runtime", "overrides", "log", "events"),
+    *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "events"),
     *("ipvs", "director"),
     *ANSWERS,
 )
@@ -97,7 +97,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kernel": (),
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
-    "overrides": ("model", "desired"),
+    "edits": (*VOCABULARY, "desired"),
+    "overrides": ("model", "desired", "edits"),
     "api.wire": (*VOCABULARY, "ipvs.model"),
     "status": (*DECISIONS, "api.wire", "ipvs.model", "ipvs.names"),
     "metrics": (*VOCABULARY, "api.wire", "status"),
@@ -142,6 +143,7 @@ PURE: Final = (
     "config",
     "schedulers",
     "desired",
+    "edits",
     "plan",
     "engine.api",
     "health.state",

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -23,18 +24,28 @@ from penstock.api.wire import (
     SetWeight,
     Status,
 )
-from penstock.config.haproxy import LoadResult
+from penstock.config.haproxy import LoadResult, NewServer, Resolvers, ServerReader
 from penstock.desired import (
     Override,
     RealHealth,
     admin_state,
     desired_state,
     effective_weight,
+    is_check_enabled,
     pool_states,
     real_key,
     served_pools,
 )
 from penstock.director import Director, RuleRequest
+from penstock.edits import (
+    Added,
+    Edits,
+    carried,
+    edited,
+    is_placed,
+    names_of,
+    with_server,
+)
 from penstock.engine.api import Engine, RealKey, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
@@ -90,7 +101,10 @@ class Controller:
         self._clock = clock
         self.adopted = adopted  # the datapath was there before us
         self._started = clock()
-        self._configuration = Configuration()
+        self._files = Configuration()  # as the files have it
+        self._reader: ServerReader | None = None
+        self._resolvers: tuple[Resolvers, ...] = ()
+        self._configuration = Configuration()  # with what operators and DNS make of it
         self._started_with = Settings()
         self._served: dict[str, Pool] = {}  # its pools that somebody sends to
         self._served_by: dict[EngineKind, frozenset[str]] = {}  # their names, by engine
@@ -115,8 +129,23 @@ class Controller:
             for engine in self._engines.values()
             for key, state in engine.observe().reals.items()
         }
-        self._adopt(loaded.configuration, known)
-        self._follow_names(loaded)
+        self._files, self._reader = loaded.configuration, loaded.servers
+        self._resolvers = loaded.resolvers
+        self._add_saved()
+        self._adopt(edited(self._files, self._overrides.edits), known)
+        self._follow_names()
+
+    def _add_saved(self) -> None:
+        """Servers that were added before this daemon was started."""
+        for saved in self._overrides.saved:
+            edits = self._overrides.edits
+            try:
+                new = self.read_server(saved.pool, saved.words, saved.id)
+                edits = with_server(edits, Added(saved.pool, saved.words, new.real, new.proxied))
+                self._overrides.put_edits(edits)
+            except PenstockError as error:
+                name = f"{saved.pool}/{saved.words[0]}"
+                _log.warning("a server cannot be added again", server=name, reason=str(error))
 
     def reload(self) -> Done:
         """Read the configuration again and switch to it; a bad one changes nothing.
@@ -124,6 +153,7 @@ class Controller:
         Raises CommandRefused with everything that is wrong with it.
         """
         before = self._configuration, self._served, self._up, self._since, self._ramping
+        files, edits = (self._files, self._reader, self._resolvers), self._overrides.edits
         try:
             loaded = self._load()
             if self._director is not None:
@@ -131,17 +161,21 @@ class Controller:
         except Exception as error:
             raise self._refuse_reload(error) from error
         try:
-            known = self._names.known(loaded.configuration)
-            self._adopt(with_places(loaded.configuration, known), {})
+            self._overrides.put_edits(carried(edits))
+            self._files, self._reader = loaded.configuration, loaded.servers
+            self._resolvers = loaded.resolvers
+            self._adopt(self._effective(), {})
         except Exception as error:
             self._configuration, self._served, self._up, self._since, self._ramping = before
+            self._files, self._reader, self._resolvers = files
             try:
+                self._overrides.put_edits(edits)
                 self._converge()
             except DatapathError as again:
                 _log_refused(again)
             self._configure_checks()
             raise self._refuse_reload(error) from error
-        self._follow_names(loaded)
+        self._follow_names()
         self._reloads += 1
         self._last_error = ""
         _log.info("configuration reloaded", services=len(self._configuration.services))
@@ -206,8 +240,8 @@ class Controller:
             ]
         )
 
-    def _follow_names(self, loaded: LoadResult) -> None:
-        resolvers = loaded.resolvers
+    def _follow_names(self) -> None:
+        resolvers = self._resolvers
         self._names.follow(
             self._configuration, sections(resolvers), asker(resolvers), self._clock()
         )
@@ -215,21 +249,78 @@ class Controller:
     def on_names(self, changes: Changes, outcome: Outcome) -> None:
         """DNS gave servers other addresses, or took theirs away."""
         before = {name: self._find(*name) for name in changes}
-        up = {(key.pool, key.name): state for key, state in self._up.items()}
         configuration = with_places(self._configuration, changes)
-        # A server's state goes with it to its next address, until the checks know better.
-        known = {
-            key: up.get((pool.name, real.name), True)
-            for pool, real, key in _checked(configuration)
-            if (pool.name, real.name) in changes
-        }
         try:
-            self._adopt(configuration, known)
+            self._adopt(configuration, self._known(configuration))
         except DatapathError as error:
             _log_refused(error)
         for name, place in changes.items():
             for sentence in told(name, before[name][1], place, outcome):
                 _log.warning(sentence) if place is None else _log.info(sentence)
+
+    def _known(self, configuration: Configuration) -> dict[RealKey, bool]:
+        """A server's state goes with it to its next address, until the checks know better."""
+        up = {(key.pool, key.name): state for key, state in self._up.items()}
+        return {
+            key: up.get((pool.name, real.name), True) for pool, real, key in _checked(configuration)
+        }
+
+    def _effective(self) -> Configuration:
+        """What the files say, with what operators and DNS make of it."""
+        edits = self._overrides.edits
+        configuration = edited(self._files, edits)
+        known = self._names.known(configuration)
+        placed = {name: place for name, place in known.items() if not is_placed(edits, name)}
+        return with_places(configuration, placed)
+
+    # -- what operators change ---------------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """The running one."""
+        return self._configuration
+
+    @property
+    def edits(self) -> Edits:
+        return self._overrides.edits
+
+    def edit(self, edits: Edits) -> None:
+        """Run the files with *edits*. Raises PenstockError; then all is as it was."""
+        before = self._overrides.edits
+        self._overrides.put_edits(edits)
+        try:
+            configuration = self._effective()
+            self._adopt(configuration, self._known(configuration))
+        except PenstockError:
+            self._overrides.put_edits(before)
+            configuration = self._effective()
+            self._adopt(configuration, self._known(configuration))
+            raise
+        if names_of(edits) != names_of(before):
+            self._follow_names()
+
+    def read_server(self, pool: str, words: Sequence[str], number: int | None = None) -> NewServer:
+        """The server that *words* describe: its name, its address, its options.
+
+        Raises CommandRefused in HAProxy's words.
+        """
+        if self._reader is None:
+            raise CommandRefused("servers can be added to the backends of a haproxy.cfg only")
+        configuration = self._configuration if self._served else self._files
+        return self._reader.read(configuration, pool, words, number)
+
+    def override(self, pool: Pool, real: RealServer, override: Override) -> None:
+        """Let a server have another weight, state or whether it is checked.
+
+        Raises PenstockError where that cannot be remembered, or the datapath refuses it.
+        """
+        self._overrides.put(pool.name, real.name, override)
+        if pool.name not in self._served:
+            return
+        key = real_key(pool, real)
+        if key is not None and real.check is not None:
+            self._pause_or_resume(pool, real, key)
+        self._update([pool])
 
     def _configure_checks(self) -> None:
         """One runner checks the servers of the configuration and the destinations of rules."""
@@ -427,27 +518,22 @@ class Controller:
         self, pool: str, server: str, *, weight: int | None = None, admin: AdminState | None = None
     ) -> None:
         before = self._overrides.current.get((pool, server), Override())
-        self._overrides.put(
-            pool,
-            server,
-            Override(
-                before.weight if weight is None else weight,
-                before.admin if admin is None else admin,
-            ),
+        override = replace(
+            before,
+            weight=before.weight if weight is None else weight,
+            admin=before.admin if admin is None else admin,
         )
+        self.override(*self._find(pool, server), override)
         _log.info("set", server=f"{pool}/{server}", weight=weight, state=admin)
-        owner, real = self._find(pool, server)
-        key = real_key(owner, real)
-        if key is not None and real.check is not None:
-            self._pause_or_resume(owner, real, key)
-        self._update([owner])
 
     def _pause_or_resume(self, pool: Pool, real: RealServer, key: RealKey) -> bool:
         """A server in maintenance is not checked; back from it, it starts up as HAProxy's do.
 
         True when it has come back.
         """
-        if admin_state(pool, real, self._overrides.current) is AdminState.MAINT:
+        overrides = self._overrides.current
+        resting = admin_state(pool, real, overrides) is AdminState.MAINT
+        if resting or not is_check_enabled(pool, real, overrides):
             self._runner.pause(key)
             return False
         if not self._runner.resume(key):

@@ -85,6 +85,13 @@ def admin_state(pool: Pool, real: RealServer, overrides: Overrides) -> AdminStat
     return override.admin if override and override.admin else real.admin
 
 
+def is_check_enabled(pool: Pool, real: RealServer, overrides: Overrides) -> bool:
+    """Whether its check is to run: of one that was added, once an operator says so."""
+    override = overrides.get((pool.name, real.name))
+    said = override.check if override else None
+    return not real.dynamic if said is None else said
+
+
 def weight_of(pool: Pool, real: RealServer, overrides: Overrides) -> int:
     """A real server's weight before health and drain."""
     override = overrides.get((pool.name, real.name))

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from penstock.desired import Override
-from penstock.model import Configuration, HealthCheck, Pool, RealServer, Service
+from penstock.desired import Override, pools_of
+from penstock.model import Configuration, EngineKind, HealthCheck, Pool, RealServer, Service
 
 ServerName = tuple[str, str]  # pool and server
 
@@ -33,11 +33,12 @@ class FrontEdit:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A server that an operator added; *words* are those of its line, from the address on."""
+    """A server that an operator added; *words* are those of its line, from its name on."""
 
     pool: str
     words: tuple[str, ...]
     real: RealServer
+    proxied: str = ""  # why its services need the proxy engine; empty: they need not
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,45 @@ NO_EDITS = Edits()
 _DESCRIBING = ("address", "port", "hostname", "maxconn", "check_address", "check_port")
 
 
+def with_override_of(edits: Edits, name: ServerName, override: Override) -> Edits:
+    """*edits* with another override of one server."""
+    return replace(edits, servers={**edits.servers, name: override})
+
+
+def with_server(edits: Edits, added: Added) -> Edits:
+    """*edits* with one more server, which begins without overrides but for its state."""
+    name = (added.pool, added.real.name)
+    servers = {key: one for key, one in edits.servers.items() if key != name}
+    return replace(edits, added=(*edits.added, added), servers=servers)
+
+
+def without_server(edits: Edits, name: ServerName) -> Edits:
+    """*edits* with one server less, whether it was added or is in the files."""
+    added = tuple(one for one in edits.added if (one.pool, one.real.name) != name)
+    return replace(
+        edits,
+        added=added,
+        removed=edits.removed | {name},
+        servers={key: one for key, one in edits.servers.items() if key != name},
+    )
+
+
+def with_front(edits: Edits, frontend: str, edit: FrontEdit) -> Edits:
+    """*edits* with another edit of one frontend."""
+    return replace(edits, fronts={**edits.fronts, frontend: edit})
+
+
+def is_placed(edits: Edits, name: ServerName) -> bool:
+    """Whether an operator has said where that server is."""
+    override = edits.servers.get(name)
+    return override is not None and override.address is not None
+
+
+def names_of(edits: Edits) -> dict[ServerName, str]:
+    """The host names that operators gave to servers."""
+    return {name: one.hostname for name, one in edits.servers.items() if one.hostname is not None}
+
+
 def edited(configuration: Configuration, edits: Edits) -> Configuration:
     """*configuration* as operators have changed it."""
     if edits == NO_EDITS:
@@ -64,7 +104,7 @@ def edited(configuration: Configuration, edits: Edits) -> Configuration:
         settings = replace(settings, maxconn=edits.maxconn)
     return replace(
         configuration,
-        services=tuple(_service(one, edits) for one in configuration.services),
+        services=tuple(_moved(_service(one, edits), edits) for one in configuration.services),
         pools=tuple(_pool(one, edits) for one in configuration.pools),
         settings=settings,
     )
@@ -79,6 +119,17 @@ def _service(service: Service, edits: Edits) -> Service:
         disabled=service.disabled or edit.state is not FrontState.OPEN,
         maxconn=service.maxconn if edit.maxconn is None else edit.maxconn,
     )
+
+
+def _moved(service: Service, edits: Edits) -> Service:
+    """*service* on the proxy engine, where a server that was added asks for it."""
+    if service.engine is EngineKind.PROXY:
+        return service
+    pools = pools_of(service)
+    reasons = [one for one in edits.added if one.proxied and one.pool in pools]
+    if not reasons:
+        return service
+    return replace(service, engine=EngineKind.PROXY, engine_reason=reasons[0].proxied)
 
 
 def _pool(pool: Pool, edits: Edits) -> Pool:

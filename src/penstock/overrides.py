@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.desired import Override, Overrides
+from penstock.desired import Override
 from penstock.edits import Edits, FrontEdit, FrontState, ServerName
 from penstock.errors import InvalidModel, PenstockError
 from penstock.model import AdminState, PortMode, RealPort
@@ -70,9 +70,9 @@ class OverrideStore:
         return self._edits
 
     @property
-    def current(self) -> Overrides:
+    def current(self) -> dict[ServerName, Override]:
         """Of servers, by pool and name."""
-        return self._edits.servers
+        return dict(self._edits.servers)
 
     def put(self, pool: str, server: str, override: Override) -> None:
         """Remember *override*; otherwise as ``put_edits()``."""

@@ -9,6 +9,15 @@ resolved by a function that the caller passes.
 from __future__ import annotations
 
 from penstock.config.haproxy.address import AddressFamilyPreference
+from penstock.config.haproxy.dynamic_server import NewServer, ServerReader
 from penstock.config.haproxy.load import LoadResult, Resolvers, load, loads
 
-__all__ = ["AddressFamilyPreference", "LoadResult", "Resolvers", "load", "loads"]
+__all__ = [
+    "AddressFamilyPreference",
+    "LoadResult",
+    "NewServer",
+    "Resolvers",
+    "ServerReader",
+    "load",
+    "loads",
+]

@@ -11,6 +11,7 @@ from pathlib import Path
 from penstock.config.haproxy import rules, validity
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import DEFAULT_RESOLVERS, FileDraft, NameServer, ResolversDraft
+from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.lower import Lowering
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
@@ -56,6 +57,7 @@ class LoadResult:
     notes: tuple[Diagnostic, ...] = ()  # what is ignored because it makes no difference, .notice
     resolvers: tuple[Resolvers, ...] = ()
     listens: bool = False  # whether any section has an address, also one that is left out
+    servers: ServerReader | None = None  # for those that operators add; None: no haproxy.cfg
 
 
 def load(
@@ -159,7 +161,8 @@ def _load(
     validity.check(context.draft, report)
     _raise(report)
     settle_sticks(context.draft)
-    configuration = Lowering(context.draft, report, resolve).run()
+    lowering = Lowering(context.draft, report, resolve)
+    configuration = lowering.run()
     global_ = context.draft.global_
     if global_.zero_warning and report.haproxys:
         report.error(
@@ -178,6 +181,7 @@ def _load(
         tuple(report.notes),
         _resolvers(context.draft),
         listens=any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
+        servers=DynamicServers(context, lowering),
     )
 
 

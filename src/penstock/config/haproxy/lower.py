@@ -353,7 +353,7 @@ class Lowering:
     def _pool(self, proxy: ProxyDraft) -> Pool | None:
         reals: list[RealServer] = []
         for server in proxy.servers:
-            real = self._real(proxy, server)
+            real = self.real(proxy, server, self._ids[id(server)])
             if real is not None:
                 reals.append(real)
         if proxy.dispatch is not None and not proxy.balance_set:
@@ -402,7 +402,8 @@ class Lowering:
             self.report.error(proxy.origin, f"{invalid}.", parsing=False)
             return None
 
-    def _real(self, proxy: ProxyDraft, server: ServerLine) -> RealServer | None:
+    def real(self, proxy: ProxyDraft, server: ServerLine, number: int) -> RealServer | None:
+        """One server, with its id; None when it is at fault, which is reported."""
         options = server.options
         source = options.source or proxy.source
         address = server.target.address
@@ -432,7 +433,7 @@ class Lowering:
                 id=server.id,
                 link=lower_proxied.sourced(
                     lower_proxied.link(
-                        self._ids[id(server)],
+                        number,
                         options,
                         server.target,
                         self.draft.global_,

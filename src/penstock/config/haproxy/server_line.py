@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from ipaddress import ip_network
 
@@ -26,6 +27,7 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.keywords import (
     ANY_SERVER,
+    NOT_DYNAMIC,
     SERVER,
     SERVER_ARGUMENTS,
     SOURCE_INTERFACE,
@@ -129,7 +131,18 @@ def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     _Options(context, proxy, line, proxy.default_server, "").run(1)
 
 
-def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
+def parse_dynamic(context: Context, proxy: ProxyDraft, line: Line) -> ServerLine:
+    """The server of *line*, which an operator adds: nothing of default-server is in it.
+
+    Raises LineError.
+    """
+    twin = copy.copy(proxy)
+    twin.default_server, twin.servers = ServerOptions(), list(proxy.servers)
+    _server(context, twin, line, dynamic=True)
+    return twin.servers[-1]
+
+
+def _server(context: Context, proxy: ProxyDraft, line: Line, *, dynamic: bool = False) -> None:
     template = line[0] == "server-template"
     not_in_defaults(proxy, line[0])
     _needs_backend(proxy, line)
@@ -150,7 +163,7 @@ def _server(context: Context, proxy: ProxyDraft, line: Line) -> None:
         options.said.append(Said(line.origin, UNIX_SERVER, f"server {proxy.name}/{name} {address}"))
     if target.address is not None and target.address.is_unspecified:
         options.said.append(Said(line.origin, ANY_SERVER, f"server {proxy.name}/{name} {address}"))
-    reader = _Options(context, proxy, line, options, name)
+    reader = _Options(context, proxy, line, options, name, dynamic=dynamic)
     reader.run(4 if template else 3)
     if options.tls.sni is not None:
         options.tls.sni_expression = _sni(context, line, options.tls.sni, f"{proxy.name}/{name}")
@@ -195,12 +208,15 @@ class _Options:
         line: Line,
         options: ServerOptions,
         server: str,  # "" for default-server
+        *,
+        dynamic: bool = False,
     ) -> None:
         self.context = context
         self.proxy = proxy
         self.line = line
         self.options = options
         self.server = server
+        self.dynamic = dynamic
         self.shown = server or "default-server"
         self.id: int | None = None
         self.checked = False  # "check" stands on this very line
@@ -211,6 +227,8 @@ class _Options:
             keyword = SERVER.get(name)
             if keyword is None:
                 raise LineError(self._unknown(name))
+            if self.dynamic and name in NOT_DYNAMIC:
+                raise LineError(f"'{name}' option is not accepted for dynamic server")
             if not self.server and name == "id":
                 raise LineError("'id' option is not accepted in default-server sections")
             try:

@@ -29,7 +29,7 @@ def check_tls(draft: FileDraft, report: Report) -> None:
         for server in proxy.servers:
             if server.options.ssl and not (server.template and str(server.origin) in told):
                 told.add(str(server.origin))
-                _server(draft, report, proxy, server)
+                check_server(draft, report, proxy, server)
 
 
 def _bind(draft: FileDraft, report: Report, proxy: ProxyDraft, bind: BindLine) -> None:
@@ -68,7 +68,8 @@ def _bind(draft: FileDraft, report: Report, proxy: ProxyDraft, bind: BindLine) -
         )
 
 
-def _server(draft: FileDraft, report: Report, proxy: ProxyDraft, server: ServerLine) -> None:
+def check_server(draft: FileDraft, report: Report, proxy: ProxyDraft, server: ServerLine) -> None:
+    """What a server with ssl lacks."""
     defaults, tls = draft.global_.tls, server.options.tls
     head = f"'server {proxy.name}/{server.name}' : "
     verify = tls.verify or defaults.server.verify or TlsVerify.REQUIRED

@@ -19,7 +19,7 @@ from penstock.config.haproxy.keywords.proxy import (
     USESRC,
     USESRC_HEADER,
 )
-from penstock.config.haproxy.keywords.server import SERVER, SERVER_ARGUMENTS
+from penstock.config.haproxy.keywords.server import NOT_DYNAMIC, SERVER, SERVER_ARGUMENTS
 from penstock.config.haproxy.keywords.table import Keyword, Need, Status, words
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "BALANCE",
     "BIND",
     "BIND_ARGUMENTS",
+    "NOT_DYNAMIC",
     "SERVER",
     "SERVER_ARGUMENTS",
     "RESOLVERS",

@@ -142,3 +142,12 @@ SERVER_ARGUMENTS = dict.fromkeys(
     ),
     1,
 )
+
+# Options that HAProxy 2.6 takes in a file and not in "add server".
+NOT_DYNAMIC = frozenset(
+    words(
+        "cookie init-addr log-proto max-reuse namespace no-agent-check no-check no-check-send-proxy"
+        " no-check-ssl no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-ssl non-stick redir"
+        " resolve-net resolve-opts resolve-prefer resolvers socks4 ssl-reuse stick tcp-ut"
+    )
+)
