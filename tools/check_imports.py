@@ -23,6 +23,7 @@ PACKAGE: Final = "penstock"
 SAID: Final = (
     *("terms", "rules.model", "stick.model", "proxied", "admission"),
     *("checks.codes", "checks.model"),
+    "runtime_sockets",
 )
 VOCABULARY: Final = (*SAID, "model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
@@ -40,6 +41,7 @@ ROOTS: Final = (
     "ipvs_sync",
     "controller",
     "api",
+    "runtime_api",
     "web",
     "notify",
     "kernel.probe",
@@ -53,6 +55,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "proxied": ("terms", "rules.model", "stick.model"),
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
+    "runtime_sockets": ("terms", "proxied"),
     # Who may open a connection, as far as its first packet says.
     "admission": ("terms",),
     "admission_rules": (*SAID, "admission"),
@@ -105,6 +108,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "controller": RUNNING,
     "api": (*RUNNING, "controller"),
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
+    "runtime_api": (*RUNNING, "controller"),
     "web": (*RUNNING, "controller"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "lifetime": ("runtime",),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -70,6 +71,16 @@ from penstock.reconcile import Reconciler
 _log = structlog.get_logger("penstock")
 
 
+class Staged(Protocol):
+    """What has been made ready for another configuration, besides the engines."""
+
+    def commit(self) -> None:
+        """That configuration runs."""
+
+    def drop(self) -> None:
+        """It was refused."""
+
+
 class Controller:
     """One per daemon. Not thread-safe: the daemon's loop is its only caller."""
 
@@ -115,6 +126,7 @@ class Controller:
         self._reloads = 0
         self._failed_reloads = 0
         self._last_error = ""
+        self.stage: Callable[[Configuration], Staged] | None = None
 
     # -- configuration -----------------------------------------------------------------
 
@@ -158,6 +170,7 @@ class Controller:
             loaded = self._load()
             if self._director is not None:
                 self._director.refuse_conflicts(loaded.configuration)
+            staged = self.stage(loaded.configuration) if self.stage is not None else None
         except Exception as error:
             raise self._refuse_reload(error) from error
         try:
@@ -166,6 +179,8 @@ class Controller:
             self._resolvers = loaded.resolvers
             self._adopt(self._effective(), {})
         except Exception as error:
+            if staged is not None:
+                staged.drop()
             self._configuration, self._served, self._up, self._since, self._ramping = before
             self._files, self._reader, self._resolvers = files
             try:
@@ -175,6 +190,8 @@ class Controller:
                 _log_refused(again)
             self._configure_checks()
             raise self._refuse_reload(error) from error
+        if staged is not None:
+            staged.commit()
         self._follow_names()
         self._reloads += 1
         self._last_error = ""

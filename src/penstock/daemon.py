@@ -43,6 +43,9 @@ from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
+from penstock.runtime_api.commands import registry
+from penstock.runtime_api.context import Runtime
+from penstock.runtime_api.server import RuntimeServer
 from penstock.surroundings import mtu, surroundings
 
 _log = structlog.get_logger("penstock")
@@ -233,7 +236,14 @@ def _live(
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
         controller.start(loaded)
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
+        runtime = RuntimeServer(
+            selector, Runtime(controller, registry(), os.environ), time.monotonic
+        )
         try:
+            runtime.stage(loaded.configuration.settings.runtime_api).commit()
+            controller.stage = lambda configuration: runtime.stage(
+                configuration.settings.runtime_api
+            )
             for worker in workers:
                 _register(selector, worker.fileno(), partial(_run, worker))
             for engine in engines.values():
@@ -250,10 +260,11 @@ def _live(
             # What is there by now stays; looking for cycles among 100,000 rules takes its time.
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
-            _loop(selector, workers, controller, server, pending, lifetime=lifetime)
+            _loop(selector, workers, controller, (server, runtime), pending, lifetime=lifetime)
             notify.stopping()
             return signal.SIGUSR1 in pending
         finally:
+            runtime.close()
             server.close()
 
 
@@ -269,7 +280,7 @@ def _loop(
     selector: selectors.BaseSelector,
     workers: tuple[Runner | Follower | Synchroniser, ...],
     controller: Controller,
-    server: ControlServer,
+    servers: tuple[ControlServer | RuntimeServer, ...],
     pending: set[int],
     *,
     lifetime: Lifetime | None,
@@ -298,7 +309,8 @@ def _loop(
                 worker.run_once(now)
         if now >= next_tick:
             controller.tick()
-            server.drop_idle()
+            for server in servers:
+                server.drop_idle()
             next_tick = now + _TICK
             if lifetime and lifetime.look(now):
                 _log.info("nobody uses this network namespace any more")

@@ -15,6 +15,7 @@ from enum import StrEnum
 from penstock.admission import Admission
 from penstock.errors import InvalidModel
 from penstock.proxied import Back, Front, Link
+from penstock.runtime_sockets import RuntimeSockets
 from penstock.stick.model import PeersSpec
 from penstock.terms import Address as Address
 from penstock.terms import Network as Network
@@ -341,6 +342,7 @@ class Settings:
     spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
     interfaces: tuple[str, ...] = ()  # empty: all
     log_targets: tuple[str, ...] = ()  # syslog addresses, as written
+    runtime_api: RuntimeSockets = field(default_factory=RuntimeSockets)
     workers: int = 0  # processes of the proxy engine; 0: one for each processor
     user: str | None = None  # whom they run as: a name, or a number as "#0"; None: who starts them
     group: str | None = None

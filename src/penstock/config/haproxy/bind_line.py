@@ -28,8 +28,8 @@ from penstock.config.haproxy.tls_words import (
 from penstock.config.haproxy.units import DurationError, atol, parse_time
 from penstock.proxied import TlsVerify
 
-_ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET | Allow.NAME
-_MISSING = {
+ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET | Allow.NAME
+MISSING = {
     "name": "missing name",
     "interface": "missing interface name",
     "id": "expects an integer argument",
@@ -79,7 +79,7 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def _target(context: Context, bind: BindLine, part: str) -> Target:
     try:
         target = parse_address(
-            part, _ALLOWED, context.environ, unix_prefix=context.draft.global_.unix_prefix
+            part, ALLOWED, context.environ, unix_prefix=context.draft.global_.unix_prefix
         )
     except AddressError as bad:
         raise LineError(f"'bind' : {bad}") from None
@@ -117,7 +117,7 @@ def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) ->
 
 def _missing(name: str) -> None:
     if name not in _NOT_CHECKED:
-        raise LineError(f"'{name}' : {_MISSING.get(name, 'missing value')}")
+        raise LineError(f"'{name}' : {MISSING.get(name, 'missing value')}")
 
 
 def _option(  # noqa: PLR0912 one case an option
@@ -162,11 +162,11 @@ def _option(  # noqa: PLR0912 one case an option
                 " lines is deprecated and will be removed in 2.7.",
             )
         case _:
-            _socket_option(bind, name, value)
+            socket_option(bind, name, value)
             _tls_option(context, bind, name, value)
 
 
-def _socket_option(bind: BindLine, name: str, value: str) -> None:
+def socket_option(bind: BindLine, name: str, value: str) -> None:
     """What is said of the socket, and of what comes first on it."""
     match name:
         case "accept-proxy":

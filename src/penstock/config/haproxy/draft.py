@@ -23,6 +23,7 @@ from penstock.rules.model import (
     TcpRule,
 )
 from penstock.rules.vocabulary import Type
+from penstock.runtime_sockets import AccessLevel, SeverityOutput
 from penstock.stick.model import Peer, PeersSpec, StickRule, TableSpec
 
 
@@ -99,6 +100,16 @@ class BindLine:
     user: str | None = None  # a name, or a number as "#0"
     group: str | None = None
     said: list[Said] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class StatsSocket:
+    """A ``stats socket`` line; *bind* has its addresses."""
+
+    bind: BindLine
+    level: AccessLevel = AccessLevel.OPERATOR
+    severity: SeverityOutput = SeverityOutput.NONE
+    exposes_listeners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,6 +429,9 @@ class GlobalDraft:
     group: str | None = None
     unix_group: str | None = None
     log_targets: list[str] = field(default_factory=list)
+    stats_sockets: list[StatsSocket] = field(default_factory=list)
+    stats_timeout: int | None = None  # ms
+    stats_maxconn: int | None = None
     external_check: bool = False
     insecure_fork: bool = False
     zero_warning: bool = False

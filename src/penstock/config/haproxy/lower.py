@@ -110,6 +110,7 @@ class Lowering:
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
             log_targets=tuple(said.log_targets),
+            runtime_api=lower_proxied.runtime_sockets(said),
             origin=said.origin or Origin(),
         )
         return settings if said.max_flows is None else replace(settings, max_flows=said.max_flows)

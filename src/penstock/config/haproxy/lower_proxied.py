@@ -30,6 +30,7 @@ from penstock.proxied import (
     SourceKind,
 )
 from penstock.rules.model import Route, Stage
+from penstock.runtime_sockets import RuntimeSocket, RuntimeSockets
 from penstock.terms import Origin, PortRange
 
 _RETRIES = 3  # HAProxy manual 4.2, "retries"
@@ -54,6 +55,27 @@ def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Fro
         keepalive=_keepalive(proxy, "clitcpka"),
         nolinger="nolinger" in proxy.options,
         id=proxy.id or 0,
+    )
+
+
+def runtime_sockets(said: GlobalDraft) -> RuntimeSockets:
+    """Those of the Runtime API."""
+    found = RuntimeSockets(
+        tuple(
+            RuntimeSocket(
+                _listener(one.bind, target, said, v4v6=one.bind.v4v6),
+                one.level,
+                one.severity,
+                one.exposes_listeners,
+            )
+            for one in said.stats_sockets
+            for target in one.bind.targets
+        )
+    )
+    return replace(
+        found,
+        timeout=said.stats_timeout or found.timeout,
+        maxconn=said.stats_maxconn or found.maxconn,
     )
 
 

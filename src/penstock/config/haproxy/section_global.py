@@ -12,6 +12,7 @@ from penstock.config.haproxy.keywords import GLOBAL, Status, words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
+from penstock.config.haproxy.stats_lines import parse_stats
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.units import atol
@@ -192,24 +193,6 @@ def _zero_warning(context: Context, settings: GlobalDraft, line: Line) -> None:
     settings.zero_warning = True
 
 
-def _stats(context: Context, settings: GlobalDraft, line: Line) -> None:
-    known = ("socket", "maxconn", "bind-process", "timeout")
-    if line[1] not in known:
-        raise LineError(
-            "'stats' only supports 'socket', 'maxconn', 'bind-process' and 'timeout'"
-            f" (got '{line[1]}')"
-        )
-    if not line[2]:
-        expected = {
-            "socket": "'stats socket' expects an address or a path to a UNIX socket",
-            "maxconn": "'stats maxconn' expects a positive value",
-            "bind-process": "'stats bind-process' expects 'all', 'odd', 'even', or a process",
-            "timeout": "'stats timeout' : expects a positive value",
-        }
-        raise LineError(expected[line[1]])
-    settings.seen.setdefault("stats", line.origin)
-
-
 def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
     """The target of a ``log`` line; None for "no log" and "log global". Raises LineError."""
     expected = (
@@ -328,7 +311,7 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "localpeer": _localpeer,
     "insecure-fork-wanted": _insecure_fork,
     "zero-warning": _zero_warning,
-    "stats": _stats,
+    "stats": parse_stats,
     "log": _log,
     "penstock.hook": _hook,
     "penstock.max-flows": _max_flows,

@@ -29,6 +29,14 @@ def fingerprint(word: str) -> Counter[tuple[int, int]]:
     return seen
 
 
+def fingerprint_of(words: Iterable[str]) -> Counter[tuple[int, int]]:
+    """That of several words, which may stand in any order."""
+    seen: Counter[tuple[int, int]] = Counter()
+    for word in words:
+        seen += fingerprint(word)
+    return Counter({key: 1 if key[0] == _PRESENT else count for key, count in seen.items()})
+
+
 def distance(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> int:
     """Sum of the differences of two fingerprints."""
     return sum(abs(one[key] - other[key]) for key in one.keys() | other.keys())

@@ -113,7 +113,7 @@ GLOBAL = index(
         Status.REFUSED,
         "device detection is not part of penstock",
     ),
-    rows("stats", Need.C, Status.LATER, "penstock has no HAProxy runtime API yet"),
+    rows("stats", Need.C, Status.WORKS, "the sockets of the Runtime API"),
     rows(
         "maxconnrate maxsessrate",
         Need.K_DIFFERS,

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands of the Runtime API are given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from penstock.controller import Controller
+from penstock.runtime_api.registry import Registry
+from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput
+
+
+@dataclass(slots=True)
+class Session:
+    """What commands see of their client, and may change."""
+
+    level: AccessLevel
+    severity: SeverityOutput = SeverityOutput.NONE
+    timeout: float = 10.0  # seconds of silence; 0: any number
+    interactive: bool = False
+    expert: bool = False
+    experimental: bool = False
+    closing: bool = False  # nothing more is read or written
+    bare: bool = False  # no line break after this command
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What is the same for all clients."""
+
+    controller: Controller
+    registry: Registry
+    environ: Mapping[str, str] = field(default_factory=dict)
+    sockets: tuple[RuntimeSocket, ...] = ()  # that are open
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One client's way to everything."""
+
+    runtime: Runtime
+    session: Session
+
+    @property
+    def controller(self) -> Controller:
+        return self.runtime.controller

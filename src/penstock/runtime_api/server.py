@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Runtime API's sockets and their clients, on the daemon's selector; never waits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
+from penstock.errors import DatapathError
+from penstock.model import Protocol
+from penstock.proxied import LocalKind
+from penstock.runtime_api.context import Context, Runtime, Session
+from penstock.runtime_api.terminal import Terminal
+from penstock.runtime_sockets import RuntimeSocket, RuntimeSockets
+
+_CHUNK = 1 << 16  # bytes made ahead of what the client has taken
+_TURN = 1 << 18  # bytes for one client before others get their turn
+_BACKLOG = 128
+_PRIVATE = 0o600
+
+
+@dataclass(slots=True)
+class _Open:
+    """A socket that is listened on."""
+
+    spot: Spot
+    of: RuntimeSocket
+    sock: socket.socket
+    path: tuple[int, int] | None = None  # device and inode that a UNIX socket's path had
+
+    @classmethod
+    def at(cls, spot: Spot, of: RuntimeSocket) -> _Open:
+        """Raises DatapathError."""
+        opened = cls(spot, of, open_spot(_private(spot), _BACKLOG))
+        opened.path = opened.seen_path()
+        return opened
+
+    def seen_path(self) -> tuple[int, int] | None:
+        local = self.spot.local
+        if local is None or local.kind is not LocalKind.UNIX:
+            return None
+        with contextlib.suppress(OSError):
+            seen = os.stat(local.name)
+            return seen.st_dev, seen.st_ino
+        return None
+
+    def close(self) -> None:
+        """Another process may have put its own socket in our path's place: that one stays."""
+        self.sock.close()
+        if self.path is not None and self.path == self.seen_path():
+            remove_path(self.spot)
+
+
+class _Client:
+    __slots__ = ("ended", "events", "seen", "sock", "terminal", "unsent")
+
+    def __init__(self, sock: socket.socket, terminal: Terminal, now: float) -> None:
+        self.sock = sock
+        self.terminal = terminal
+        self.unsent = bytearray()
+        self.seen = now
+        self.events = selectors.EVENT_READ
+        self.ended = False  # it sends no more
+
+
+class Staged:
+    """Sockets for another configuration: open, and not answered on before ``commit()``."""
+
+    def __init__(self, commit: Callable[[], None], opened: Iterable[_Open]) -> None:
+        self._commit = commit
+        self._opened = list(opened)
+
+    def commit(self) -> None:
+        self._commit()
+
+    def drop(self) -> None:
+        """Forget it; what was listened on before is not touched."""
+        for one in self._opened:
+            one.close()
+
+
+class RuntimeServer:
+    """Answers commands on the sockets that the running configuration names."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        runtime: Runtime,
+        clock: Callable[[], float],
+    ) -> None:
+        self._selector = selector
+        self._runtime = runtime
+        self._clock = clock
+        self._settings = RuntimeSockets()
+        self._open: dict[tuple[object, ...], _Open] = {}
+        self._clients: dict[int, _Client] = {}
+        self._listens = True
+
+    # -- sockets ---------------------------------------------------------------------------
+
+    def stage(self, settings: RuntimeSockets) -> Staged:
+        """Open what *settings* add. Raises DatapathError, and then nothing has changed."""
+        wanted = [
+            (spot, one) for one in settings.sockets for spot in spots(one.listener, Protocol.TCP)
+        ]
+        fresh: dict[tuple[object, ...], _Open] = {}
+        try:
+            for spot, one in wanted:
+                # Another owner or mode makes it another socket.
+                place = _place(spot)
+                if place not in self._open and place not in fresh:
+                    fresh[place] = _Open.at(spot, one)
+        except DatapathError:
+            for opened in fresh.values():
+                opened.close()
+            raise
+        return Staged(lambda: self._commit(settings, wanted, fresh), fresh.values())
+
+    def _commit(
+        self,
+        settings: RuntimeSockets,
+        wanted: list[tuple[Spot, RuntimeSocket]],
+        fresh: dict[tuple[object, ...], _Open],
+    ) -> None:
+        self._settings = settings
+        self._runtime.sockets = settings.sockets
+        places = {_place(spot): one for spot, one in wanted}
+        for place, held in list(self._open.items()):
+            if place not in places:
+                del self._open[place]
+                self._shut(held)
+        for place, opened in fresh.items():
+            self._open[place] = opened
+            if self._listens:
+                self._register(opened)
+        for place, one in places.items():
+            self._open[place].of = one
+        self._look_for_room()
+
+    def _register(self, opened: _Open) -> None:
+        self._selector.register(
+            opened.sock, selectors.EVENT_READ, lambda _events: self._accept(opened)
+        )
+
+    def _shut(self, held: _Open) -> None:
+        if self._listens:
+            self._selector.unregister(held.sock)
+        held.close()
+
+    def close(self) -> None:
+        for client in list(self._clients.values()):
+            self._drop(client)
+        for held in self._open.values():
+            self._shut(held)
+        self._open.clear()
+
+    def _look_for_room(self) -> None:
+        """Listen while there are fewer clients than may be; further ones wait to be accepted."""
+        room = len(self._clients) < self._settings.maxconn
+        if room == self._listens:
+            return
+        self._listens = room
+        for held in self._open.values():
+            if room:
+                self._register(held)
+            else:
+                self._selector.unregister(held.sock)
+
+    # -- clients ---------------------------------------------------------------------------
+
+    def drop_idle(self) -> None:
+        """Hang up on clients that have been silent for too long."""
+        now = self._clock()
+        for client in list(self._clients.values()):
+            patience = client.terminal.session.timeout
+            if now - client.seen > patience:
+                self._drop(client)
+
+    def _accept(self, opened: _Open) -> None:
+        # Nobody there any more, or no descriptor left: the next turn of the loop tries again.
+        with contextlib.suppress(OSError):
+            sock, _ = opened.sock.accept()
+            sock.setblocking(False)
+            one = opened.of
+            session = Session(one.level, one.severity, self._settings.timeout / 1000)
+            terminal = Terminal(self._runtime.registry, Context(self._runtime, session))
+            client = _Client(sock, terminal, self._clock())
+            self._clients[sock.fileno()] = client
+            self._selector.register(
+                sock, client.events, lambda events: self._on_events(client, events)
+            )
+            self._look_for_room()
+
+    def _on_events(self, client: _Client, events: int) -> None:
+        client.seen = self._clock()
+        try:
+            if events & selectors.EVENT_READ and not client.ended:
+                data = client.sock.recv(_CHUNK)
+                client.ended = not data
+                client.terminal.receive(data)
+            self._serve(client)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(client)
+
+    def _serve(self, client: _Client) -> None:
+        """Answer for one turn; then wait for room, for more commands, or for the next turn."""
+        left = _TURN
+        while True:
+            idle = self._fill(client)
+            sent = self._send(client)
+            left -= sent
+            if client.unsent or left <= 0:
+                self._await(client, selectors.EVENT_WRITE)
+                return
+            if idle:
+                break
+        if client.terminal.over:
+            self._drop(client)
+        else:
+            self._await(client, selectors.EVENT_READ)
+
+    def _fill(self, client: _Client) -> bool:
+        """Have output ready; True when the terminal has none for now."""
+        while len(client.unsent) < _CHUNK:
+            piece = client.terminal.output()
+            if piece is None:
+                return True
+            client.unsent += piece.encode("utf-8", "surrogateescape")
+        return False
+
+    def _send(self, client: _Client) -> int:
+        total = 0
+        with contextlib.suppress(BlockingIOError):
+            while client.unsent:
+                sent = client.sock.send(client.unsent)
+                del client.unsent[:sent]
+                total += sent
+        return total
+
+    def _await(self, client: _Client, events: int) -> None:
+        if client.events != events:
+            client.events = events
+            data = self._selector.get_key(client.sock).data
+            self._selector.modify(client.sock, events, data)
+
+    def _drop(self, client: _Client) -> None:
+        fd = client.sock.fileno()
+        if fd >= 0 and self._clients.pop(fd, None) is not None:
+            self._selector.unregister(client.sock)
+            client.sock.close()
+            self._look_for_room()
+
+
+def _place(spot: Spot) -> tuple[object, ...]:
+    """What makes a socket another one."""
+    one = spot.listener
+    return *spot.place, one.mode, one.user, one.group
+
+
+def _private(spot: Spot) -> Spot:
+    """Nobody else may connect unless the file says so: whoever may, may stop the traffic."""
+    if spot.listener.mode is not None:
+        return spot
+    return replace(spot, listener=replace(spot.listener, mode=_PRIVATE))
