@@ -57,7 +57,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),
     # Who may open a connection, as far as its first packet says.
-    "admission": ("terms",),
+    "admission": ("terms", "rules.model", "stick.model"),
     "admission_rules": (*SAID, "admission"),
     "model": SAID,
     # Pure: what is said of a connection, what is remembered of its client, what it says itself.
@@ -85,7 +85,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "health": (*VOCABULARY, "health.state", "health.probes"),
     "desired": (*VOCABULARY, "config", "schedulers", "health.state"),
     "plan": tuple(part for part in DECISIONS if part != "plan"),
-    "engine": (*DECISIONS, "ipvs.model"),
+    "engine": (*DECISIONS, "ipvs.model", "stick"),
     "engine.kernel": (
         *DECISIONS,
         "ipvs.model",
@@ -94,6 +94,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "ipvs.sync_wire",
         "engine",
         "kernel",
+        "stick",
         "wire",
     ),
     "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire"),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from penstock.stick.model import KeyType, TableSpec
 from penstock.terms import Network
 
 MAX_COUNT = 0xFFFFFFFF  # counters have 32 bits
@@ -52,6 +53,18 @@ class SourceTable:
     expire: int | None = None  # without a connection until a source is forgotten; None: never
     period: int = 0  # of the rate; 0: none is kept
     ipv4_only: bool = False  # type ip: IPv6 sources have no place in it
+
+    @classmethod
+    def of(cls, spec: TableSpec) -> SourceTable:
+        """What of *spec*, a table of addresses, is kept for sources."""
+        periods = [one.period for one in spec.stored if one.name == "conn_rate"]
+        return cls(
+            name=spec.name,
+            size=spec.size,
+            expire=spec.expire,
+            period=periods[0] if periods else 0,
+            ipv4_only=spec.key is KeyType.IP,
+        )
 
 
 class End(StrEnum):

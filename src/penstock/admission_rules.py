@@ -211,14 +211,7 @@ class _Compiler:
             raise _NeedsProxyError(f"table {spec.name} is not one of addresses")
         if spec.peers is not None:
             raise _NeedsProxyError(f"table {spec.name} is shared with peers")
-        periods = [one.period for one in spec.stored if one.name == "conn_rate"]
-        return SourceTable(
-            name=spec.name,
-            size=spec.size,
-            expire=spec.expire,
-            period=periods[0] if periods else 0,
-            ipv4_only=spec.key is KeyType.IP,
-        )
+        return SourceTable.of(spec)
 
     def _require(self, table: SourceTable, counter: Counter) -> None:
         stored = _STORED[counter]

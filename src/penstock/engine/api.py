@@ -9,7 +9,7 @@ Engines name objects by key and keep their own numeric ids; ids survive a restar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol as TypingProtocol
@@ -32,7 +32,7 @@ from penstock.model import (
     SourceAddress,
 )
 from penstock.proxied import Back, Front, Link, LocalAddress
-from penstock.stick.model import PeersSpec
+from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
 
 
 class Selection(StrEnum):
@@ -270,8 +270,39 @@ def together(parts: Sequence[Counters]) -> Counters:
     )
 
 
+class TableKeeper(TypingProtocol):
+    """The stick tables of an engine. Methods raise DatapathError where it does not answer.
+
+    A table that the engine does not keep has no entries and takes none.
+    """
+
+    def used(self, specs: Sequence[TableSpec]) -> Mapping[str, int]:
+        """How many entries they have, by name."""
+
+    def entries(
+        self, spec: TableSpec, filters: tuple[Filter, ...]
+    ) -> Iterator[Sequence[EntryView]]:
+        """Those that pass all *filters*, a few at a time; of tables below 20,000 by key."""
+
+    def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
+        """The one entry of *key*."""
+
+    def put_entry(self, spec: TableSpec, key: Key, values: tuple[tuple[str, int], ...]) -> bool:
+        """Make an entry or set values of it, by names of data types; False: there is no room."""
+
+    def remove_entry(self, spec: TableSpec, key: Key) -> bool:
+        """Forget it; False when connections are counted in it."""
+
+    def clear_entries(self, spec: TableSpec, filters: tuple[Filter, ...]) -> None:
+        """Forget those that pass all *filters*, but for those that connections are counted in."""
+
+
 class Engine(TypingProtocol):
     """One engine. Every method raises DatapathError when the kernel refuses."""
+
+    @property
+    def stick_tables(self) -> TableKeeper:
+        """What it counts and remembers of clients."""
 
     def observe(self) -> ObservedState:
         """Read back what it holds."""

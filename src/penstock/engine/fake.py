@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from penstock.engine.api import (
     Counters,
@@ -30,7 +30,9 @@ from penstock.engine.api import (
 )
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
-from penstock.stick.model import PeersSpec
+from penstock.stick.model import EntryView, Filter, Key, PeersSpec, StoredValue, TableSpec
+from penstock.stick.table import layout
+from penstock.stick.view import matches
 
 
 class FakeRules:
@@ -80,6 +82,59 @@ class FakeRules:
         return self.entries
 
 
+class FakeTables:
+    """Implements ``engine.api.TableKeeper`` with what a test puts into ``held``."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, dict[Key, EntryView]] = {}
+
+    def used(self, specs: Sequence[TableSpec]) -> dict[str, int]:
+        return {spec.name: len(self.held.get(spec.name, ())) for spec in specs}
+
+    def entries(
+        self, spec: TableSpec, filters: tuple[Filter, ...]
+    ) -> Iterator[Sequence[EntryView]]:
+        for one in list(self.held.get(spec.name, {}).values()):
+            if matches(spec, one, filters):
+                yield (one,)
+
+    def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
+        return self.held.get(spec.name, {}).get(key)
+
+    def put_entry(self, spec: TableSpec, key: Key, values: tuple[tuple[str, int], ...]) -> bool:
+        table = self.held.setdefault(spec.name, {})
+        if key not in table and len(table) >= spec.size:
+            return False
+        before = table.get(key)
+        types = layout(spec)
+        row: dict[str, tuple[StoredValue, ...]] = {
+            data.name: (0,) * stored.size for stored, data in types
+        }
+        if before is not None:
+            row |= {data.name: one for (_, data), one in zip(types, before.values, strict=True)}
+        row |= {name: (value, *row[name][1:]) for name, value in values}
+        table[key] = EntryView(
+            0x1000 + len(table),
+            key,
+            0,
+            spec.expire or 0,
+            tuple(row[data.name] for _, data in types),
+        )
+        return True
+
+    def remove_entry(self, spec: TableSpec, key: Key) -> bool:
+        before = self.entry(spec, key)
+        if before is not None and before.trackers:
+            return False
+        self.held.get(spec.name, {}).pop(key, None)
+        return True
+
+    def clear_entries(self, spec: TableSpec, filters: tuple[Filter, ...]) -> None:
+        for one in list(self.held.get(spec.name, {}).values()):
+            if matches(spec, one, filters):
+                self.remove_entry(spec, one.key)
+
+
 class FakeEngine:
     """Implements ``engine.api.Engine`` and is as strict about the order of steps as a real one."""
 
@@ -90,6 +145,7 @@ class FakeEngine:
         self.maxconn = 0
         self.peers: tuple[PeersSpec, ...] = ()
         self.rules = FakeRules()
+        self.stick_tables = FakeTables()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
         self.service_conns: dict[str, int] = {}

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from penstock.rules.samples import Sample
-from penstock.stick.keys import Key
-from penstock.stick.model import ServerKey, StickKind, StickRule
+from penstock.stick.model import Key, ServerKey, StickKind, StickRule
 from penstock.stick.table import Table
 from penstock.terms import Address
 

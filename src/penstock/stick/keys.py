@@ -6,10 +6,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from penstock.rules.samples import Sample, to_bytes, to_integer, to_ipv4, to_ipv6, to_text
-from penstock.stick.model import KeyType, TableSpec
-
-# IP, IPV6, INTEGER: the number; STRING, BINARY: the bytes.
-Key = int | bytes
+from penstock.stick.model import Key, KeyType, TableSpec
 
 _WORD = 0xFFFFFFFF
 

@@ -105,3 +105,38 @@ class PeersSpec:
     tables: tuple[TableSpec, ...] = ()  # declared in the section itself; named section/table
     disabled: bool = False
     origin: Origin = Origin()
+
+
+Key = int | bytes
+"""IP, IPV6, INTEGER: the number; STRING, BINARY: the bytes."""
+
+StoredValue = int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One entry of a table at one moment."""
+
+    address: int  # what operators tell entries apart by
+    key: Key
+    trackers: int
+    expires: int  # ms left; 0: it does not expire
+    values: tuple[tuple[StoredValue, ...], ...]  # of each stored type, by number; rates: events
+
+
+class Comparison(StrEnum):
+    EQ = "eq"
+    NE = "ne"
+    LE = "le"
+    GE = "ge"
+    LT = "lt"
+    GT = "gt"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """``data.TYPE OPERATOR VALUE``: of arrays the first element is compared."""
+
+    data: str
+    comparison: Comparison
+    value: int

@@ -9,8 +9,7 @@ from typing import Final
 
 from penstock.stick.counters import PLACES
 from penstock.stick.data import DataType, Kind
-from penstock.stick.keys import Key
-from penstock.stick.model import KeyType, Stored, TableSpec
+from penstock.stick.model import Key, KeyType, Stored, TableSpec
 from penstock.stick.peers_wire import Reader, WireError, encode
 from penstock.stick.table import Value
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 from penstock.rules.samples import Sample
 from penstock.stick.counters import PLACES, add_rate, read_rate
 from penstock.stick.data import ARRAY_OF, DATA_TYPES, DataType, Kind
-from penstock.stick.keys import Key, key_of
-from penstock.stick.model import Stored, TableSpec
+from penstock.stick.keys import key_of
+from penstock.stick.model import Key, Stored, TableSpec
 
 Value = int | str | None
 # A row holds numbers, but for the text of server_key; mypy cannot know which place is which.

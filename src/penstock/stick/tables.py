@@ -4,29 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Change
-from penstock.stick.counters import PLACES, read_rate
-from penstock.stick.data import Kind
-from penstock.stick.keys import key_text
 from penstock.stick.model import PeersSpec, TableSpec
 from penstock.stick.table import Entry, Snapshot, Table, rate_of
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One entry as ``show table`` has it. *values* are labelled: ``("conn_rate(10000)", "3")``."""
-
-    key: str
-    trackers: int
-    expires: int  # ms left; 0: it does not expire
-    values: tuple[tuple[str, str], ...]
-
-    def __str__(self) -> str:
-        said = "".join(f" {label}={value}" for label, value in self.values)
-        return f"key={self.key} use={self.trackers} exp={self.expires}{said}"
 
 
 class Tables:
@@ -186,50 +168,6 @@ class Tables:
         found = self._tables.get(table)
         if found is not None:
             found.untrack(entry, self._clock())
-
-    # -- operators -------------------------------------------------------------------------------
-
-    def rows(self, table: str) -> Iterator[Row]:
-        """What ``show table`` prints, those used longest ago first."""
-        found = self._tables.get(table)
-        if found is None:
-            return
-        now = self._clock()
-        for entry in found.rows(now):
-            yield row(found, entry, now)
-
-    def forget(self, table: str, key: Sample) -> bool:
-        """``clear table … key``; False: no such entry, or a connection is counted in it."""
-        found = self._tables.get(table)
-        cast = None if found is None else found.key(key)
-        return found is not None and cast is not None and found.remove(cast)
-
-    def clear(self, table: str) -> int:
-        """``clear table``: how many entries went."""
-        found = self._tables.get(table)
-        return 0 if found is None else found.clear()
-
-
-def row(table: Table, entry: Entry, now: int) -> Row:
-    said: list[tuple[str, str]] = []
-    for (stored, data), values in zip(table.layout, table.values(entry), strict=True):
-        width = PLACES if data.kind is Kind.RATE else 1
-        for index in range(len(values) // width):
-            label = _numbered(data.name, index) if data.array else data.name
-            value = values[index * width]
-            if data.kind is Kind.RATE:
-                label = f"{label}({stored.period})"
-                numbers = [one for one in values[index * width :][:width] if isinstance(one, int)]
-                value = read_rate(numbers, 0, stored.period, now)
-            said.append((label, "-" if value is None else str(value)))
-    left = max(entry.expires - now, 0) if table.spec.expire else 0
-    return Row(key_text(table.spec, entry.key), entry.references, left, tuple(said))
-
-
-def _numbered(name: str, index: int) -> str:
-    """``gpc`` -> ``gpc2``, ``gpc_rate`` -> ``gpc2_rate``."""
-    base, mark, rest = name.partition("_")
-    return f"{base}{index}{mark}{rest}"
 
 
 def _section(spec: TableSpec) -> str | None:

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from penstock.stick import peers_entries as entries
 from penstock.stick import peers_wire as wire
 from penstock.stick.data import DATA_TYPES, Kind
-from penstock.stick.keys import Key
-from penstock.stick.model import KeyType, Stored, TableSpec
+from penstock.stick.model import Key, KeyType, Stored, TableSpec
 from penstock.stick.peers_wire import Reader, WireError
 from penstock.stick.table import Value, layout
 

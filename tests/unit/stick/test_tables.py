@@ -79,18 +79,6 @@ def test_how_long_entries_last() -> None:
     assert tables.used("web") == 0
 
 
-def test_rows_read_as_in_haproxy() -> None:
-    tables = _tables()
-    tables.track("web", _CLIENT)
-    tables.change("web", _CLIENT, "gpc", Change.ADD, 1, 1)
-    assert [str(row) for row in tables.rows("web")] == [
-        "key=10.0.0.1 use=1 exp=1000 conn_cnt=1 conn_rate(1000)=1 server_key=- gpc0=0 gpc1=1"
-        " gpc0_rate(10000)=0 gpc1_rate(10000)=1"
-    ]
-    assert not tables.forget("web", _CLIENT)
-    assert tables.clear("web") == 0
-
-
 def test_a_reload_keeps_tables_by_name() -> None:
     clock = Clock()
     old = _tables(clock=clock)

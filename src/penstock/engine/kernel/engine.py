@@ -41,6 +41,7 @@ from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
 from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
+from penstock.engine.kernel.source_tables import SourceTables
 from penstock.engine.kernel.synchronise import KernelSync
 from penstock.errors import DatapathError
 from penstock.ipvs.names import POOL_PREFIX
@@ -109,6 +110,9 @@ class KernelEngine:
         )
         self._regions = Regions(len(self._maps.tables), self._taken.regions)
         self._admission = KernelAdmission(datapath, self._taken.rules, _memory_kib())
+        self.stick_tables = SourceTables(
+            self._maps.sources, self._codec, self._admission.table_number
+        )
         self._cutting = Cutting(datapath)
         self.rules = KernelRules(
             datapath,

@@ -31,9 +31,11 @@ from penstock.engine.api import (
 )
 from penstock.engine.proxy.board import MAX_ROWS, Board, Column
 from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
-from penstock.engine.proxy.messages import Drain, Hello, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, Put, Silence
 from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
+from penstock.engine.proxy.questions import Question
+from penstock.engine.proxy.tables import ProxyTables
 from penstock.errors import DatapathError
 from penstock.proxied import Listener
 from penstock.stick.model import PeersSpec
@@ -84,6 +86,7 @@ class ProxyEngine:
 
     def __init__(self, workers: int = 1, owner: Owner = NOBODY_ELSE) -> None:
         """*workers*: processes; they are started when there is something to listen on."""
+        self.stick_tables = ProxyTables(self.ask)
         self._owner = owner
         self._count = workers
         self._board = Board.create(workers)
@@ -290,7 +293,7 @@ class ProxyEngine:
         while len(self._workers) < self._count:
             number = len(self._workers)
             process = WorkerProcess(number, self._count, self._owner)
-            process.send(Hello(), (self._board.fileno(),))
+            process.greet(self._board.fileno())
             self._workers.append(process)
             for order in self._everything():
                 process.send(order)
@@ -323,7 +326,7 @@ class ProxyEngine:
         area.release()
         process = WorkerProcess(number, self._count, self._owner)
         self._workers[number] = process
-        process.send(Hello(), (self._board.fileno(),))
+        process.greet(self._board.fileno())
         for order in self._everything():
             process.send(order)
         for held in self._open.values():
@@ -355,6 +358,13 @@ class ProxyEngine:
     def cut(self, key: RealKey) -> int:
         self._tell(Kill(key))
         return self.live(key)
+
+    def ask(self, question: Question, worker: int = 0) -> object:
+        """What a worker answers; the first one has all tables. None: no worker runs.
+
+        Raises DatapathError where it does not answer soon.
+        """
+        return self._workers[worker].ask(question) if worker < len(self._workers) else None
 
     def pids(self) -> list[int]:
         """Of the workers, in order."""

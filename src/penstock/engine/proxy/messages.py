@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from penstock.engine.api import RealKey, Step
 from penstock.engine.proxy.listening import Spot
+from penstock.engine.proxy.questions import Question
 
 _HEAD = struct.Struct("=IB")  # length of the body, number of descriptors
 _MOST_FDS = 8
@@ -22,7 +23,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Comes with the board's descriptor."""
+    """Comes with the board's descriptor and that of the socket for answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,21 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Answer over the socket for answers, naming *number*."""
+
+    number: int
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Take no more connections and end with the last one, or at once."""
 
     at_once: bool
 
 
-Order = Hello | Put | Listen | Silence | Kill | Drain
+Order = Hello | Put | Listen | Silence | Kill | Ask | Drain
 
 
 def send(link: socket.socket, order: Order, fds: tuple[int, ...] = ()) -> None:

@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 
-from penstock.engine.proxy.messages import Drain, Order, send
+from penstock.engine.proxy.messages import Ask, Drain, Hello, Order, send
 from penstock.engine.proxy.privileges import Owner
+from penstock.engine.proxy.questions import Question, await_answer
+from penstock.errors import DatapathError
 
 _END_SECONDS = 5.0
+_ANSWER_SECONDS = 2.0  # that the daemon waits at most: a worker may have just been started
 _PATIENCE = 10.0  # seconds that a worker may not listen to us before it counts as stuck
 
 
@@ -18,6 +21,8 @@ class WorkerProcess:
     """Started by the constructor. Raises OSError where no process can be started."""
 
     def __init__(self, number: int, workers: int, owner: Owner) -> None:
+        self._answers, self._their_answers = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._asked = 0
         self._link, theirs = socket.socketpair()
         self._link.settimeout(_PATIENCE)
         with theirs:
@@ -29,6 +34,20 @@ class WorkerProcess:
             self._process = subprocess.Popen(  # noqa: S603  # this very program
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
+
+    def greet(self, board: int) -> None:
+        """The first order: *board* is the board's descriptor."""
+        self.send(Hello(), (board, self._their_answers.fileno()))
+        self._their_answers.close()
+
+    def ask(self, question: Question) -> object:
+        """What it answers. Raises DatapathError where it does not answer soon."""
+        self._asked += 1
+        self.send(Ask(self._asked, question))
+        try:
+            return await_answer(self._answers, self._asked, _ANSWER_SECONDS)
+        except (TimeoutError, OSError):
+            raise DatapathError("the proxy engine is busy and does not answer; ask again") from None
 
     @property
     def pid(self) -> int:
@@ -49,7 +68,7 @@ class WorkerProcess:
 
     def end(self, order: Drain, *, wait: bool) -> None:
         self.send(order)
-        self._link.close()
+        self.close()
         if not wait:
             return
         try:
@@ -60,3 +79,5 @@ class WorkerProcess:
 
     def close(self) -> None:
         self._link.close()
+        self._answers.close()
+        self._their_answers.close()

@@ -27,12 +27,24 @@ from penstock.engine.api import (
     SetMaxconn,
     SetPeers,
 )
+from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.board import Board
 from penstock.engine.proxy.dial import bare_socket
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import IN, Loop
-from penstock.engine.proxy.messages import Drain, Hello, Inbox, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.messages import (
+    Ask,
+    Drain,
+    Hello,
+    Inbox,
+    Kill,
+    Listen,
+    Order,
+    Put,
+    Silence,
+)
 from penstock.engine.proxy.privileges import give_up
+from penstock.engine.proxy.questions import Question, send_answer
 from penstock.engine.proxy.session import Session
 from penstock.engine.proxy.udp import Relay
 from penstock.engine.proxy.world import Ear, Service, World
@@ -92,6 +104,9 @@ class Worker:
                     self.loop, Board(fds[0], self._workers), self._number, self._workers
                 )
                 self.world.on_room = self._on_room
+                self._answers = Answers(self.world)
+                self._answer_link = socket.socket(fileno=fds[1])
+                self._answer_link.setblocking(False)
             case Put(step, row):
                 self._put(step, row)
             case Listen(spot, service):
@@ -100,10 +115,19 @@ class Worker:
                 self._silence(spot)
             case Kill(key):
                 self._kill(key)
+            case Ask(number, question):
+                send_answer(self._answer_link, number, self._answer(question))
             case Drain(at_once):
                 self._drain()
                 if at_once:
                     self.loop.stopped = True
+
+    def _answer(self, question: Question) -> object:
+        try:
+            return self._answers.answer(question)
+        except Exception as fault:  # of ours: it costs an operator the answer, and no session
+            traceback.print_exception(fault)
+            return None
 
     def _put(self, step: object, row: int) -> None:
         world = self._world()
