@@ -32,6 +32,7 @@ ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
     *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "events"),
+    "states",
     *("ipvs", "director"),
     *ANSWERS,
 )
@@ -66,6 +67,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "wire": ("terms",),
     "runtime": (),
     "events": (),
+    # Where servers stand; says what follows from a change, for the controller to do.
+    "states": ("model", "events"),
     "log": ("events",),
     "notify": (),
     "engine.api": (*SAID, "model", "admission", "ipvs.model"),
@@ -149,6 +152,7 @@ PURE: Final = (
     "schedulers",
     "desired",
     "edits",
+    "states",
     "plan",
     "engine.api",
     "health.state",
