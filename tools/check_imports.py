@@ -21,7 +21,7 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
-    *("terms", "rules.model", "stick.model", "proxied", "admission"),
+    *("terms", "rules.model", "stick.model", "proxied", "admission", "logs.model", "events"),
     *("checks.codes", "checks.model"),
     "runtime_sockets",
 )
@@ -31,7 +31,7 @@ DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desire
 ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
-    *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "events"),
+    *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "logs"),
     "states",
     *("ipvs", "director"),
     *ANSWERS,
@@ -61,6 +61,9 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "admission": ("terms", "rules.model", "stick.model"),
     "admission_rules": (*SAID, "admission"),
     "model": SAID,
+    # What is logged of connections and servers: the text, and whom it is sent to.
+    "logs.model": ("terms", "rules.model", "events"),
+    "logs": (*SAID, "model", "rules"),
     # Pure: what is said of a connection, what is remembered of its client, what it says itself.
     "rules": (*SAID, "model", "wire"),
     "stick": (*SAID, "model", "rules"),
@@ -80,7 +83,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "ipvs_sync": ("ipvs.model", "ipvs.sync", "ipvs.sync_pace", "ipvs.sync_wire"),
     # The command that everybody knows; it imports little, for it is started often.
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
-    "config": (*SAID, "model", "rules", "stick", "admission_rules"),
+    "config": (*SAID, "model", "rules", "stick", "admission_rules", "logs"),
     "schedulers": VOCABULARY,
     "checks": (*SAID, "checks"),
     "health.state": VOCABULARY,
@@ -100,7 +103,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "stick",
         "wire",
     ),
-    "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire"),
+    "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire", "logs"),
     "kernel": (),
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
@@ -144,6 +147,7 @@ PURE: Final = (
     *SAID,
     "admission",
     "admission_rules",
+    "logs",
     "model",
     "rules",
     "stick",
@@ -161,7 +165,7 @@ PURE: Final = (
     "ipvs",
 )
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
-EXCEPTIONS: Final = ("config.resolve", "ipvs.journal")
+EXCEPTIONS: Final = ("config.resolve", "ipvs.journal", "logs.sinks", "logs.process")
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

@@ -39,6 +39,10 @@ from penstock.ipvs.journal import Journal
 from penstock.ipvs_sync import Synchroniser
 from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime, of_this_namespace
+from penstock.log import own_log
+from penstock.logs.events import EventLog
+from penstock.logs.process import means_of
+from penstock.logs.sinks import Sinks
 from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
@@ -209,6 +213,9 @@ def _serve(
                 surroundings=surroundings,
                 synchronise=peers.follow,
             )
+        sinks = Sinks(_log.warning)
+        stack.callback(sinks.close)
+        events = EventLog(own_log, means_of(sinks))
         controller = Controller(
             engines,
             runner,
@@ -218,6 +225,7 @@ def _serve(
             adopted=adopted,
             clock=time.monotonic,
             director=director,
+            events=events,
         )
         controllers.append(controller)
         return _live(controller, engines, tuple(workers), loaded, paths, lifetime=lifetime)

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from penstock.admission import Admission
 from penstock.errors import InvalidModel
+from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
 from penstock.proxied import Back, Front, Link
 from penstock.runtime_sockets import RuntimeSockets
 from penstock.stick.model import PeersSpec
@@ -285,6 +286,7 @@ class Pool:
     fullconn: int = 0  # connections at which servers with minconn reach maxconn; 0: at once
     disabled: bool = False
     back: Back = Back()
+    journal: Journal = Journal()
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
@@ -319,6 +321,9 @@ class Service:
     front: Front = Front()
     admission: Admission | None = None  # what of its rules the kernel engine decides
     section: str = ""  # the frontend or listen section, where it gives several services
+    journal: Journal = Journal()
+    sessions: SessionLog | None = None  # None: its connections are not logged
+    unique_id: UniqueId | None = None
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:
@@ -341,8 +346,9 @@ class Settings:
     maxconn: int = 0  # 0: no limit
     spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
     interfaces: tuple[str, ...] = ()  # empty: all
-    log_targets: tuple[str, ...] = ()  # syslog addresses, as written
     runtime_api: RuntimeSockets = field(default_factory=RuntimeSockets)
+    journal: Journal = Journal()  # for what is about no proxy
+    naming: Naming = Naming()
     workers: int = 0  # processes of the proxy engine; 0: one for each processor
     user: str | None = None  # whom they run as: a name, or a number as "#0"; None: who starts them
     group: str | None = None

@@ -34,11 +34,13 @@ class Checkpoint(Enum):
     CONNECTION = (0, "frontend tcp-request connection rule")
     SESSION = (1, "frontend tcp-request session rule")
     FRONT_CONTENT = (2, "frontend tcp-request content rule")
+    FRONT_HEADERS = (3, "frontend http-request header rule")
     USE_BACKEND = (5, "frontend use-backend rule")
     BACK_CONTENT = (6, "backend tcp-request content rule")
     SERVER = (9, "backend use-server, balance or stick-match rule")
     RESPONSE = (11, "backend tcp-response content rule")
     STORE = (14, "backend stick-store rule")
+    LOG = (18, "log-format")
 
     @property
     def bit(self) -> int:

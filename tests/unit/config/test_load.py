@@ -10,6 +10,8 @@ import pytest
 
 from penstock.config.haproxy import AddressFamilyPreference, LoadResult, load, loads
 from penstock.errors import ConfigError
+from penstock.events import Level
+from penstock.logs.model import Facility, SyslogServer, SyslogSocket, Target
 from penstock.model import (
     Address,
     AdminState,
@@ -331,7 +333,10 @@ global
 """
     settings = read(text, "").configuration.settings
     assert (settings.maxconn, settings.spread_checks) == (1000, 5)
-    assert settings.log_targets == ("127.0.0.1", "/dev/log")
+    assert settings.journal.targets == (
+        Target(SyslogServer(IPv4Address("127.0.0.1")), Facility.LOCAL0),
+        Target(SyslogSocket("/dev/log"), Facility.LOCAL1, Level.NOTICE),
+    )
     assert (settings.hook, settings.max_flows) == (Hook.TC, 2048)
     assert settings.interfaces == ("eth0", "eth1")
 

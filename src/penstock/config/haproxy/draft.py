@@ -10,6 +10,8 @@ from enum import Enum, Flag, auto
 from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
+from penstock.logs.model import Format, Naming
+from penstock.logs.model import Target as LogTarget
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
 from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited
@@ -73,6 +75,15 @@ class Said:
     origin: Origin
     keyword: Keyword
     text: str  # the words of the line that matter to the reader
+
+
+@dataclass(frozen=True, slots=True)
+class FormatLine:
+    """A log format as it was written; it is read when everything else is."""
+
+    shown: str  # what has set it
+    text: str
+    origin: Origin
 
 
 @dataclass(slots=True)
@@ -261,8 +272,11 @@ class ProxyDraft:
     sticks: list[StickLine] = field(default_factory=list)
     stick_table: TableSpec | None = None
     stats: Origin | None = None
-    log_targets: list[str] = field(default_factory=list)
-    log_format: tuple[str, Origin] | None = None
+    log_targets: list[LogTarget] = field(default_factory=list)
+    log_tag: str | None = None
+    log_formats: dict[str, FormatLine] = field(default_factory=dict)  # by their keyword
+    formats: dict[str, Format] = field(default_factory=dict)  # the same, read
+    unique_id_header: str | None = None
     said: list[Said] = field(default_factory=list)
     explicit_reference: bool = False
     implicit_reference: bool = False
@@ -291,6 +305,7 @@ class ProxyDraft:
         }
         self.said = list(parent.said)
         self.log_targets = list(parent.log_targets)
+        self.log_tag = parent.log_tag
         self.keepalive = dict(parent.keepalive)
         self.stats = parent.stats
         self.check_option = parent.check_option
@@ -301,7 +316,8 @@ class ProxyDraft:
             self.rate_limit = self.inherited_rate_limit = parent.rate_limit
             self.default_backend = parent.default_backend
             self.default_backend_origin = parent.default_backend_origin
-            self.log_format = parent.log_format
+            self.log_formats = dict(parent.log_formats)
+            self.unique_id_header = parent.unique_id_header
         if back:
             self.scheduler = parent.scheduler
             self.balance_set = parent.balance_set
@@ -428,10 +444,11 @@ class GlobalDraft:
     user: str | None = None  # as ``unix_user``: a name, or a number as "#0"
     group: str | None = None
     unix_group: str | None = None
-    log_targets: list[str] = field(default_factory=list)
     stats_sockets: list[StatsSocket] = field(default_factory=list)
     stats_timeout: int | None = None  # ms
     stats_maxconn: int | None = None
+    log_targets: list[LogTarget] = field(default_factory=list)
+    naming: Naming = Naming()
     external_check: bool = False
     insecure_fork: bool = False
     zero_warning: bool = False

@@ -13,6 +13,7 @@ from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import DEFAULT_RESOLVERS, FileDraft, NameServer, ResolversDraft
 from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
+from penstock.config.haproxy.log_formats import read_formats
 from penstock.config.haproxy.lower import Lowering
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
@@ -158,6 +159,7 @@ def _load(
         pass  # reported where it was raised; nothing after it is read
     _raise(report)
     rules.settle(context.draft)
+    read_formats(context)
     validity.check(context.draft, report)
     _raise(report)
     settle_sticks(context.draft)

@@ -23,10 +23,12 @@ from penstock.config.haproxy.draft import (
     SourceLine,
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
+from penstock.config.haproxy.log_formats import journal, session_log, unique_id
 from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
 from penstock.errors import InvalidModel
+from penstock.logs.model import Journal
 from penstock.model import (
     Address,
     AdminState,
@@ -109,8 +111,9 @@ class Lowering:
             group=said.group,
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
-            log_targets=tuple(said.log_targets),
             runtime_api=lower_proxied.runtime_sockets(said),
+            journal=Journal(tuple(said.log_targets)),
+            naming=said.naming,
             origin=said.origin or Origin(),
         )
         return settings if said.max_flows is None else replace(settings, max_flows=said.max_flows)
@@ -192,6 +195,9 @@ class Lowering:
                     for target in line.targets
                 },
             ),
+            journal=journal(proxy),
+            sessions=session_log(proxy),
+            unique_id=unique_id(proxy),
             origin=proxy.origin,
         )
         placed = self._placed(service, proxy, reasons)
@@ -397,6 +403,7 @@ class Lowering:
                 fullconn=self._fullconn(proxy),
                 disabled=proxy.disabled,
                 back=lower_proxied.back(proxy),
+                journal=journal(proxy),
                 origin=proxy.origin,
             )
         except InvalidModel as invalid:

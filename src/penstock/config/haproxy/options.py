@@ -8,6 +8,7 @@ from penstock.config.haproxy.draft import (
     BOTH,
     FRONT,
     Capability,
+    FormatLine,
     Line,
     Mode,
     Prefix,
@@ -20,6 +21,7 @@ from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most, warn_without
 from penstock.config.haproxy.units import atol
+from penstock.logs.format import TCP_FORMAT
 
 _REMOVED = {
     "forceclose": (
@@ -129,19 +131,24 @@ def _log(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
     shown = f"option {name}" + (" clf" if line[2] == "clf" else "")
     if name == "tcplog":
         at_most(line, 0, option=True)
-    override_log_format(context, proxy, line, shown)
+    set_format(context, proxy, line, FormatLine(shown, TCP_FORMAT, line.origin))
 
 
-def override_log_format(context: Context, proxy: ProxyDraft, line: Line, shown: str) -> None:
-    """Remember the log format that *line* sets; warn where HAProxy does."""
-    if proxy.log_format is not None and proxy.capability & Capability.DEFAULTS:
+def set_format(context: Context, proxy: ProxyDraft, line: Line, said: FormatLine) -> None:
+    """Remember the format that *line* sets, of lines or of structured data or errors.
+
+    Warns where HAProxy does.
+    """
+    kind = said.shown if said.shown in ("log-format-sd", "error-log-format") else "log-format"
+    before = proxy.log_formats.get(kind)
+    if before is not None and proxy.capability & Capability.DEFAULTS:
         context.report.warn(
             line.origin,
-            f"'{shown}' overrides previous '{proxy.log_format[0]}' in 'defaults' section.",
+            f"'{said.shown}' overrides previous '{before.shown}' in 'defaults' section.",
         )
-    proxy.log_format = (shown, line.origin)
+    proxy.log_formats[kind] = said
     if not proxy.capability & (Capability.DEFAULTS | FRONT):
-        directive = " ".join(shown.split()[:2])
+        directive = " ".join(said.shown.split()[:2])
         context.report.warn(
             line.origin,
             f"backend '{proxy.name}' : '{directive}' directive is ignored in backends.",

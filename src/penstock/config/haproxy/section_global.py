@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn
 
-from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
 from penstock.config.haproxy.keywords import GLOBAL, Status, words
+from penstock.config.haproxy.log_line import Else, parse_log
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
@@ -16,6 +17,7 @@ from penstock.config.haproxy.stats_lines import parse_stats
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.units import atol
+from penstock.logs.model import Target as LogTarget
 from penstock.model import Hook
 
 _INTEGERS = words(
@@ -30,12 +32,6 @@ _ALONE = words(
     " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport quiet"
     " strict-limits numa-cpu-mapping"
 )
-_FACILITIES = words(
-    "kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert cron2 local0"
-    " local1 local2 local3 local4 local5 local6 local7"
-)
-_LEVELS = words("emerg alert crit err warning notice info debug")
-_LOG_FORMATS = words("local rfc3164 rfc5424 priority short timed iso raw")
 _LISTED = [
     *(name for name, keyword in GLOBAL.items() if keyword.status is not Status.REFUSED),
     *("lua-load", "defaults", "listen", "frontend", "backend", "peers", "resolvers"),
@@ -193,58 +189,23 @@ def _zero_warning(context: Context, settings: GlobalDraft, line: Line) -> None:
     settings.zero_warning = True
 
 
-def parse_log(context: Context, line: Line, *, in_proxy: bool) -> str | None:
-    """The target of a ``log`` line; None for "no log" and "log global". Raises LineError."""
-    expected = (
-        "expects <address> and <facility> or global"
-        if in_proxy
-        else ("expects <address> and <facility> ")
-    )
-    if line.prefix is Prefix.NO:
-        if line[1]:
-            raise LineError("log : 'no log' does not expect arguments")
-        return None
-    if in_proxy and line[1] == "global" and not line[2]:
-        return None
-    if not line[2]:
-        raise LineError(f"log : {expected} as arguments")
-    target = line[1]
-    at = 2
-    while line[at] in ("len", "format", "sample", "ring"):
-        if line[at] == "format" and line[at + 1] not in _LOG_FORMATS:
-            raise LineError(f"log : unknown log format '{line[at + 1]}'")
-        at += 2
-    if line[at] not in _FACILITIES:
-        raise LineError(f"log : unknown log facility '{line[at]}'")
-    for offset, what in ((1, "level"), (2, "level")):
-        level = line[at + offset]
-        if level and level not in _LEVELS:
-            raise LineError(
-                f"log : unknown optional {'' if offset == 1 else 'minimum '}log {what} '{level}'"
-            )
-    if line[at + 3]:
-        raise LineError(f"log : cannot handle unexpected argument '{line[at + 3]}'")
-    if target not in ("stdout", "stderr") and not target.startswith(("ring@", "fd@")):
-        _log_address(context, target)
-    return target
-
-
-def _log_address(context: Context, target: str) -> None:
-    text = target.replace("udp@", "", 1).replace("udp4@", "ipv4@", 1).replace("udp6@", "ipv6@", 1)
-    try:
-        parsed = parse_address(text, Allow.PORT | Allow.NAME | Allow.SOCKET, context.environ)
-    except AddressError as bad:
-        raise LineError(f"log : {bad}") from None
-    if parsed.hostname is not None and context.resolve(parsed.hostname, parsed.family) is None:
-        raise LineError(f"log : invalid address: '{parsed.hostname}' in '{target}'")
-
-
 def _log(context: Context, settings: GlobalDraft, line: Line) -> None:
-    target = parse_log(context, line, in_proxy=False)
-    if target is None:
+    said = parse_log(context, line, in_proxy=False)
+    if said is Else.NONE:
         settings.log_targets.clear()
-    else:
-        settings.log_targets.append(target)
+    elif isinstance(said, LogTarget):
+        settings.log_targets.append(said)
+
+
+def _log_tag(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    if not line[1]:
+        raise LineError("'log-tag' expects a tag for use in syslog.")
+    settings.naming = replace(settings.naming, tag=line[1])
+
+
+def _log_send_hostname(context: Context, settings: GlobalDraft, line: Line) -> None:
+    settings.naming = replace(settings.naming, send_hostname=True, hostname=line[1] or None)
 
 
 def _hook(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -276,7 +237,6 @@ def _interfaces(context: Context, settings: GlobalDraft, line: Line) -> None:
 _NEEDED = {
     "chroot": "'chroot' expects a directory as an argument.",
     "pidfile": "'pidfile' expects a file name as an argument.",
-    "log-tag": "'log-tag' expects a tag for use in syslog.",
     "server-state-file": "'server-state-file' expect one argument: a file path.",
     "hard-stop-after": "'hard-stop-after' expects <time> as argument.",
 }
@@ -313,6 +273,8 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "zero-warning": _zero_warning,
     "stats": parse_stats,
     "log": _log,
+    "log-tag": _log_tag,
+    "log-send-hostname": _log_send_hostname,
     "penstock.hook": _hook,
     "penstock.max-flows": _max_flows,
     "penstock.interfaces": _interfaces,

@@ -14,9 +14,9 @@ from penstock.config.haproxy.keywords import (
 )
 from penstock.config.haproxy.keywords.other import PEERS
 from penstock.config.haproxy.lexer import invalid_char
+from penstock.config.haproxy.log_line import parse_log
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
-from penstock.config.haproxy.section_global import parse_log
 from penstock.config.haproxy.stick_lines import no_second_table, read_table
 from penstock.config.haproxy.suggest import closest
 from penstock.model import Address

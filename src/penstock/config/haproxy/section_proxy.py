@@ -385,6 +385,7 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "error-log-format": settings.parse_log_format,
     "unique-id-format": settings.parse_log_format,
     "log-tag": settings.parse_log_tag,
+    "unique-id-header": settings.parse_unique_id_header,
     "stats": settings.parse_stats,
     "monitor-uri": settings.parse_monitor,
     "monitor": settings.parse_monitor,

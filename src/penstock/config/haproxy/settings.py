@@ -11,6 +11,7 @@ from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
     Capability,
+    FormatLine,
     Line,
     Mode,
     ProxyDraft,
@@ -18,11 +19,11 @@ from penstock.config.haproxy.draft import (
     Timeout,
 )
 from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS, words
-from penstock.config.haproxy.options import override_log_format
+from penstock.config.haproxy.log_line import Else, parse_log
+from penstock.config.haproxy.options import set_format
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.rules import sources, warn_order
-from penstock.config.haproxy.section_global import parse_log
 from penstock.config.haproxy.server_line import SOURCES, parse_source
 from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
@@ -32,6 +33,7 @@ from penstock.config.haproxy.units import (
     parse_time,
     trailing_message,
 )
+from penstock.logs.model import Target as LogTarget
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import read_expression
 from penstock.rules.model import Expression
@@ -277,14 +279,18 @@ def parse_dispatch(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 
 def parse_log_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    target = parse_log(context, line, in_proxy=True)
-    if target is not None:
-        proxy.log_targets.append(target)
-    elif line[1] == "global":
-        proxy.log_targets.extend(context.draft.global_.log_targets)
-    else:
+    said = parse_log(context, line, in_proxy=True)
+    if said is Else.NONE:
         proxy.log_targets.clear()
-        proxy.said = [said for said in proxy.said if said.keyword.name != "log"]
+    elif said is Else.GLOBAL:
+        # HAProxy takes each of them once.
+        proxy.log_targets += [
+            one
+            for one in context.draft.global_.log_targets
+            if not any(one is other for other in proxy.log_targets)
+        ]
+    elif isinstance(said, LogTarget):
+        proxy.log_targets.append(said)
 
 
 def parse_log_format(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -294,19 +300,22 @@ def parse_log_format(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise LineError(f"{name} expects an argument.")
     if line[2]:
         raise LineError(f"{name} expects only one argument, don't forget to escape spaces!")
-    if name == "log-format":
-        override_log_format(context, proxy, line, name)
-    elif name in ("log-format-sd", "error-log-format") and not proxy.capability & (
-        FRONT | Capability.DEFAULTS
-    ):
-        context.report.warn(
-            line.origin, f"backend '{proxy.name}' : '{name}' directive is ignored in backends."
-        )
+    if name == "unique-id-format":
+        proxy.log_formats[name] = FormatLine(name, line[1], line.origin)
+    else:
+        set_format(context, proxy, line, FormatLine(name, line[1], line.origin))
+
+
+def parse_unique_id_header(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not line[1]:
+        raise LineError("unique-id-header expects an argument.")
+    proxy.unique_id_header = line[1]
 
 
 def parse_log_tag(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
         raise LineError("'log-tag' expects a tag for use in syslog.")
+    proxy.log_tag = line[1]
 
 
 def parse_stats(context: Context, proxy: ProxyDraft, line: Line) -> None:

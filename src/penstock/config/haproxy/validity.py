@@ -279,18 +279,21 @@ class _Checker:
     # -- the rest ----------------------------------------------------------------------------
 
     def _log(self, proxy: ProxyDraft) -> None:
-        if proxy.log_format is None:
-            return
         name = f"{proxy.describe} '{proxy.name}'"
-        shown, origin = proxy.log_format
-        if proxy.mode is not Mode.HTTP and shown.startswith(("option httplog", "option httpslog")):
+        said = proxy.log_formats.get("log-format")
+        if (
+            said is not None
+            and proxy.mode is not Mode.HTTP
+            and said.shown.startswith(("option httplog", "option httpslog"))
+        ):
             self.report.warn(
-                origin,
-                f"'{shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
+                said.origin,
+                f"'{said.shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
                 " Falling back to 'option tcplog'.",
             )
-        if proxy.capability & FRONT and not proxy.log_targets:
-            self._warn(origin, f"log format ignored for {name} since it has no log address.")
+        said = said or proxy.log_formats.get("log-format-sd")
+        if said is not None and proxy.capability & FRONT and not proxy.log_targets:
+            self._warn(said.origin, f"log format ignored for {name} since it has no log address.")
 
     def _timeouts(self, proxy: ProxyDraft) -> None:
         def unset(name: str) -> bool:

@@ -11,12 +11,7 @@ _TUNING = "it tunes HAProxy's own buffers, pools or poller, which penstock does 
 _TLS = "it tunes OpenSSL beyond what Python's ssl can set"
 
 GLOBAL = index(
-    rows(
-        "log",
-        Need.C,
-        Status.LATER,
-        "state changes are written to standard error, not sent to a log server yet",
-    ),
+    rows("log log-tag log-send-hostname", Need.C, Status.WORKS),
     rows(
         "maxconn",
         Need.K_DIFFERS,
@@ -51,9 +46,7 @@ GLOBAL = index(
         "it only permits what option external-check asks for",
     ),
     rows("max-spread-checks", Need.C, Status.IGNORED, "checks are spread by spread-checks alone"),
-    rows(
-        "node log-tag log-send-hostname", Need.C, Status.IGNORED, "it labels HAProxy's own output"
-    ),
+    rows("node", Need.C, Status.IGNORED, "it labels HAProxy's own output"),
     rows(
         "hard-stop-after grace close-spread-time",
         Need.C,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index, rows
 
-_LOGS = "connections are not logged yet"
 _CHECKS = "servers are checked by plain TCP connects for now, whatever they answer"
 _HTTP = "it has a meaning in mode http only"
 _PROXIED = "on the proxy engine; on the kernel engine the ends' own sockets decide"
@@ -73,14 +72,9 @@ PROXY = index(
     ),
     rows("retries", Need.P, Status.WORKS, _TRIES, where="DLB"),
     rows(
-        "log log-format log-format-sd error-log-format unique-id-format",
-        Need.C,
-        Status.LATER,
-        _LOGS,
-        where="DFLB",
-        family="log",
+        "log log-format log-format-sd error-log-format log-tag", Need.C, Status.WORKS, where="DFLB"
     ),
-    rows("log-tag", Need.C, Status.IGNORED, _LOGS, where="DFLB"),
+    rows("unique-id-format", Need.C, Status.WORKS, "for %ID and the PROXY protocol", where="DFLB"),
     rows("email-alert", Need.C, Status.LATER, "no mail is sent yet", where="DFLB"),
     rows(
         "load-server-state-from-file server-state-file-name",
@@ -150,19 +144,11 @@ OPTIONS = index(
         where="DLB",
     ),
     rows("redispatch", Need.P, Status.WORKS, _TRIES, where="DLB"),
-    rows(
-        "tcplog httplog httpslog",
-        Need.C,
-        Status.LATER,
-        _LOGS,
-        where="DFLB",
-        family="log",
-    ),
+    rows("tcplog httplog httpslog", Need.C, Status.WORKS, where="DFLB"),
     rows(
         "dontlognull dontlog-normal logasap log-separate-errors",
         Need.C,
-        Status.IGNORED,
-        _LOGS,
+        Status.WORKS,
         where="DFL",
     ),
     rows(

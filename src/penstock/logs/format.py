@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log formats: text -> ``Format`` (manual 8.2.4). The words of errors are HAProxy's.
+
+A format may stand for several sections: what its variables mean is asked when a line is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.logs.model import BLANK, Blank, Format, Part, Sampled, Shape, Variable
+from penstock.rules.arguments import RuleError, is_id
+from penstock.rules.expressions import read_expression
+from penstock.rules.patterns import Sources
+from penstock.rules.vocabulary import FETCHES, Checkpoint
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TCP_FORMAT: Final = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"
+
+_AT_THE_END: Final = _words("B ID Tc Td Th Tt Tu Tw U ac bc bq fc rc sc sq ts")
+_BEFORE: Final = _words(
+    "H ST T Tl Ts b bi bp ci cp f fi fp ft hr hrl hs hsl lc ms pid rt s si sp sslc sslv t tsc"
+)
+# What mode tcp has; True: it is known only at the end of a connection.
+VARIABLES: Final = {name: name in _AT_THE_END for name in (*_AT_THE_END, *_BEFORE)}
+_OF_HTTP: Final = _words("CC CS HM HP HPO HQ HU HV Ta Ti Tq Tr TR Trg Trl r tr trg trl")
+_FLAGS: Final = {
+    "M": Shape.MANDATORY,
+    "Q": Shape.QUOTED,
+    "X": Shape.HEXADECIMAL,
+    "E": Shape.ESCAPED,
+}
+_SETTING = "o"  # stands for all that follow
+
+
+class FormatError(ValueError):
+    """A format that HAProxy refuses, in its words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a format may ask for, and how."""
+
+    checkpoint: Checkpoint
+    sources: Sources
+    shape: Shape = Shape.MANDATORY
+    warn: Callable[[str], None] = lambda message: None
+
+
+def read_format(text: str, reading: Reading) -> Format:
+    """Raises FormatError."""
+    parts: list[Part] = []
+    literal = ""
+    shape = reading.shape
+    at = 0
+
+    def say() -> None:
+        nonlocal literal
+        if literal:
+            parts.append(literal)
+            literal = ""
+
+    while at < len(text):
+        char = text[at]
+        if char == " ":
+            say()
+            if not (parts and isinstance(parts[-1], Blank)):
+                parts.append(BLANK)
+            at += 1
+        elif char != "%":
+            literal += char
+            at += 1
+        elif text[at + 1 : at + 2] == "%":
+            literal += "%"
+            at += 2
+        else:
+            part, at, shape = _item(text, at + 1, shape, reading)
+            if isinstance(part, str):
+                literal += part
+            elif part is not None:
+                say()
+                parts.append(part)
+    say()
+    return Format(tuple(parts))
+
+
+def _item(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Part | None, int, Shape]:
+    """What follows a ``%``, where it ends, and the shape of what comes behind it."""
+    if at == len(text):
+        raise FormatError("truncated line after '%'")
+    own = shape
+    if text[at] == "{":
+        end = text.find("}", at)
+        if end < 0:
+            raise FormatError(f"truncated line after '{text[at + 1 :]}'")
+        flags = text[at + 1 : end]
+        own = _shaped(flags, shape)
+        at = end + 1
+        if text[at : at + 1] != "[" and not _names(text[at : at + 1]):
+            raise FormatError(f"parse argument modifier without variable name near '%{{{flags}}}'")
+    elif text[at].isascii() and (text[at].isdigit() or text[at] in " \t"):
+        raise FormatError(
+            f"unexpected variable name near '{text[at]}' at position {at} line : '{text}'. Maybe"
+            " you want to write a single '%', use the syntax '%%'"
+        )
+    if text[at] == "[":
+        part, end = _sampled(text, at + 1, own, reading)
+        return part, end, shape
+    if not _names(text[at]):
+        return "", at, shape  # as HAProxy, which goes on behind a lone "%"
+    end = at
+    while end < len(text) and _names(text[end]):
+        end += 1
+    name = text[at:end]
+    if name == _SETTING:
+        return None, end, own
+    if name in VARIABLES:
+        return Variable(name, own), end, shape
+    if name in _OF_HTTP:
+        raise FormatError(f"format variable '{name}' is reserved for HTTP mode")
+    raise FormatError(
+        f"no such format variable '{name}'. If you wanted to emit the '%' character verbatim, you"
+        " need to use '%%'"
+    )
+
+
+def _names(char: str) -> bool:
+    return char.isascii() and char.isalnum()
+
+
+def _shaped(flags: str, shape: Shape) -> Shape:
+    """*shape* with what ``{+Q,-X}`` says; HAProxy lets pass what it does not know."""
+    for one in flags.split(","):
+        # What follows the last sign counts.
+        at = max(one.rfind("+"), one.rfind("-"))
+        flag = _FLAGS.get(one[at + 1 :]) if at >= 0 else None
+        if flag is not None:
+            shape = shape | flag if one[at] == "+" else shape & ~flag
+    return shape
+
+
+def _sampled(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Sampled, int]:
+    end = _end(text, at)
+    try:
+        read = read_expression([text[at:end]], 0, reading.sources)
+    except RuleError as error:
+        raise FormatError(
+            f"failed to parse sample expression <{text[at:]}> : {error.message}"
+        ) from None
+    signature = FETCHES[read.expression.fetch.name]
+    if not signature.at(reading.checkpoint):
+        raise FormatError(
+            f"sample fetch <{text[at:]}> may not be reliably used here because it needs"
+            f" '{signature.source}' which is not available here"
+        )
+    if reading.shape & Shape.ENCODED and signature.source in _LAYER6:
+        reading.warn(f"L6 sample fetch <{text[at:]}> ignored in HTTP log-format string.")
+    if end == len(text):
+        raise FormatError(f"missing ']' after '{text[at:end]}'")
+    if text[end] != "]":
+        raise FormatError(f"expected ']' after '{text[at:end]}', but found '{text[end]}'")
+    return Sampled(read.expression, shape), end + 1
+
+
+_LAYER6: Final = ("request buffer", "response buffer")
+
+
+def _end(text: str, at: int) -> int:
+    """Where the expression that begins at *at* ends: behind names, arguments and commas."""
+    while True:
+        while at < len(text) and is_id(text[at]):
+            at += 1
+        if text[at : at + 1] == "(":
+            at = _behind_arguments(text, at)
+        if text[at : at + 1] != ",":
+            return at
+        at += 1
+
+
+def _behind_arguments(text: str, at: int) -> int:
+    depth, quote = 0, ""
+    while at < len(text):
+        char = text[at]
+        at += 1
+        if char == "\\" and quote != "'":
+            at += 1
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if not depth:
+                return at
+    return len(text)

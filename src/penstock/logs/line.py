@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formats made into functions of a record: once for each proxy, not for each line. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from penstock.logs.dates import Dates
+from penstock.logs.format import VARIABLES
+from penstock.logs.model import BLANK, Blank, Format, Sampled, Shape, Variable
+from penstock.logs.record import Record
+from penstock.rules.evaluate import Where, compile_expression, sample_of
+from penstock.rules.samples import to_text
+
+Render = Callable[[Record], str]
+
+_ESCAPES: Final = str.maketrans({'"': '\\"', "\\": "\\\\", "]": "\\]"})
+_ENCODED: Final = str.maketrans(
+    {chr(code): f"%{code:02X}" for code in (*range(9), *range(10, 32), 127)}
+)
+_CAPTURED: Final = str.maketrans(
+    {chr(code): f"#{code:02X}" for code in (*range(32), 127, *b'"#{|}')}
+)
+_SECOND: Final = 1_000_000_000
+_NO_SERVER: Final = "<NOSRV>"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a format's variables mean wherever its lines are made.
+
+    *early*: lines are written before the end, and say so with a "+" (``option logasap``).
+    """
+
+    dates: Dates
+    hostname: str
+    pid: int
+    section: str = ""
+    early: bool = False
+    count: Callable[[], int] = lambda: 0  # lines that were logged before
+
+
+def waits_for_end(made: Format) -> bool:
+    """Whether *made* asks for what is known only when a connection has ended."""
+    return any(isinstance(part, Variable) and VARIABLES[part.name] for part in made.parts)
+
+
+def compile_line(made: Format, setting: Setting) -> Render:
+    """Raises UnsupportedError for an expression that cannot be carried out."""
+    pieces: list[str | Render] = []
+    after_blank = True  # HAProxy drops blanks at the beginning too
+    merges = False
+    for part in made.parts:
+        if isinstance(part, Blank):
+            if not after_blank:
+                pieces.append(" ")
+            after_blank = True
+        elif isinstance(part, str):
+            pieces.append(part)
+            after_blank = False
+        else:
+            pieces.append(_piece(part, setting))
+            vanishing = isinstance(part, Variable) and part.name in _VANISHING
+            merges = merges or vanishing
+            after_blank = after_blank and vanishing
+    if merges:
+        return _merging(made, setting)
+    return _joined(_gathered(pieces))
+
+
+_VANISHING: Final = frozenset({"hr", "hs", "hrl", "hsl"})  # whose blank goes with them
+
+
+def _merging(made: Format, setting: Setting) -> Render:
+    """As ``compile_line()`` where a variable may be nothing at all."""
+    pieces: list[Blank | str | Render] = [
+        part if isinstance(part, Blank | str) else _piece(part, setting) for part in made.parts
+    ]
+
+    def render(record: Record) -> str:
+        line = ""
+        blank = True
+        for piece in pieces:
+            if piece is BLANK or isinstance(piece, Blank):
+                line += "" if blank else " "
+                blank = True
+                continue
+            text = piece if isinstance(piece, str) else piece(record)
+            if text:
+                blank = False
+            line += text
+        return line
+
+    return render
+
+
+def _gathered(pieces: list[str | Render]) -> list[str | Render]:
+    """With neighbouring texts put together."""
+    gathered: list[str | Render] = []
+    for piece in pieces:
+        if isinstance(piece, str) and gathered and isinstance(gathered[-1], str):
+            gathered[-1] += piece
+        else:
+            gathered.append(piece)
+    return gathered
+
+
+def _joined(pieces: list[str | Render]) -> Render:
+    """One pattern and the functions that fill it."""
+    pattern = "".join(
+        piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces
+    )
+    fills = tuple(piece for piece in pieces if not isinstance(piece, str))
+
+    def render(record: Record) -> str:
+        return pattern % tuple([fill(record) for fill in fills])
+
+    return render
+
+
+def _piece(part: Variable | Sampled, setting: Setting) -> Render:
+    if isinstance(part, Sampled):
+        return _sample(part, setting)
+    name, shape = part.name, part.shape
+    special = _special(name, shape, setting)
+    if special is not None:
+        return special
+    text = _TEXTS.get(name)
+    if text is not None:
+        return _shaped(text, shape)
+    number = _NUMBERS[name]
+    return lambda record: str(number(record))
+
+
+def _sample(part: Sampled, setting: Setting) -> Render:
+    fetch = compile_expression(part.expression, Where(setting.section, final=True))
+
+    def text(record: Record) -> str | None:
+        if record.subject is None:
+            return None
+        found = sample_of(fetch(record.subject))
+        return None if found is None else to_text(found)
+
+    if part.shape & Shape.ENCODED:
+        return _shaped(lambda record: (text(record) or "").translate(_ENCODED), part.shape)
+    return _shaped(text, part.shape)
+
+
+def _shaped(text: Callable[[Record], str | None], shape: Shape) -> Render:
+    quoted, escaped = bool(shape & Shape.QUOTED), bool(shape & Shape.ESCAPED)
+    nothing = "-" if shape & Shape.MANDATORY and not quoted else ""
+    if not quoted and not escaped:
+        return lambda record: text(record) or nothing
+
+    def render(record: Record) -> str:
+        found = text(record) or nothing
+        if escaped:
+            found = found.translate(_ESCAPES)
+        return f'"{found}"' if quoted else found
+
+    return render
+
+
+# Of HAProxy's strings.
+_TEXTS: Final[dict[str, Callable[[Record], str | None]]] = {
+    "ci": lambda r: r.client,
+    "cp": lambda r: None if r.client is None else str(r.client_port),
+    "fi": lambda r: r.wanted,
+    "fp": lambda r: None if r.wanted is None else str(r.wanted_port),
+    "bi": lambda r: r.source,
+    "bp": lambda r: None if r.source is None else str(r.source_port),
+    "si": lambda r: r.target,
+    "sp": lambda r: None if r.target is None else str(r.target_port),
+    "f": lambda r: r.frontend,
+    "b": lambda r: r.backend,
+    "s": lambda r: r.server or _NO_SERVER,
+    "sslc": lambda r: r.cipher,
+    "sslv": lambda r: r.tls_version,
+    "ID": lambda r: r.unique_id,
+}
+
+# And of its numbers, which flags leave alone.
+_NUMBERS: Final[dict[str, Callable[[Record], object]]] = {
+    "Th": lambda r: r.handshake,
+    "Tw": lambda r: r.queued,
+    "Tc": lambda r: r.connected - r.queued if r.connected >= 0 else -1,
+    "Td": lambda r: r.closed - r.connected if r.connected >= 0 else -1,
+    "U": lambda r: r.received,
+    "ST": lambda r: 0,
+    "ts": lambda r: r.end,
+    "tsc": lambda r: r.end + "--",
+    "ac": lambda r: r.live,
+    "fc": lambda r: r.frontend_live,
+    "bc": lambda r: r.backend_live,
+    "sc": lambda r: r.server_live,
+    "rc": lambda r: f"+{r.retries}" if r.redispatched else r.retries,
+    "sq": lambda r: r.server_queue,
+    "bq": lambda r: r.backend_queue,
+    "hs": lambda r: "",
+    "hsl": lambda r: "",
+}
+
+
+def _special(  # noqa: PLR0912 one case a variable
+    name: str, shape: Shape, setting: Setting
+) -> Render | None:
+    """Those that the process, the clock or a flag has a say in."""
+    dates, hexadecimal = setting.dates, bool(shape & Shape.HEXADECIMAL)
+    plus = "+" if setting.early else ""
+    match name:
+        case "t":
+            return lambda r: (
+                f"{dates.logged(r.accepted // _SECOND)}.{r.accepted % _SECOND // 1000000:03}"
+            )
+        case "T":
+            return lambda r: dates.gmt(r.accepted // _SECOND)
+        case "Tl":
+            return lambda r: dates.local(r.accepted // _SECOND)
+        case "Ts":
+            form = "04X" if hexadecimal else "d"
+            return lambda r: format(r.accepted // _SECOND, form)
+        case "ms":
+            form = "02X" if hexadecimal else "03d"
+            return lambda r: format(r.accepted % _SECOND // 1_000_000, form)
+        case "rt":
+            form = "04X" if hexadecimal else "d"
+            return lambda r: format(r.number, form)
+        case "lc":
+            form, count = "04X" if hexadecimal else "d", setting.count
+            return lambda r: format(count(), form)
+        case "pid":
+            pid = format(setting.pid, "04X" if hexadecimal else "d")
+            return lambda r: pid
+        case "H":
+            return _shaped(lambda r: setting.hostname, shape)
+        case "B":
+            return lambda r: f"{plus}{r.sent}"
+        case "Tt" | "Tu":
+            return lambda r: f"{plus}{r.closed}"
+        case "ft":
+            quote = '"' if shape & Shape.QUOTED else ""
+            return lambda r: f"{quote}{r.frontend}{'~' if r.tls else ''}{quote}"
+        case "ci" | "fi" | "bi" | "si" if hexadecimal:
+            address = _TEXTS[name]
+            return lambda r: _packed(address(r))
+        case "cp" | "fp" | "bp" | "sp" if hexadecimal:
+            port = _TEXTS[name]
+            return lambda r: format(int(port(r) or "0"), "04X")
+        case "hr":
+            return _captures(shape)
+        case "hrl":
+            return _listed(shape)
+    return None
+
+
+def _packed(address: str | None) -> str:
+    try:
+        return ip_address(address or "").packed.hex().upper()
+    except ValueError:
+        return ""
+
+
+def _captures(shape: Shape) -> Render:
+    quote = '"' if shape & Shape.QUOTED else ""
+
+    def render(record: Record) -> str:
+        if not record.captures:
+            return ""
+        inside = "|".join((one or "").translate(_CAPTURED) for one in record.captures)
+        return f"{quote}{{{inside}}}{quote}"
+
+    return render
+
+
+def _listed(shape: Shape) -> Render:
+    quoted = bool(shape & Shape.QUOTED)
+
+    def one(text: str | None) -> str:
+        made = (text or "").translate(_CAPTURED)
+        if quoted:
+            return f'"{made}"'
+        return made or "-"
+
+    return lambda record: " ".join(one(text) for text in record.captures)
