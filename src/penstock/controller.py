@@ -56,7 +56,6 @@ from penstock.health.state import ramp
 from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
 from penstock.log import own_log
-from penstock.logs.events import EventLog
 from penstock.model import (
     AdminState,
     Configuration,
@@ -96,13 +95,15 @@ class Controller:
         adopted: bool,
         clock: Callable[[], float],
         director: Director | None = None,
-        events: EventLog | None = None,
+        events: Events | None = None,
+        follow: Callable[[Configuration], None] = lambda configuration: None,
     ) -> None:
         """*director* holds the IPVS rules; None: this daemon runs none.
 
         *events* is told what becomes of proxies and servers; None: the daemon's own log is.
+        *follow* is told each configuration that becomes the running one.
         """
-        self._event_log = events
+        self._follow = follow
         self._events: Events = events or own_log
         self._engines = engines
         self._director = director
@@ -185,7 +186,7 @@ class Controller:
                 staged.drop()
             self._configuration, self._served, self._up, self._since, self._ramping = before
             self._files, self._reader, self._resolvers = files
-            self._follow_logs()
+            self._follow(self._configuration)
             try:
                 self._overrides.put_edits(edits)
                 self._converge()
@@ -204,10 +205,6 @@ class Controller:
             warnings.append(f"{name} has changed; that takes effect when penstock is started again")
             _log.warning(warnings[-1])
         return Done("configuration reloaded", tuple(warnings))
-
-    def _follow_logs(self) -> None:
-        if self._event_log is not None:
-            self._event_log.configure(self._configuration)
 
     def _waits_for_restart(self) -> list[str]:
         now, then = self._configuration.settings, self._started_with
@@ -247,7 +244,7 @@ class Controller:
         self._since = {key: self._since.get(key, now) for _, _, key in _checked(configuration)}
         self._ramping = {key: ramp for key, ramp in self._ramping.items() if key in up}
         self._configuration = configuration
-        self._follow_logs()
+        self._follow(self._configuration)
         self._served = {pool.name: pool for pool in served_pools(configuration)}
         self._served_by = {
             kind: frozenset(pool.name for pool in served_pools(configuration, kind))

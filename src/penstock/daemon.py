@@ -226,6 +226,7 @@ def _serve(
             clock=time.monotonic,
             director=director,
             events=events,
+            follow=events.configure,
         )
         controllers.append(controller)
         return _live(controller, engines, tuple(workers), loaded, paths, lifetime=lifetime)
