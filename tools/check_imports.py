@@ -32,7 +32,7 @@ ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
     *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "logs"),
-    "states",
+    *("states", "server_states"),
     *("ipvs", "director"),
     *ANSWERS,
 )
@@ -108,6 +108,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
     "edits": (*VOCABULARY, "desired"),
+    "server_states": (*DECISIONS, "engine", "states", "events"),
     "overrides": ("model", "desired", "edits"),
     "api.wire": (*VOCABULARY, "ipvs.model"),
     "status": (*DECISIONS, "api.wire", "ipvs.model", "ipvs.names"),

@@ -36,6 +36,7 @@ from penstock.desired import (
     pool_states,
     real_key,
     served_pools,
+    weight_of,
 )
 from penstock.director import Director, RuleRequest
 from penstock.edits import (
@@ -51,8 +52,7 @@ from penstock.engine.api import Engine, RealKey, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
 from penstock.health.runner import Change, CheckStatus, Runner, Target
-from penstock.health.sentences import check_result, state_change
-from penstock.health.state import ramp
+from penstock.health.sentences import cause, check_result
 from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
 from penstock.log import own_log
@@ -64,9 +64,20 @@ from penstock.model import (
     RealServer,
     Settings,
 )
-from penstock.names import Changes, Follower, Outcome, asker, sections, told, with_places
+from penstock.names import (
+    Changes,
+    Follower,
+    Outcome,
+    asker,
+    sections,
+    told,
+    why_gone,
+    with_places,
+)
 from penstock.overrides import OverrideStore
 from penstock.reconcile import Reconciler
+from penstock.server_states import ServerStates, checked
+from penstock.states import ServerName
 
 _log = structlog.get_logger("penstock")
 
@@ -122,10 +133,15 @@ class Controller:
         self._started_with = Settings()
         self._served: dict[str, Pool] = {}  # its pools that somebody sends to
         self._served_by: dict[EngineKind, frozenset[str]] = {}  # their names, by engine
-        self._up: dict[RealKey, bool] = {}
-        self._since: dict[RealKey, float] = {}
+        self.states = ServerStates(
+            engines.values(),
+            runner,
+            self._events,
+            clock,
+            update=self._update_named,
+            refused=_log_refused,
+        )
         self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
-        self._ramping: dict[RealKey, tuple[float, int]] = {}  # since when, over how many ms
         self._reloads = 0
         self._failed_reloads = 0
         self._last_error = ""
@@ -167,7 +183,8 @@ class Controller:
 
         Raises CommandRefused with everything that is wrong with it.
         """
-        before = self._configuration, self._served, self._up, self._since, self._ramping
+        before = self._configuration, self._served, self._served_by
+        memory = self.states.memory()
         files, edits = (self._files, self._reader, self._resolvers), self._overrides.edits
         try:
             loaded = self._load()
@@ -184,7 +201,8 @@ class Controller:
         except Exception as error:
             if staged is not None:
                 staged.drop()
-            self._configuration, self._served, self._up, self._since, self._ramping = before
+            self._configuration, self._served, self._served_by = before
+            self.states.restore(memory)
             self._files, self._reader, self._resolvers = files
             self._follow(self._configuration)
             try:
@@ -228,21 +246,16 @@ class Controller:
         )
         return CommandRefused(f"the old configuration goes on; the new one is refused:\n{reason}")
 
-    def _adopt(self, configuration: Configuration, known: dict[RealKey, bool]) -> None:
-        """Make *configuration* the running one; *known* are reals' states found in the datapath."""
-        up: dict[RealKey, bool] = {}
-        now = self._clock()
-        for pool, real, key in _checked(configuration):
-            if real.check is None:
-                continue
-            weight = effective_weight(pool, real, self._overrides.current, RealHealth())
-            # One that nobody wants to be used is unavailable for that reason, which says nothing
-            # of it.
-            default = known.get(key, True) if weight and not pool.disabled else True
-            up[key] = self._up.get(key, default)
-        self._up = up
-        self._since = {key: self._since.get(key, now) for _, _, key in _checked(configuration)}
-        self._ramping = {key: ramp for key, ramp in self._ramping.items() if key in up}
+    def _adopt(
+        self,
+        configuration: Configuration,
+        known: Mapping[RealKey, bool],
+        causes: Mapping[ServerName, str] | None = None,
+    ) -> None:
+        """Make *configuration* the running one; *known* are reals' states found in the datapath.
+
+        *causes*: why servers that had an address have none now.
+        """
         self._configuration = configuration
         self._follow(self._configuration)
         self._served = {pool.name: pool for pool in served_pools(configuration)}
@@ -250,17 +263,20 @@ class Controller:
             kind: frozenset(pool.name for pool in served_pools(configuration, kind))
             for kind in self._engines
         }
+        overrides = self._overrides.current
+        down = [
+            (pool.name, real.name)
+            for pool, real, key in checked(configuration)
+            # One that nobody wants to be used is unavailable for that reason, which says nothing
+            # of it.
+            if effective_weight(pool, real, overrides, RealHealth()) and not known.get(key, True)
+        ]
+        self.states.configure(configuration, overrides, down=down, causes=causes)
         self._converge()
         if self._director is not None:
             self._director.reserve(configuration)
         self._configure_checks()
-        self._update_or_log(
-            [
-                pool
-                for pool, real, key in _checked(configuration)
-                if real.check is not None and self._pause_or_resume(pool, real, key)
-            ]
-        )
+        self.states.settle()
 
     def _follow_names(self) -> None:
         resolvers = self._resolvers
@@ -270,22 +286,20 @@ class Controller:
 
     def on_names(self, changes: Changes, outcome: Outcome) -> None:
         """DNS gave servers other addresses, or took theirs away."""
-        before = {name: self._find(*name) for name in changes}
+        before = {name: self._find(*name)[1] for name in changes}
         configuration = with_places(self._configuration, changes)
+        causes = {
+            name: why_gone(before[name], outcome)
+            for name, place in changes.items()
+            if place is None
+        }
         try:
-            self._adopt(configuration, self._known(configuration))
+            self._adopt(configuration, {}, causes)
         except DatapathError as error:
             _log_refused(error)
         for name, place in changes.items():
-            for sentence in told(name, before[name][1], place, outcome):
-                _log.warning(sentence) if place is None else _log.info(sentence)
-
-    def _known(self, configuration: Configuration) -> dict[RealKey, bool]:
-        """A server's state goes with it to its next address, until the checks know better."""
-        up = {(key.pool, key.name): state for key, state in self._up.items()}
-        return {
-            key: up.get((pool.name, real.name), True) for pool, real, key in _checked(configuration)
-        }
+            for sentence in told(name, before[name], place):
+                self._events(name[0], Level.NOTICE, sentence)
 
     def _effective(self) -> Configuration:
         """What the files say, with what operators and DNS make of it."""
@@ -312,11 +326,11 @@ class Controller:
         self._overrides.put_edits(edits)
         try:
             configuration = self._effective()
-            self._adopt(configuration, self._known(configuration))
+            self._adopt(configuration, {})
         except PenstockError:
             self._overrides.put_edits(before)
             configuration = self._effective()
-            self._adopt(configuration, self._known(configuration))
+            self._adopt(configuration, {})
             raise
         if names_of(edits) != names_of(before):
             self._follow_names()
@@ -337,12 +351,15 @@ class Controller:
         Raises PenstockError where that cannot be remembered, or the datapath refuses it.
         """
         self._overrides.put(pool.name, real.name, override)
-        if pool.name not in self._served:
-            return
+        name = (pool.name, real.name)
         key = real_key(pool, real)
-        if key is not None and real.check is not None:
-            self._pause_or_resume(pool, real, key)
-        self._update([pool])
+        overrides = self._overrides.current
+        if key is not None and real.check is not None and name in self.states:
+            self._runner.enable(key, is_check_enabled(pool, real, overrides))
+        self.states.want(name, admin_state(pool, real, overrides))
+        self.states.weigh(name, weight_of(pool, real, overrides))
+        if pool.name in self._served:
+            self._update([pool])
 
     def _configure_checks(self) -> None:
         """One runner checks the servers of the configuration and the destinations of rules."""
@@ -354,6 +371,9 @@ class Controller:
             targets += rules
             self._director.take_rechecks()
         self._runner.configure(targets, spread=self._configuration.settings.spread_checks)
+        overrides = self._overrides.current
+        for pool, real, key in checked(self._configuration):
+            self._runner.enable(key, is_check_enabled(pool, real, overrides))
 
     def _targets(self) -> list[Target]:
         return [
@@ -363,14 +383,14 @@ class Controller:
                 check=real.check,
                 connect_timeout=pool.timeouts.connect,
                 check_timeout=pool.timeouts.check,
-                initially_up=self._up[key],
+                initially_up=self.states.seems_up((pool.name, real.name)),
             )
-            for pool, real, key in _checked(self._configuration)
+            for pool, real, key in checked(self._configuration)
             if real.check is not None
         ]
 
     def _converge(self) -> None:
-        health = self._health(self._up)
+        health = self.states.health(self._configuration.pools)
         overrides = self._overrides.current
         for kind, reconciler in self._reconcilers.items():
             reconciler.converge(desired_state(self._configuration, overrides, health, kind))
@@ -378,25 +398,12 @@ class Controller:
     def _update(self, pools: Iterable[Pool]) -> None:
         """As ``_converge()`` where only *pools* have changed, and as cheap as they are small."""
         pools = tuple(pools)
-        keys = (real_key(pool, real) for pool in pools for real in pool.reals)
-        health = self._health(key for key in keys if key in self._up)
+        health = self.states.health(pools)
         overrides = self._overrides.current
         for kind, reconciler in self._reconcilers.items():
             here = [pool for pool in pools if pool.name in self._served_by[kind]]
             if here:
                 reconciler.update(pool_states(here, overrides, health, kind))
-
-    def _health(self, keys: Iterable[RealKey]) -> dict[RealKey, RealHealth]:
-        now = self._clock()
-        return {
-            key: RealHealth(
-                self._up[key],
-                ramp((now - self._ramping[key][0]) * 1000, self._ramping[key][1])
-                if key in self._ramping
-                else 100,
-            )
-            for key in keys
-        }
 
     # -- health ------------------------------------------------------------------------
 
@@ -406,55 +413,22 @@ class Controller:
             self._rules_since[change.key] = self._clock()
             self._director.on_health(change)
             return
-        if change.key not in self._up or self._up[change.key] == change.up:
-            return
-        pool, real = self._find(change.key.pool, change.key.name)
-        self._mark(change.key, real, up=change.up)
-        self._update_or_log([pool])
-        level = Level.NOTICE if change.up else Level.ALERT
-        self._events(pool.name, level, self._sentence(pool, change))
-        if not any(self._serves(pool, one) for one in pool.reals):
-            self._events(pool.name, Level.EMERG, f"backend {pool.name} has no server available!")
-
-    def _mark(self, key: RealKey, real: RealServer, *, up: bool) -> None:
-        self._up[key] = up
-        self._since[key] = self._clock()
-        self._ramping.pop(key, None)
-        if up and real.slowstart:
-            self._ramping[key] = (self._clock(), real.slowstart)
-
-    def _sentence(self, pool: Pool, change: Change) -> str:
-        serving = [real for real in pool.reals if self._serves(pool, real)]
-        active = sum(not real.backup for real in serving)
-        backup = len(serving) - active
-        engines = self._engines.values()
-        sessions = 0 if change.up else sum(engine.live(change.key) for engine in engines)
-        _, real = self._find(change.key.pool, change.key.name)
-        return state_change(
-            change,
-            active=active,
-            backup=backup,
-            sessions=sessions,
-            is_backup=real.backup,
-            reported=real.check is not None and real.check.log,
-        )
+        name = (change.key.pool, change.key.name)
+        if name in self.states:
+            _, real = self._find(*name)
+            reported = real.check is not None and real.check.log
+            self.states.check(
+                change.key, up=change.up, stopping=change.stopping, why=cause(change, reported)
+            )
 
     def on_check(self, key: RealKey, result: CheckStatus) -> None:
         """A check's result that ``option log-health-checks`` has told."""
-        if key not in self._up:
+        name = (key.pool, key.name)
+        if name not in self.states:
             return
-        pool, real = self._find(key.pool, key.name)
-        weight = effective_weight(pool, real, self._overrides.current, RealHealth())
-        sentence = check_result(key, result, is_backup=real.backup, draining=not weight)
-        self._events(pool.name, Level.NOTICE, sentence)
-
-    def _serves(self, pool: Pool, real: RealServer) -> bool:
-        key = real_key(pool, real)
-        return (
-            key is not None
-            and self._up.get(key, True)
-            and admin_state(pool, real, self._overrides.current) is AdminState.READY
-        )
+        spec = self.states.server(name).spec
+        sentence = check_result(key, result, is_backup=spec.backup, draining=not spec.weight)
+        self._events(key.pool, Level.NOTICE, sentence)
 
     def tick(self) -> None:
         """Once a second: slow starts, what was refused before, the engine's own upkeep."""
@@ -469,24 +443,18 @@ class Controller:
             except DatapathError as error:
                 _log_refused(error)
         try:
-            if self._ramping:
-                now = self._clock()
-                pools = {key.pool for key in self._ramping}
-                self._ramping = {
-                    key: (since, length)
-                    for key, (since, length) in self._ramping.items()
-                    if (now - since) * 1000 < length
-                }
-                self._update(self._served[name] for name in pools if name in self._served)
+            starting = [name for name in self.states.tick() if name in self._served]
+            if starting:
+                self._update(self._served[name] for name in starting)
             else:
                 for reconciler in self._reconcilers.values():
                     reconciler.retry()
         except DatapathError as error:
             _log_refused(error)
 
-    def _update_or_log(self, pools: Iterable[Pool]) -> None:
+    def _update_named(self, pools: Sequence[str]) -> None:
         try:
-            self._update(pools)
+            self._update(self._served[name] for name in pools if name in self._served)
         except DatapathError as error:
             _log_refused(error)
 
@@ -548,25 +516,11 @@ class Controller:
         self.override(*self._find(pool, server), override)
         _log.info("set", server=f"{pool}/{server}", weight=weight, state=admin)
 
-    def _pause_or_resume(self, pool: Pool, real: RealServer, key: RealKey) -> bool:
-        """A server in maintenance is not checked; back from it, it starts up as HAProxy's do.
-
-        True when it has come back.
-        """
-        overrides = self._overrides.current
-        resting = admin_state(pool, real, overrides) is AdminState.MAINT
-        if resting or not is_check_enabled(pool, real, overrides):
-            self._runner.pause(key)
-            return False
-        if not self._runner.resume(key):
-            return False
-        self._mark(key, real, up=True)
-        return True
-
     def _find(self, pool: str, server: str) -> tuple[Pool, RealServer]:
-        owner = self._served.get(pool)
+        pools = {one.name: one for one in self._configuration.pools}
+        owner = pools.get(pool)
         if owner is None:
-            there = ", ".join(sorted(self._served))
+            there = ", ".join(sorted(pools))
             raise CommandRefused(f"no backend {pool!r}; there are: {there}")
         for real in owner.reals:
             if real.name == server:
@@ -581,7 +535,7 @@ class Controller:
         now = self._clock()
         counters = together([engine.counters() for engine in self._engines.values()])
         overrides = self._overrides.current
-        health = self._health(self._up)
+        health = self.states.health(self._served.values())
         pools = tuple(
             status.pool_status(
                 pool,
@@ -591,8 +545,8 @@ class Controller:
                         real,
                         overrides,
                         health.get(key, RealHealth()) if key else RealHealth(up=False),
-                        check=self._runner.status(key).last if key in self._up and key else "",
-                        since=now - self._since.get(key, now) if key else 0.0,
+                        check=self._last_check(real, key),
+                        since=self._since(pool, real, now),
                         traffic=counters.reals.get(key) if key else None,
                     )
                     for real in pool.reals
@@ -621,6 +575,16 @@ class Controller:
             reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
         )
 
+    def _last_check(self, real: RealServer, key: RealKey | None) -> str:
+        if real.tracks is not None:
+            return "via {}/{}".format(*real.tracks)
+        return self._runner.status(key).last if real.check is not None and key else ""
+
+    def _since(self, pool: Pool, real: RealServer, now: float) -> float:
+        """Seconds since a server's state has changed."""
+        name = (pool.name, real.name)
+        return now - self.states.server(name).since if name in self.states else 0.0
+
     def _seen(self, key: ServiceKey, dest: DestKey) -> tuple[str, float] | None:
         """What the last check of a rule's destination said, and seconds in this state."""
         real = self._director.checked_as(key, dest) if self._director is not None else None
@@ -632,17 +596,6 @@ class Controller:
 
 def _log_refused(error: DatapathError) -> None:
     _log.error("the datapath refused a change, trying again", reason=str(error))
-
-
-def _checked(configuration: Configuration) -> list[tuple[Pool, RealServer, RealKey]]:
-    """Every real server in service that has an address, with its pool and key."""
-    return [
-        (pool, real, key)
-        for pool in served_pools(configuration)
-        for real in pool.reals
-        for key in (real_key(pool, real),)
-        if key is not None
-    ]
 
 
 __all__ = ["Controller"]

@@ -54,6 +54,7 @@ class RealHealth:
 
     up: bool = True
     ramp: int = 100
+    stopping: bool = False  # it keeps the clients it had, and gets no others
 
 
 _UNCHECKED = RealHealth()
@@ -102,7 +103,9 @@ def effective_weight(
     pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth, *, scale: int = 1
 ) -> int:
     """Its share of new flows, in weights times *scale*: 0 for one that is to get none."""
-    if admin_state(pool, real, overrides) is not AdminState.READY or not health.up:
+    if admin_state(pool, real, overrides) is not AdminState.READY:
+        return 0
+    if not health.up or health.stopping:
         return 0
     weight = weight_of(pool, real, overrides) * scale
     if pool.scheduler.static:

@@ -175,6 +175,22 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentCheck:
+    """Where an agent is that says how its server does (HAProxy manual 5.2, agent-check)."""
+
+    port: int
+    address: Address | None = None  # None: the real server's
+    inter: int = 2000  # ms
+    send: bytes = b""  # what it is told before it answers
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise InvalidModel(f"agent port {self.port} is not within 1-65535")
+        if self.inter <= 0:
+            raise InvalidModel(f"agent-inter must be positive, not {self.inter} ms")
+
+
+@dataclass(frozen=True, slots=True)
 class SourceAddress:
     """``source``: the address (and ports) connections to the real server come from."""
 
@@ -207,6 +223,10 @@ class RealServer:
     minconn: int = 0  # the limit while its service has few connections; 0: always maxconn
     slowstart: int = 0  # ms; 0: off
     check: HealthCheck | None = None
+    agent: AgentCheck | None = None
+    tracks: tuple[str, str] | None = None  # pool and name of the server whose state it has
+    cut_when_down: bool = False  # on-marked-down shutdown-sessions
+    cut_backups_when_up: bool = False  # on-marked-up shutdown-backup-sessions
     forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
     source: SourceAddress | None = None
     hostname: str | None = None  # what the file said, when it said a name

@@ -163,7 +163,6 @@ class Link:
     source_interface: str | None = None
     socks4: tuple[Address, int] | None = None
     maxqueue: int = 0
-    cut_when_down: bool = False  # on-marked-down shutdown-sessions
     id: int = 0
 
 

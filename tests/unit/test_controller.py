@@ -14,6 +14,7 @@ from unit_rig import Rig
 
 from penstock.api.wire import Done, GetStatus, Reload, SetState, SetWeight, Status
 from penstock.checks.codes import CheckCode
+from penstock.desired import real_key
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
 from penstock.health.runner import Change
@@ -101,6 +102,71 @@ def test_down_and_up_are_logged_in_haproxys_words(run: Run) -> None:
             "log_level": "info",
         },
     ]
+
+
+def test_sessions_are_cut_with_the_server_that_goes_down(run: Run) -> None:
+    rig = run(pool(checked(2, cut_when_down=True)))
+    rig.engine.conns = {rig.key("s1"): 3, rig.key("s2"): 4}
+    with capture_logs() as logs:
+        rig.check_says("s1", up=False)
+    assert "3 sessions active" in logs[0]["event"]
+    assert rig.engine.conns == {rig.key("s2"): 4}
+    rig.controller.handle(SetState("web", "s2", "maint"))
+    assert rig.engine.conns == {}
+
+
+def test_sessions_of_backups_are_cut_when_a_server_is_back(run: Run) -> None:
+    one, two = checked(2, cut_backups_when_up=True)
+    rig = run(pool([one, two, real("b1", "10.1.0.1", backup=True)]))
+    rig.check_says("s1", up=False)
+    rig.engine.conns = {rig.key("s2"): 3, rig.key("b1"): 4}
+    rig.check_says("s1", up=True)
+    assert rig.engine.conns == {rig.key("s2"): 3}
+
+
+def test_a_server_follows_the_one_that_it_tracks(run: Run) -> None:
+    rig = run(
+        pool([*checked(1), real("t", "10.0.0.8", tracks=("other", "s1"))]),
+        pool(checked(1), "other"),
+    )
+    rig.check_says("s1", up=False, pool="other")
+    assert rig.in_table() == {"s1": 1}
+    assert shown(rig, "t") == "DOWN"
+    rig.check_says("s1", up=True, pool="other")
+    assert rig.in_table() == {"s1": 1, "t": 1}
+    rig.controller.handle(SetState("other", "s1", "drain"))
+    assert rig.in_table() == {"s1": 1}
+    assert rig.engine.reals[rig.key("t")].weight == 0
+
+
+def test_a_pool_that_nobody_sends_to_is_checked_too(run: Run) -> None:
+    first = configuration(pool(checked(1)))
+    rig = run(replace(first, pools=(*first.pools, pool(checked(2), "spare"))))
+    with capture_logs() as logs:
+        rig.controller.on_change(
+            Change(
+                real_key(rig.configuration.pools[1], rig.configuration.pools[1].reals[0]),
+                False,
+                CheckCode.L4TOUT,
+                duration_ms=7,
+            )
+        )
+    assert logs[0]["event"].startswith("Server spare/s1 is DOWN, reason: Layer4 timeout, check ")
+    assert rig.controller.states.pool("spare").active == 1
+
+
+def test_a_refused_reload_takes_no_state_away(run: Run) -> None:
+    rig = run(pool(checked(2)))
+    rig.check_says("s1", up=False)
+    good = rig.configuration
+    rig.configuration = configuration(pool(checked(1)), pool(checked(1), "new"))
+    rig.engine.refuse = "front-new"
+    with pytest.raises(CommandRefused):
+        rig.controller.reload()
+    rig.configuration = good
+    assert rig.in_table() == {"s2": 1}
+    assert rig.controller.states.server(("web", "s1")).downs == 1
+    assert ("new", "s1") not in rig.controller.states
 
 
 def test_what_the_engine_refuses_is_tried_again_at_the_next_tick(run: Run) -> None:

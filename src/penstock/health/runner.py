@@ -89,6 +89,11 @@ class Change:
     duration_ms: int = 0
     number: int = 0  # where the code has one
 
+    @property
+    def stopping(self) -> bool:
+        """It is up, and wants no new clients."""
+        return self.code.outcome is Outcome.CONDITIONAL
+
 
 @dataclass(frozen=True, slots=True)
 class CheckStatus:
@@ -138,7 +143,7 @@ class _Check:
 
     __slots__ = (
         *("began", "code", "duration", "failures", "info", "number", "paused", "serial"),
-        *("socket", "state", "target"),
+        *("enabled", "socket", "state", "target", "told"),
     )
 
     def __init__(self, target: Target, state: State) -> None:
@@ -148,6 +153,9 @@ class _Check:
         self.began = 0.0
         self.serial = 0  # a timer of an older serial is void
         self.paused = False
+        self.enabled = True
+        # Up and stopping, as the last change had it; None: whatever comes next is one.
+        self.told: tuple[bool, bool] | None = (state.up, False)
         self.code = CheckCode.INI
         self.info = ""
         self.number = 0
@@ -261,24 +269,42 @@ class Runner:
         return self._checks[key].status()
 
     def pause(self, key: RealKey) -> None:
-        """No checks while the operator has it in maintenance."""
+        """No checks while it is in maintenance; meanwhile it has no health."""
         check = self._checks[key]
+        check.state = State.initial(check.target.check, up=False)
         if not check.paused:
             check.paused = True
             self._end(check)
 
-    def resume(self, key: RealKey) -> bool:
-        """Check again, starting at once; True when it was paused.
+    def resume(self, key: RealKey) -> None:
+        """Check again, starting at once.
 
         It counts as up until a check says otherwise, as in HAProxy after maintenance.
         """
         check = self._checks[key]
-        if not check.paused:
-            return False
-        check.paused = False
         check.state = State.initial(check.target.check, up=True)
-        self._at(self._clock(), check)
-        return True
+        check.told = (True, False)
+        if check.paused:
+            check.paused = False
+            if check.enabled:
+                self._at(self._clock(), check)
+
+    def enable(self, key: RealKey, on: bool) -> None:
+        """Whether the operator wants it to be checked; its health stays what it was."""
+        check = self._checks[key]
+        if check.enabled == on:
+            return
+        check.enabled = on
+        if not on:
+            self._end(check)
+        elif not check.paused:
+            self._at(self._clock(), check)
+
+    def force(self, key: RealKey, *, up: bool) -> None:
+        """Full health, or none, as if checks had said so; the next one is news in any case."""
+        check = self._checks[key]
+        check.state = State.utmost(check.target.check, up=up)
+        check.told = None
 
     def close(self) -> None:
         for check in self._checks.values():
@@ -365,10 +391,12 @@ class Runner:
             and (changed or state.health != before.health)
         ):
             self._report(target.key, check.status())
-        if state.up != before.up:
-            self._on_change(
-                Change(target.key, state.up, verdict.code, verdict.info, duration, verdict.number)
-            )
+        change = Change(target.key, state.up, verdict.code, verdict.info, duration, verdict.number)
+        stands = (state.up, change.stopping)
+        # A failed check that does not take it down changes nothing.
+        if check.told != stands and (verdict.passed or not state.up):
+            check.told = stands
+            self._on_change(change)
 
     def _end(self, check: _Check) -> None:
         """Close its socket and void its timers."""

@@ -39,6 +39,14 @@ def state_change(
     )
 
 
+def cause(change: Change, reported: bool) -> str:
+    """What follows the news that a server is up or down; as in ``state_change()``."""
+    if reported:
+        return ""
+    result = _result(change.code, change.number, change.info)
+    return f"{result}, check duration: {change.duration_ms}ms"
+
+
 def check_result(
     key: RealKey, status: CheckStatus, *, is_backup: bool = False, draining: bool = False
 ) -> str:

@@ -25,6 +25,11 @@ class State:
     def initial(cls, check: HealthCheck, *, up: bool) -> State:
         return cls(check, check.rise if up else 0)
 
+    @classmethod
+    def utmost(cls, check: HealthCheck, *, up: bool) -> State:
+        """As healthy as can be, or as unhealthy."""
+        return cls(check, check.rise + check.fall - 1 if up else 0)
+
     @property
     def up(self) -> bool:
         return self.health >= self.check.rise

@@ -4,7 +4,7 @@
 from penstock.names.dns import asker, sections
 from penstock.names.follower import Changes, Follower, Question
 from penstock.names.group import Failed, Found, Group, Member, Outcome, Place, Section
-from penstock.names.placed import told, with_places
+from penstock.names.placed import told, why_gone, with_places
 
 __all__ = [
     "Changes",
@@ -20,5 +20,6 @@ __all__ = [
     "asker",
     "sections",
     "told",
+    "why_gone",
     "with_places",
 ]

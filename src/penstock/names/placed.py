@@ -41,17 +41,28 @@ def _placed(real: RealServer, place: Place | None) -> RealServer:
     )
 
 
-def told(
-    name: tuple[str, str], before: RealServer, place: Place | None, outcome: Outcome
-) -> Iterator[str]:
-    """HAProxy's words for what DNS does to a server (its src/server.c)."""
+_FAILURES = {
+    "nx": "DNS NX status",
+    "timeout": "DNS timeout status",
+    "refused": "DNS refused status",
+}
+
+
+def why_gone(real: RealServer, outcome: Outcome) -> str:
+    """HAProxy's words for why a server has no address any more (its src/server.c)."""
+    if isinstance(outcome, Failed):
+        return _FAILURES.get(outcome.kind, "unspecified DNS error")
+    by_srv = (real.hostname or "").startswith("_")
+    return "entry removed from SRV record" if by_srv else "No IP for server "
+
+
+def told(name: tuple[str, str], before: RealServer, place: Place | None) -> Iterator[str]:
+    """HAProxy's words for where DNS moves a server (its src/server.c)."""
     server = "/".join(name)
     if place is None:
-        why = f"DNS {outcome.kind} status" if isinstance(outcome, Failed) else "no address for it"
-        yield f"Server {server} is going DOWN for maintenance ({why})."
         return
     if before.address is None:
-        yield f"Server {server} ('{before.hostname}') is UP/READY (resolves again)."
+        yield f"Server {server} administratively READY thanks to valid DNS answer."
     elif before.address != place.address:
         by = before.lookup.resolvers if before.lookup else "DNS"
         yield f"{server} changed its IP from {before.address} to {place.address} by {by}."

@@ -7,6 +7,7 @@ that changes something says what follows from it for others, in order.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from penstock.states.model import (
     ServerStanding,
 )
 
+NO_ADDRESS = "No IP for server "  # so HAProxy says it
 _UP = (Operational.STARTING, Operational.RUNNING)
 
 
@@ -97,12 +99,16 @@ class States:
     # -- who there is ------------------------------------------------------------------
 
     def configure(
-        self, specs: Iterable[ServerSpec], now: float, down: Iterable[ServerName] = ()
+        self,
+        specs: Iterable[ServerSpec],
+        now: float,
+        down: Iterable[ServerName] = (),
+        causes: Mapping[ServerName, str] | None = None,
     ) -> Sequence[Effect]:
         """These servers there are; those that were there before keep their state.
 
-        *down* are servers that are new here and known to be down. New ones begin silently, as at
-        HAProxy's start.
+        *down* are servers that are new here and known to be down; *causes* say why names have no
+        addresses. New ones begin silently, as at HAProxy's start.
         """
         self._now = now
         before = self._servers
@@ -132,7 +138,7 @@ class States:
         self._begin(fresh, frozenset(down))
         for server in self._servers.values():
             if server not in fresh:
-                self._follow(server)
+                self._follow(server, (causes or {}).get(server.spec.key, NO_ADDRESS))
         return self._done()
 
     def _begin(self, fresh: Sequence[_Server], down: frozenset[ServerName]) -> None:
@@ -160,7 +166,7 @@ class States:
             server.downs = 0
         self._silent = False
 
-    def _follow(self, server: _Server) -> None:
+    def _follow(self, server: _Server, cause: str) -> None:
         """A server that was there before may track another one now, or nobody."""
         tracked = self._tracked(server)
         for flag, mask in ((Admin.IMAINT, MAINT), (Admin.IDRAIN, DRAIN)):
@@ -173,7 +179,7 @@ class States:
         if server.spec.resolved:
             self._clear(server, Admin.RMAINT)
         elif not server.admin & Admin.RMAINT:
-            self._set(server, Admin.RMAINT, f"No IP for server {server.spec.name}")
+            self._set(server, Admin.RMAINT, cause)
         if tracked is not None:
             if tracked.state in _UP:
                 self._run(server, "")
@@ -289,6 +295,16 @@ class States:
         """The pools with slow starts."""
         found = (one for one in self._servers.values() if one.state is Operational.STARTING)
         return frozenset(one.spec.pool for one in found)
+
+    def check_ok(self, name: ServerName) -> bool:
+        """What its check last said; True for one that has none."""
+        return self._servers[name].check_ok
+
+    def copied(self) -> States:
+        """The same states, that go their own way from here on."""
+        made = States(self._sessions)
+        made._servers, made._pools = copy.deepcopy((self._servers, self._pools))
+        return made
 
     def __contains__(self, name: ServerName) -> bool:
         return name in self._servers

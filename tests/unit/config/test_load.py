@@ -306,18 +306,33 @@ def test_dispatch() -> None:
     assert (real.address, real.port.value) == (IPv4Address("1.2.3.4"), 80)
 
 
-def test_track_checks_the_tracked_server() -> None:
+def test_a_server_that_tracks_another_is_not_checked_itself() -> None:
     configuration = configure(
         """
 backend a
     server one 10.0.0.1:80 check inter 4s
+    server same 10.0.0.1:81 track one
 backend b
-    server two 10.0.0.2:81 track a/one
+    server two 10.0.0.2:81 track a/same
 """
     )
-    check = configuration.pool("b").reals[0].check
-    assert check is not None
-    assert (check.address, check.port, check.inter) == (IPv4Address("10.0.0.1"), 80, 4000)
+    (two,) = configuration.pool("b").reals
+    assert (two.check, two.tracks) == (None, ("a", "same"))
+    assert configuration.pool("a").reals[1].tracks == ("a", "one")
+
+
+def test_what_happens_to_sessions_when_a_server_changes() -> None:
+    configuration = configure(
+        """
+backend a
+    default-server on-marked-down shutdown-sessions
+    server one 10.0.0.1:80 check
+    server two 10.0.0.2:80 check on-marked-up shutdown-backup-sessions
+"""
+    )
+    one, two = configuration.pool("a").reals
+    assert (one.cut_when_down, one.cut_backups_when_up) == (True, False)
+    assert (two.cut_when_down, two.cut_backups_when_up) == (True, True)
 
 
 def test_global_settings() -> None:
@@ -626,14 +641,14 @@ listen x
     option redispatch
     option httpchk
     http-check expect status 200
-    server s 1.1.1.1:1 check on-marked-down shutdown-sessions
-    server t 1.1.1.1:2 check on-marked-down shutdown-sessions
+    server s 1.1.1.1:1 check observe layer4
+    server t 1.1.1.1:2 check observe layer4
 """
     )
     said = [(w.line, w.message.split(" is not carried out")[0]) for w in result.warnings]
     assert said == [
         (12, "'option httpchk'"),
-        (14, "'server s on-marked-down'"),
+        (14, "'server s observe'"),
     ]
     assert result.configuration.services[0].engine is EngineKind.KERNEL
 

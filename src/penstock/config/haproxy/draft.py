@@ -172,6 +172,7 @@ class ServerOptions:
     socks4: tuple[Address, int] | None = None
     maxqueue: int = 0
     cut_when_down: bool = False
+    cut_backups_when_up: bool = False
     track: str | None = None
     cookie: bool = False
     redir: bool = False

@@ -130,8 +130,6 @@ class Lowering:
         for bind in proxy.binds:
             said += bind.said
         groups: set[str] = set()
-        if any(one.keyword.status is Status.PROXY for one in said):  # which does that
-            groups.add("on-marked-down")
         for one in said:
             if one.keyword.status is not Status.LATER or one.keyword.group in groups:
                 continue
@@ -434,6 +432,9 @@ class Lowering:
                 minconn=options.minconn if options.maxconn > options.minconn else 0,
                 slowstart=options.slowstart,
                 check=self._check(proxy, server),
+                tracks=self._tracks(proxy, server),
+                cut_when_down=options.cut_when_down,
+                cut_backups_when_up=options.cut_backups_when_up,
                 forwarding=_forwarding(proxy, source, nat=options.nat),
                 source=_source(source),
                 hostname=server.target.hostname,
@@ -521,9 +522,7 @@ class Lowering:
 
     def _check(self, proxy: ProxyDraft, server: ServerLine) -> HealthCheck | None:
         options = server.options
-        if options.track:
-            return self._tracked_check(proxy, options.track, depth=0)
-        if not options.check:
+        if not options.check or options.track:
             return None
         udp = proxy.mode is Mode.UDP
         return HealthCheck(
@@ -541,24 +540,10 @@ class Lowering:
             expect=proxy.udp_expect if udp else None,
         )
 
-    def _tracked_check(self, proxy: ProxyDraft, name: str, depth: int) -> HealthCheck | None:
-        """The check of the server that is tracked, aimed at that server."""
-        found = find_server(self.draft, proxy, name)
-        if found is None or depth > len(self.draft.proxies) + 64:
-            return None
-        backend, server = found
-        if server.options.track:
-            return self._tracked_check(backend, server.options.track, depth + 1)
-        check = self._check(backend, server)
-        if check is None:
-            return None
-        address = check.address or server.target.address
-        if address is None and server.target.hostname is not None:
-            address = self._lookup(server.target.hostname, server.target.family)
-        port = check.port
-        if port is None and server.target.port_kind is PortKind.FIXED:
-            port = server.target.low
-        return replace(check, address=address, port=port)
+    def _tracks(self, proxy: ProxyDraft, server: ServerLine) -> tuple[str, str] | None:
+        wanted = server.options.track
+        found = find_server(self.draft, proxy, wanted) if wanted else None
+        return (found[0].name, found[1].name) if found is not None else None
 
 
 def find_server(

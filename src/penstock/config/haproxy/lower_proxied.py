@@ -180,7 +180,6 @@ def link(number: int, options: ServerOptions, target: Target, global_: GlobalDra
         tls=server_tls(options.tls, global_.tls) if options.ssl else None,
         socks4=options.socks4,
         maxqueue=options.maxqueue,
-        cut_when_down=options.cut_when_down,
         id=number,
     )
 

@@ -340,6 +340,7 @@ class _Options:
                 if value not in choices:
                     raise LineError(message.format(value))
                 options.cut_when_down |= name == "on-marked-down"
+                options.cut_backups_when_up |= name == "on-marked-up"
             case "cookie":
                 options.cookie = True
             case "redir":

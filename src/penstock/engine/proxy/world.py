@@ -182,9 +182,6 @@ class World:
         if pool is not None:
             pool.names[state.key.name] = real
         if known:
-            if state.link.cut_when_down and not state.usable:
-                for session in [one for one in self.sessions if one.real is real]:
-                    session.kill()
             self.serve(state.key.pool)
 
     def put_pool(self, state: PoolState) -> None:

@@ -10,7 +10,8 @@ _PLAIN = "health checks are plain TCP connects"
 SERVER = index(
     rows(
         "addr backup check disabled downinter enabled fall fastinter id init-addr inter no-backup"
-        " no-check port resolve-prefer resolvers rise slowstart source weight",
+        " no-check on-marked-down on-marked-up port resolve-prefer resolvers rise slowstart source"
+        " weight",
         Need.K,
         Status.WORKS,
     ),
@@ -20,7 +21,7 @@ SERVER = index(
         Status.WORKS,
         "a full server is skipped; clients queue on the proxy engine alone",
     ),
-    rows("track", Need.C, Status.WORKS, "done by checking the tracked server's address as well"),
+    rows("track", Need.C, Status.WORKS),
     rows("nat", Need.K, Status.EXTENSION, "keep the client's address as source (see option nat)"),
     rows("no-nat", Need.K, Status.EXTENSION, "undo a default nat"),
     rows(
@@ -37,19 +38,6 @@ SERVER = index(
         Status.LATER,
         "live traffic does not count as a health check yet",
         family="observe",
-    ),
-    rows(
-        "on-marked-down",
-        Need.K,
-        Status.LATER,
-        "on the kernel engine connections are not cut when a server goes down, on the proxy's they"
-        " are (option proxy-engine)",
-    ),
-    rows(
-        "on-marked-up",
-        Need.K,
-        Status.LATER,
-        "established connections are not cut when a server comes up yet",
     ),
     rows(
         "agent-check agent-addr agent-inter agent-port agent-send",

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins servers' states to the rest: configuration, checks and agents in, consequences out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from penstock.desired import (
+    Overrides,
+    RealHealth,
+    admin_state,
+    real_key,
+    weight_of,
+)
+from penstock.engine.api import Engine, RealKey
+from penstock.errors import DatapathError
+from penstock.events import Events
+from penstock.model import AdminState, Configuration, Pool, RealServer
+from penstock.states import (
+    DRAIN,
+    MAINT,
+    CheckAgain,
+    CutBackups,
+    CutServer,
+    Effect,
+    Moved,
+    Operational,
+    Pause,
+    PoolStanding,
+    Said,
+    ServerName,
+    ServerSpec,
+    ServerStanding,
+    States,
+)
+
+
+class Checks(Protocol):
+    """The part of a runner that follows maintenance."""
+
+    def pause(self, key: RealKey) -> None: ...
+
+    def resume(self, key: RealKey) -> None: ...
+
+
+class ServerStates:
+    """States of all servers of the running configuration, and what follows from them."""
+
+    def __init__(
+        self,
+        engines: Iterable[Engine],
+        checks: Checks,
+        events: Events,
+        clock: Callable[[], float],
+        *,
+        update: Callable[[Sequence[str]], None],
+        refused: Callable[[DatapathError], None],
+    ) -> None:
+        """*update* makes the engines follow pools; *refused* hears where one did not."""
+        self._engines = tuple(engines)
+        self._checks = checks
+        self._events = events
+        self._clock = clock
+        self._update = update
+        self._refused = refused
+        self._states = States(self._sessions)
+        self._keys: dict[ServerName, RealKey] = {}
+        self._checked: frozenset[ServerName] = frozenset()
+        self._pending: list[Effect] = []
+
+    # -- configuration -----------------------------------------------------------------
+
+    def configure(
+        self,
+        configuration: Configuration,
+        overrides: Overrides,
+        *,
+        down: Iterable[ServerName] = (),
+        causes: Mapping[ServerName, str] | None = None,
+    ) -> None:
+        """Servers are those of *configuration*; what follows waits for ``settle()``.
+
+        *down*: new ones that are known to be down. *causes*: why names have no addresses.
+        """
+        specs = [
+            server_spec(configuration, pool, real, overrides)
+            for pool in configuration.pools
+            if not pool.disabled
+            for real in pool.reals
+        ]
+        self._keys = {
+            (pool.name, real.name): key
+            for pool in configuration.pools
+            for real in pool.reals
+            for key in (real_key(pool, real),)
+            if key is not None
+        }
+        self._checked = frozenset(spec.key for spec in specs if spec.checked)
+        self._pending += self._states.configure(specs, self._clock(), down, causes or {})
+
+    def settle(self) -> None:
+        """Do what follows from the last ``configure()``; the engines and checks know of it."""
+        effects, self._pending = self._pending, []
+        self._do(effects)
+
+    def memory(self) -> object:
+        """All states, to go back to with ``restore()``."""
+        return self._states.copied(), self._keys, self._checked
+
+    def restore(self, memory: object) -> None:
+        """Forget what has happened since *memory* was taken."""
+        self._pending.clear()
+        self._states, self._keys, self._checked = memory  # type: ignore[misc]
+
+    # -- what happens ------------------------------------------------------------------
+
+    def check(self, key: RealKey, *, up: bool, stopping: bool, why: str) -> None:
+        """A health check has changed its mind about a server."""
+        name = (key.pool, key.name)
+        if name in self._states and self._keys.get(name) == key:
+            now = self._clock()
+            self._do(self._states.check(name, up=up, stopping=stopping, why=why, now=now))
+
+    def agent(self, name: ServerName, *, up: bool, why: str) -> None:
+        """An agent has said whether its server is up."""
+        if name in self._states:
+            self._do(self._states.agent(name, up=up, why=why, now=self._clock()))
+
+    def want(self, name: ServerName, state: AdminState) -> None:
+        """Operator or agent want a server to serve, to drain or to be left alone."""
+        if name in self._states:
+            self._do(self._states.want(name, state, self._clock()))
+
+    def force(self, name: ServerName, state: Operational, why: str, *, agent: bool = False) -> None:
+        """The operator says what the checks of a server, or its agent, would."""
+        self._do(self._states.force(name, state, why, self._clock(), agent=agent))
+
+    def weigh(self, name: ServerName, weight: int) -> None:
+        """A server has another weight."""
+        if name in self._states:
+            self._do(self._states.weighed(name, weight, self._clock()))
+
+    def tick(self) -> Sequence[str]:
+        """Once a second; the pools whose slow starts go on."""
+        starting = self._states.starting
+        if starting:
+            self._do(self._states.tick(self._clock()))
+        return sorted(starting)
+
+    def _do(self, effects: Sequence[Effect]) -> None:
+        """The engines first: clients that are cut must not meet the same server again."""
+        moved = {one.pool: None for one in effects if isinstance(one, Moved)}
+        if moved:
+            self._update(tuple(moved))
+        for effect in effects:
+            match effect:
+                case CutServer(server):
+                    self.cut(server)
+                case CutBackups(pool):
+                    for name, one in self._states.servers(self._clock()).items():
+                        if name[0] == pool and one.spec.backup:
+                            self.cut(name)
+                case Pause(server) if server in self._keys:
+                    self._checks.pause(self._keys[server])
+                case CheckAgain(server) if server in self._keys:
+                    self._checks.resume(self._keys[server])
+                case Said(pool, level, sentence):
+                    self._events(pool, level, sentence)
+
+    def cut(self, name: ServerName) -> int:
+        """Reset all connections of a server; how many there were."""
+        key = self._keys.get(name)
+        if key is None:
+            return 0
+        total = 0
+        for engine in self._engines:
+            try:
+                total += engine.cut(key)
+            except DatapathError as error:
+                self._refused(error)
+        return total
+
+    # -- what is seen ------------------------------------------------------------------
+
+    def health(self, pools: Iterable[Pool]) -> dict[RealKey, RealHealth]:
+        """What the engines are to know of the servers of *pools*."""
+        now = self._clock()
+        found: dict[RealKey, RealHealth] = {}
+        for pool in pools:
+            for real in pool.reals:
+                name = (pool.name, real.name)
+                key = self._keys.get(name)
+                if key is None or name not in self._states:
+                    continue
+                one = self._states.server(name, now)
+                found[key] = RealHealth(
+                    up=one.operational is not Operational.STOPPED and not one.admin & MAINT,
+                    ramp=self._states.warmed(name, now),
+                    stopping=one.operational is Operational.STOPPING or bool(one.admin & DRAIN),
+                )
+        return found
+
+    def __contains__(self, name: ServerName) -> bool:
+        return name in self._states
+
+    def server(self, name: ServerName) -> ServerStanding:
+        """Raises KeyError for one that is not there."""
+        return self._states.server(name, self._clock())
+
+    def servers(self) -> Mapping[ServerName, ServerStanding]:
+        return self._states.servers(self._clock())
+
+    def pool(self, name: str) -> PoolStanding:
+        """Raises KeyError for one that is not there, or has no servers."""
+        return self._states.pool(name, self._clock())
+
+    def seems_up(self, name: ServerName) -> bool:
+        """Whether its own check last said so; what a check of it begins with."""
+        return self._states.check_ok(name)
+
+    def _sessions(self, name: ServerName) -> int:
+        key = self._keys.get(name)
+        return sum(engine.live(key) for engine in self._engines) if key is not None else 0
+
+
+def server_spec(
+    configuration: Configuration, pool: Pool, real: RealServer, overrides: Overrides
+) -> ServerSpec:
+    """What the states need to know of one server."""
+    listens = any(
+        service.proxy == pool.name and service.origin == pool.origin
+        for service in configuration.services
+    )
+    return ServerSpec(
+        pool=pool.name,
+        name=real.name,
+        backup=real.backup,
+        weight=weight_of(pool, real, overrides),
+        slowstart=real.slowstart,
+        disabled=real.admin is AdminState.MAINT and not real.dynamic,
+        wanted=admin_state(pool, real, overrides),
+        hostname=real.hostname or "",
+        resolved=real.address is not None or real.link.local is not None,
+        tracks=real.tracks,
+        checked=real.check is not None,
+        agent=real.agent is not None,
+        cut_when_down=real.cut_when_down,
+        cut_backups_when_up=real.cut_backups_when_up,
+        pool_kind="proxy" if listens else "backend",
+    )
+
+
+def checked(configuration: Configuration) -> Iterator[tuple[Pool, RealServer, RealKey]]:
+    """Every server that has an address and is checked, whether clients come to its pool or not."""
+    for pool in configuration.pools:
+        for real in pool.reals:
+            key = real_key(pool, real)
+            if key is not None and real.check is not None and not pool.disabled:
+                yield pool, real, key
