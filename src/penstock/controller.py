@@ -47,6 +47,7 @@ from penstock.edits import (
     is_placed,
     names_of,
     with_server,
+    without_places,
 )
 from penstock.engine.api import Engine, RealKey, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
@@ -293,6 +294,7 @@ class Controller:
             for name, place in changes.items()
             if place is None
         }
+        self._overrides.put_edits(without_places(self._overrides.edits, changes))
         try:
             self._adopt(configuration, {}, causes)
         except DatapathError as error:
@@ -317,6 +319,11 @@ class Controller:
         return self._configuration
 
     @property
+    def files(self) -> Configuration:
+        """What the files say."""
+        return self._files
+
+    @property
     def edits(self) -> Edits:
         return self._overrides.edits
 
@@ -334,6 +341,31 @@ class Controller:
             raise
         if names_of(edits) != names_of(before):
             self._follow_names()
+
+    def tell(self, proxy: str, level: Level, sentence: str) -> None:
+        """Let whoever logs what becomes of proxies and servers know."""
+        self._events(proxy, level, sentence)
+
+    def cut(self, pool: Pool, real: RealServer) -> None:
+        """Reset all connections of a server at both ends."""
+        key = real_key(pool, real)
+        if key is not None:
+            for engine in self._engines.values():
+                engine.cut(key)
+
+    def live(self, pool: Pool, real: RealServer) -> int:
+        """Connections that a server has now."""
+        key = real_key(pool, real)
+        return 0 if key is None else sum(engine.live(key) for engine in self._engines.values())
+
+    def connections_of(self, proxy: str) -> tuple[int, int]:
+        """How many there have been on a proxy's front side and to its servers."""
+        counters = together([engine.counters() for engine in self._engines.values()])
+        names = {one.name for one in self._configuration.services if one.proxy == proxy}
+        return (
+            sum(one.total for name, one in counters.services.items() if name in names),
+            sum(one.total for key, one in counters.reals.items() if key.pool == proxy),
+        )
 
     def read_server(self, pool: str, words: Sequence[str], number: int | None = None) -> NewServer:
         """The server that *words* describe: its name, its address, its options.

@@ -7,7 +7,7 @@ and no description. Everything else makes another configuration, which goes the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -90,6 +90,15 @@ def is_placed(edits: Edits, name: ServerName) -> bool:
     return override is not None and override.address is not None
 
 
+def without_places(edits: Edits, names: Collection[ServerName]) -> Edits:
+    """*edits* that leave it to the files, or to DNS, where those servers are."""
+    servers = {
+        name: replace(one, address=None, port=None) if name in names else one
+        for name, one in edits.servers.items()
+    }
+    return edits if servers == edits.servers else replace(edits, servers=servers)
+
+
 def names_of(edits: Edits) -> dict[ServerName, str]:
     """The host names that operators gave to servers."""
     return {name: one.hostname for name, one in edits.servers.items() if one.hostname is not None}
@@ -116,7 +125,8 @@ def _service(service: Service, edits: Edits) -> Service:
         return service
     return replace(
         service,
-        disabled=service.disabled or edit.state is not FrontState.OPEN,
+        # A limit of 0, which files cannot ask for, lets nobody in.
+        disabled=service.disabled or edit.state is not FrontState.OPEN or edit.maxconn == 0,
         maxconn=service.maxconn if edit.maxconn is None else edit.maxconn,
     )
 

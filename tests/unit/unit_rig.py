@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.checks.codes import CheckCode
-from penstock.config.haproxy import LoadResult
+from penstock.config.haproxy import LoadResult, ServerReader
 from penstock.controller import Controller
 from penstock.director import Director
 from penstock.engine.api import PoolState, RealKey
@@ -42,6 +42,7 @@ class Rig:
     clock: Clock = field(default_factory=Clock)
     adopted: bool = False
     fault: PenstockError | None = None  # what the next load raises
+    servers: ServerReader | None = None  # reads those that are added
 
     def __post_init__(self) -> None:
         self.runner = Runner(
@@ -65,12 +66,12 @@ class Rig:
                 mtu={"eth0": 1500}.get,
             ),
         )
-        self.controller.start(LoadResult(self.configuration))
+        self.controller.start(LoadResult(self.configuration, servers=self.servers))
 
     def _load(self) -> LoadResult:
         if self.fault:
             raise self.fault
-        return LoadResult(self.configuration)
+        return LoadResult(self.configuration, servers=self.servers)
 
     def key(self, server: str, pool: str = "web") -> RealKey:
         (found,) = [k for k in self.engine.reals if (k.pool, k.name) == (pool, server)]

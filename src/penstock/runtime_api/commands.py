@@ -3,9 +3,25 @@
 
 from __future__ import annotations
 
-from penstock.runtime_api import builtin
+from penstock.runtime_api import (
+    builtin,
+    dynamic_servers,
+    limits,
+    set_server,
+    toggles,
+    weights,
+)
 from penstock.runtime_api.registry import Registry
 
 
 def registry() -> Registry:
-    return Registry(builtin.COMMANDS)
+    return Registry(
+        (
+            *builtin.COMMANDS,
+            *dynamic_servers.COMMANDS,
+            *limits.COMMANDS,
+            *set_server.COMMANDS,
+            *toggles.COMMANDS,
+            *weights.COMMANDS,
+        )
+    )

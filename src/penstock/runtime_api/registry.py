@@ -22,18 +22,20 @@ class Message:
 
     text: str
     level: Level = Level.INFO
+    bare: bool = False  # its line break is the one that ends every answer
 
 
 class CommandFailed(PenstockError):  # what the operator is told, not a fault
     """What the operator is told in place of an answer; its text ends as HAProxy's does.
 
-    A line break is added where there is none.
+    A line break is added where there is none, unless it is *bare*.
     """
 
-    def __init__(self, text: str, level: Level = Level.ERR) -> None:
+    def __init__(self, text: str, level: Level = Level.ERR, *, bare: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.level = level
+        self.bare = bare
 
 
 Answer = str | Message | Iterable[str]

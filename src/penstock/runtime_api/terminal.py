@@ -95,11 +95,12 @@ class Terminal:
         try:
             answer = self._carried_out(request)
         except CommandFailed as failed:
-            answer = Message(failed.text, failed.level)
+            answer = Message(failed.text, failed.level, failed.bare)
         except PenstockError as refused:
             answer = Message(str(refused), Level.ERR)
         if isinstance(answer, Message):
-            text = answer.text if answer.text.endswith("\n") else f"{answer.text}\n"
+            ended = answer.bare or answer.text.endswith("\n")
+            text = answer.text if ended else f"{answer.text}\n"
             yield self._marked(answer.level) + text
         elif isinstance(answer, str):
             yield answer

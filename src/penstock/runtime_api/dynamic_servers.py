@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``add server`` and ``del server`` (management guide, 9.3)."""
+
+from __future__ import annotations
+
+import structlog
+
+from penstock.desired import admin_state
+from penstock.edits import Added, with_server, without_server
+from penstock.errors import CommandRefused
+from penstock.model import AdminState, Configuration, Pool, RealServer
+from penstock.runtime_api.context import Context
+from penstock.runtime_api.registry import Answer, CommandFailed, Message, command
+from penstock.runtime_api.request import Arguments
+from penstock.runtime_api.servers import find_server, names_in, pool_called, server_called
+from penstock.runtime_api.weights import is_dynamic
+from penstock.runtime_sockets import AccessLevel
+
+_log = structlog.get_logger("penstock")
+
+
+def _add(context: Context, arguments: Arguments, payload: str | None) -> Answer:
+    pool_name, name = names_in(arguments[2], bare=True)
+    controller = context.controller
+    pool = pool_called(controller.configuration, pool_name)
+    if pool is None:
+        raise CommandFailed("No such backend.", bare=True)
+    if not is_dynamic(pool):
+        raise CommandFailed(
+            "Backend must use a dynamic load balancing to support dynamic servers.", bare=True
+        )
+    if server_called(pool, name) is not None:
+        raise CommandFailed("Already exists a server with the same name in backend.")
+    words = (name, *arguments[3:])
+    try:
+        new = controller.read_server(pool.name, words)
+    except CommandRefused as refused:
+        raise CommandFailed(str(refused)) from None
+    controller.edit(with_server(controller.edits, Added(pool.name, words, new.real, new.proxied)))
+    for warning in new.warnings:
+        _log.warning(warning)
+    return Message("New server registered.")
+
+
+def _delete(context: Context, arguments: Arguments, payload: str | None) -> Answer:
+    pool, real = find_server(context, arguments[2], bare=True)
+    controller = context.controller
+    if _is_pointed_at(controller.configuration, pool, real):
+        raise CommandFailed(
+            "This server cannot be removed at runtime due to other configuration elements pointing"
+            " to it.",
+            bare=True,
+        )
+    if admin_state(pool, real, controller.edits.servers) is not AdminState.MAINT:
+        raise CommandFailed("Only servers in maintenance mode can be deleted.", bare=True)
+    if controller.live(pool, real):
+        raise CommandFailed(
+            "Server still has connections attached to it, cannot remove it.", bare=True
+        )
+    controller.edit(without_server(controller.edits, (pool.name, real.name)))
+    return Message("Server deleted.", bare=True)
+
+
+def _is_pointed_at(configuration: Configuration, pool: Pool, real: RealServer) -> bool:
+    """Whether a rule names it, another server tracks it, or DNS may bring it back."""
+    if real.lookup is not None:
+        return True
+    return any(rule.server == real.name for rule in pool.back.server_rules)
+
+
+COMMANDS = (
+    command(
+        "add server",
+        "add server <bk>/<srv>                   : create a new server",
+        _add,
+        AccessLevel.ADMIN,
+    ),
+    command(
+        "del server",
+        "del server <bk>/<srv>                   : remove a dynamically added server",
+        _delete,
+        AccessLevel.ADMIN,
+    ),
+)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that change something: HAProxy 2.6's answers are the right ones, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit_proxy import closed_port
+from unit_side_by_side import both
+
+pytestmark = pytest.mark.needs("haproxy")
+
+SERVERS = """
+frontend f
+    bind 127.0.0.1:{port}
+    default_backend b
+backend b
+    balance roundrobin
+    server s1 127.0.0.1:1
+    server s2 127.0.0.1:1 check weight 10 inter 1h
+    server s3 127.0.0.1:1 disabled
+    server u1 127.0.0.1:1
+    use-server u1 if { src 1.2.3.4 }
+backend st
+    balance static-rr
+    server s1 127.0.0.1:1
+    server s2 127.0.0.1:1
+backend off
+    disabled
+    server s1 127.0.0.1:1
+backend other
+    balance leastconn
+    server s1 127.0.0.1:1
+"""
+
+SET_SERVER = """
+set server
+set server b
+set server b/
+set server b/s1
+set server b/s1 foo
+set server b/s1 foo bar
+set server x/s1 state ready
+set server b/x state ready
+set server off/s1 state ready
+set server #3/#1 state ready
+set server b/#9 state ready
+set server b/s1 state
+set server b/s1 state foo
+set server b/s1 state maint
+set server b/s1 state drain
+set server b/s1 state ready
+set server b/s1 weight
+set server b/s1 weight 300
+set server b/s1 weight -1
+set server b/s1 weight abc
+set server b/s1 weight 5x
+set server b/s1 weight 10%
+get weight b/s1
+set server b/s1 weight -5%
+set server b/s1 weight 99999999%
+get weight b/s1
+set server b/s2 weight 50%
+get weight b/s2
+set weight b/s2 7
+get weight b/s2
+get weight
+get weight b
+get weight b/
+get weight x/s1
+get weight b/x
+set weight
+set weight b/s1
+set weight b/x 5
+set weight x/x 5
+set weight st/s1 5
+set weight st/s1 0
+set weight st/s1 100%
+get weight st/s1
+set server b/s1 check-addr 1.2.3.4
+set server b/s2 check-addr 1.2.3.4
+set server b/s2 check-addr 1.2.3.4 port 80
+set server b/s2 check-addr
+set server b/s2 check-addr zz.invalid
+set server b/s1 check-port 80
+set server b/s2 check-port 80
+set server b/s2 check-port 800000
+set server b/s2 check-port abc
+set server b/s2 check-port -5
+set server b/s2 check-port
+set server b/s1 addr
+set server b/s1 addr foo.invalid
+set server b/s1 addr 127.0.0.2
+set server b/s1 addr 127.0.0.2
+set server b/s1 addr 127.0.0.3 port 99
+set server b/s1 addr 127.0.0.3 port +99
+set server b/s1 addr 127.0.0.3 port 99
+set server b/s1 addr 127.0.0.3 port abc
+set server b/s1 addr 127.0.0.3 port -1
+set server b/s1 addr 127.0.0.3 port 70000
+set server b/s1 addr 127.0.0.3 port
+set server b/s1 addr 127.0.0.3 80
+set server b/s1 addr ::1 port 99
+set server b/s1 addr ipv4@127.0.0.4 port 99
+set server b/s1 addr localhost port 99
+set server b/s1 addr /tmp/x
+set server b/s2 addr 127.0.0.3 port +99
+set server b/s2 addr 127.0.0.3 port 29113
+set server b/s1 fqdn
+set server b/s1 fqdn foo
+set server b/s1 ssl on
+set server b/s1 ssl
+"""
+
+LIMITS = """
+set maxconn server b/s1
+set maxconn server b/s1 10
+set maxconn server b/s1 abc
+set maxconn server b/s1 5x
+set maxconn server b/s1 -1
+set maxconn server b/x 10
+set maxconn server x/x 10
+set maxconn server b
+set maxconn server
+set maxconn frontend f 10
+set maxconn frontend f -1
+set maxconn frontend f
+set maxconn frontend
+set maxconn frontend b 10
+set maxconn global 100
+set maxconn global 0
+set maxconn global abc
+set maxconn global
+set maxconn global -1
+set rate-limit connections
+set rate-limit connections global
+set rate-limit connections foo 10
+set rate-limit http-compression
+set rate-limit
+set rate-limit sessions global 0
+"""
+
+TOGGLES = """
+enable server b/s1
+disable server b/s1
+disable server
+disable server b
+disable server x/y
+enable server b/s3
+enable health b/s1
+enable health b/s2
+disable health b/s2
+disable health b/s1
+disable frontend f
+disable frontend f
+enable frontend f
+enable frontend f
+enable frontend x
+enable frontend
+disable frontend b
+shutdown sessions server
+shutdown sessions server b
+shutdown sessions server b/s1
+shutdown sessions server x/s1
+shutdown frontend
+shutdown frontend x
+shutdown frontend f
+shutdown frontend f
+enable frontend f
+disable frontend f
+"""
+
+DYNAMIC = """
+add server
+add server b
+add server b/
+add server b/s9
+add server b/s9 127.0.0.1:1 foo
+add server x/s9 127.0.0.1:1
+add server st/s9 127.0.0.1:1
+add server b/s1 127.0.0.1:1
+add server b/s9 localhost:1
+add server b/s9 127.0.0.1:1
+add server b/s10 127.0.0.1:1 check
+add server b/s11 127.0.0.1:1 check track s2
+add server b/s11 127.0.0.1:1 track foo
+add server b/s12 127.0.0.1:1 track other/s1
+add server b/s13 127.0.0.1 id 1
+add server b/s13 127.0.0.1 id abc
+add server b/s13 127.0.0.1 id 40
+add server b/s14 127.0.0.1:1 weight 300
+add server b/s14 127.0.0.1:1 weight 30 maxconn 20 minconn 3 backup
+add server b/s15 127.0.0.1:1 disabled
+add server b/s16 127.0.0.1:1 enabled
+add server b/s17 127.0.0.1:1 cookie foo
+add server b/s23 127.0.0.1:1 inter 0
+add server b/s27 127.0.0.1:1 send-proxy
+add server b/s32 127.0.0.1:1 ssl
+add server b/s41 127.0.0.1 check
+add server b/s43 /tmp/x.sock
+add server b/s!7 127.0.0.1:5
+add server b/s48 127.0.0.1:99999
+add server other/s2 127.0.0.1:5
+get weight b/s9
+get weight b/s14
+enable health b/s10
+enable health b/s9
+enable server b/s9
+set server b/s9 weight 50%
+del server
+del server b
+del server b/x
+del server x/x
+del server b/s1
+del server b/s9
+disable server b/s9
+del server b/s9
+del server b/s9
+del server b/s16
+set server b/s1 state maint
+del server b/s1
+del server b/s1
+disable server b/u1
+del server b/u1
+add server b/s1 127.0.0.1:1 weight 5
+get weight b/s1
+"""
+
+SEVERITY = (
+    "set severity-output number; set server b/x state ready; set server b/s1 weight 300;"
+    " get weight b/s1; set server b/s1 addr 127.0.0.9; disable frontend x;"
+    " add server b/s9 127.0.0.1:1; add server b/s9 127.0.0.1:1; del server b/s9;"
+    " set server b/s1 weight abc; set server b/s2 check-port abc"
+)
+
+
+def differences(directory: Path, text: str, commands: str) -> list[tuple[str, str, str]]:
+    lines = [line for line in commands.split("\n") if line]
+    return [one for one in both(directory, text, lines) if one[1] != one[2]]
+
+
+@pytest.mark.parametrize(
+    "commands", [SET_SERVER, LIMITS, TOGGLES, DYNAMIC, SEVERITY], ids=lambda text: text.split()[0]
+)
+def test_servers_and_frontends(tmp_path: Path, commands: str) -> None:
+    text = SERVERS.replace("{port}", str(closed_port()))
+    assert differences(tmp_path, text, commands) == []
