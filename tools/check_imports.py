@@ -23,7 +23,7 @@ PACKAGE: Final = "penstock"
 SAID: Final = (
     *("terms", "rules.model", "stick.model", "proxied", "admission", "logs.model", "events"),
     *("checks.codes", "checks.model"),
-    "runtime_sockets",
+    *("runtime_sockets", "process"),
 )
 VOCABULARY: Final = (*SAID, "model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
@@ -57,6 +57,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),
+    "process": (),
     # Who may open a connection, as far as its first packet says.
     "admission": ("terms", "rules.model", "stick.model"),
     "admission_rules": (*SAID, "admission"),
@@ -122,6 +123,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "lifetime": ("runtime",),
     "daemon": (*ROOTS, "lifetime"),
     "library": (*ROOTS, "daemon"),
+    # HAProxy's own command line in front of the daemon.
+    "haproxy": (*ROOTS, "daemon"),
     # The command line checks files and starts the daemon; the rest goes through the socket.
     "cli": (
         "model",
@@ -138,7 +141,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "ipvsadm",
     ),
     "lab": (*VOCABULARY, "config", "runtime", "api", "kernel", "cli"),
-    "__main__": ("cli", "ipvsadm"),
+    "__main__": ("haproxy", "cli", "ipvsadm"),
     # ``import penstock``: what the library offers.
     "": ("model", "library"),
 }

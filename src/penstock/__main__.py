@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program's entry: ``penstock``, ``python -m penstock`` and, by symbolic links, ``ipvsadm``.
+"""The program's entry: ``penstock``, ``python -m penstock`` and, by symbolic links, others' names.
 
 Scripts start ipvsadm for every rule, so its way from here passes by nothing of the command line,
-the model or the library.
+the model or the library; ``haproxy`` has a command line of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ def main() -> None:
         sys.exit(_ipvsadm(called, sys.argv[1:]))
     if sys.argv[1:2] == ["ipvsadm"]:
         sys.exit(_ipvsadm("ipvsadm", sys.argv[2:]))
+    if called == "haproxy":  # `penstock install-haproxy` makes that link
+        sys.exit(_haproxy(sys.argv[1:]))
+    if sys.argv[1:2] == ["haproxy"]:
+        sys.exit(_haproxy(sys.argv[2:]))
     from penstock import cli  # noqa: PLC0415
 
     cli.main()
@@ -31,6 +35,12 @@ def _ipvsadm(name: str, arguments: list[str]) -> int:
     gc.disable()  # a hundred thousand records and no cycle among them; it ends soon
     program = {"ipvsadm-save": ipvsadm.save_main, "ipvsadm-restore": ipvsadm.restore_main}
     return program.get(name, ipvsadm.main)([name, *arguments])
+
+
+def _haproxy(arguments: list[str]) -> int:
+    from penstock import haproxy  # noqa: PLC0415
+
+    return haproxy.main(arguments)
 
 
 if __name__ == "__main__":

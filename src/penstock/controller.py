@@ -49,7 +49,7 @@ from penstock.edits import (
     with_server,
     without_places,
 )
-from penstock.engine.api import Engine, RealKey, together
+from penstock.engine.api import Engine, RealKey, Traffic, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
 from penstock.health.runner import Change, CheckStatus, Runner, Target
@@ -224,6 +224,26 @@ class Controller:
             warnings.append(f"{name} has changed; that takes effect when penstock is started again")
             _log.warning(warnings[-1])
         return Done("configuration reloaded", tuple(warnings))
+
+    def stop_serving(self) -> None:
+        """Take no more connections; those there are go on."""
+        counters = together([engine.counters() for engine in self._engines.values()])
+        for service in self._configuration.services:
+            if not service.disabled:
+                traffic = counters.services.get(service.name, Traffic())
+                self._events(
+                    service.name,
+                    Level.WARNING,
+                    f"Proxy {service.name} stopped (cumulated conns: FE: {traffic.total}, BE: 0).",
+                )
+        try:
+            self._adopt(replace(self._configuration, services=()), {})
+        except DatapathError as error:
+            _log_refused(error)
+
+    def has_sessions(self) -> bool:
+        """Whether any client is still connected, also of services that are gone."""
+        return any(engine.busy() for engine in self._engines.values())
 
     def _waits_for_restart(self) -> list[str]:
         now, then = self._configuration.settings, self._started_with

@@ -56,6 +56,8 @@ _log = structlog.get_logger("penstock")
 _YIELD_SECONDS = 10.0  # for an instance to end that gives way
 _COLLECT_AFTER = 100_000  # objects made since the last look for cycles; Python: 700
 _TICK = 1.0  # seconds between sweeps of the connection table
+_LOOK = 0.05  # seconds between two looks whether the last session has ended
+_AT_ONCE = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Options:
     keep_datapath: bool = False
     on_demand: bool = False  # ends by itself when its network namespace is no longer used
     rules_only: bool = False  # IPVS rules, which need the kernel engine
+    shares: bool = False  # runs on the proxy engine where the kernel engine is another's
+    graceful: bool = False  # SIGUSR1: no new connections, the end with the last one, no reloads
+    ready: Callable[[], None] = notify.ready  # called when clients can connect
 
 
 def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
@@ -89,12 +94,13 @@ def _with_options(loaded: LoadResult, options: Options) -> LoadResult:
     return replace(loaded, configuration=replace(loaded.configuration, settings=settings))
 
 
-def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> None:
-    """Run in the foreground until SIGTERM or SIGINT. Raises PenstockError before it is up."""
-    lack = _lack(options)
-    paths.create()
+def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> frozenset[int]:
+    """Run in the foreground until told to stop; the signals that did.
+
+    Raises PenstockError before it is up.
+    """
     with contextlib.ExitStack() as stack:
-        stack.callback(_lock(paths, options, loader).close)
+        lack, paths = _place(stack, paths, options, loader)
         if lack is not None:
             loader = _without_kernel(loader, lack)
         loaded = loader()
@@ -108,12 +114,16 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         if lack is None:
             bpffs.mount()
             engine = KernelEngine.open(settings, pins=paths.pins, state=paths.directory)
-        else:
+        elif lack:
             _log.warning(f"every service runs on the proxy engine: {lack}")
+        ended: frozenset[int] = frozenset()
         keep = options.keep_datapath
         lifetime = of_this_namespace(time.monotonic()) if options.on_demand else None
         try:
-            keep = _serve(engine, proxy, loader, loaded, paths, lifetime=lifetime) or keep
+            ended = _serve(
+                engine, proxy, loader, loaded, paths=paths, options=options, lifetime=lifetime
+            )
+            keep = keep or (signal.SIGUSR1 in ended and not options.graceful)
         except PenstockError:
             # Another configuration was running before us.
             keep = keep or (engine is not None and engine.adopted)
@@ -131,6 +141,47 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
             if lifetime and lifetime.over:
                 paths.remove()
         _log.info("stopped", datapath="kept" if keep and engine is not None else "removed")
+        return ended
+
+
+def _place(
+    stack: contextlib.ExitStack,
+    paths: RuntimePaths,
+    options: Options,
+    loader: Callable[[], LoadResult],
+) -> tuple[str | None, RuntimePaths]:
+    """Why there is no kernel engine (None: there is one), and where this daemon lives."""
+    if options.shares and not _wants_kernel(loader().configuration):
+        return "", _own_place(stack, paths)
+    lack = _lack(options)
+    if options.shares and lack is not None:
+        return lack, _own_place(stack, paths)
+    paths.create()
+    try:
+        stack.callback(_lock(paths, options, loader).close)
+    except InstanceRunning as running:
+        if not options.shares:
+            raise
+        owner = f" (pid {running.pid})" if running.pid else ""
+        other = f"the kernel engine of this network namespace is another penstock's{owner}"
+        return other, _own_place(stack, paths)
+    return lack, paths
+
+
+def _wants_kernel(configuration: Configuration) -> bool:
+    return any(
+        service.engine is EngineKind.KERNEL and not service.disabled
+        for service in configuration.services
+    )
+
+
+def _own_place(stack: contextlib.ExitStack, paths: RuntimePaths) -> RuntimePaths:
+    """Beside the one of the namespace, for as long as this process runs."""
+    own = paths.of_process(os.getpid())
+    own.create()
+    stack.callback(own.remove)
+    stack.callback(InstanceLock(own).close)
+    return own
 
 
 def _lack(options: Options) -> str | None:
@@ -180,11 +231,12 @@ def _serve(
     proxy: ProxyEngine,
     loader: Callable[[], LoadResult],
     loaded: LoadResult,
-    paths: RuntimePaths,
     *,
+    paths: RuntimePaths,
+    options: Options,
     lifetime: Lifetime | None,
-) -> bool:
-    """Until told to stop; whether the datapath is to stay."""
+) -> frozenset[int]:
+    """Until told to stop; the signals that did."""
     controllers: list[Controller] = []
     runner = Runner(
         lambda change: controllers[0].on_change(change),
@@ -229,7 +281,15 @@ def _serve(
             follow=events.configure,
         )
         controllers.append(controller)
-        return _live(controller, engines, tuple(workers), loaded, paths, lifetime=lifetime)
+        return _live(
+            controller,
+            engines,
+            tuple(workers),
+            loaded,
+            paths=paths,
+            options=options,
+            lifetime=lifetime,
+        )
 
 
 def _live(
@@ -237,11 +297,12 @@ def _live(
     engines: dict[EngineKind, Engine],
     workers: tuple[Runner | Follower | Synchroniser, ...],
     loaded: LoadResult,
-    paths: RuntimePaths,
     *,
+    paths: RuntimePaths,
+    options: Options,
     lifetime: Lifetime | None,
-) -> bool:
-    """Start, answer, and go round; whether the datapath is to stay."""
+) -> frozenset[int]:
+    """Start, answer, and go round; the signals that ended it."""
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
         controller.start(loaded)
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
@@ -265,13 +326,17 @@ def _live(
                 took_over=controller.adopted,
                 pid=os.getpid(),
             )
-            notify.ready()
+            options.ready()
             # What is there by now stays; looking for cycles among 100,000 rules takes its time.
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
-            _loop(selector, workers, controller, (server, runtime), pending, lifetime=lifetime)
+            going = _Going(selector, workers, controller, (server, runtime), pending)
+            going.loop(lifetime, reloads=not options.graceful)
+            if options.graceful and not pending & _AT_ONCE:
+                controller.stop_serving()
+                going.drain(loaded.configuration.settings.process.hard_stop_after)
             notify.stopping()
-            return signal.SIGUSR1 in pending
+            return frozenset(pending)
         finally:
             runtime.close()
             server.close()
@@ -285,45 +350,64 @@ def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]
     selector.register(fd, selectors.EVENT_READ, lambda _events: act())
 
 
-def _loop(
-    selector: selectors.BaseSelector,
-    workers: tuple[Runner | Follower | Synchroniser, ...],
-    controller: Controller,
-    servers: tuple[ControlServer | RuntimeServer, ...],
-    pending: set[int],
-    *,
-    lifetime: Lifetime | None,
-) -> None:
-    """Whatever is ready or due, and a tick a second.
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """The loop: whatever is ready or due, and a tick a second."""
 
-    Until SIGTERM, SIGINT, the end of its life, or SIGUSR1, which leaves the datapath in place.
-    """
-    next_tick = time.monotonic() + _TICK
-    while True:
+    selector: selectors.BaseSelector
+    workers: tuple[Runner | Follower | Synchroniser, ...]
+    controller: Controller
+    servers: tuple[ControlServer | RuntimeServer, ...]
+    pending: set[int]
+
+    def loop(self, lifetime: Lifetime | None, *, reloads: bool) -> None:
+        """Until SIGTERM, SIGINT, SIGUSR1, or the end of its life."""
+        next_tick = time.monotonic() + _TICK
+        while True:
+            self._turn(next_tick)
+            if self.pending & {*_AT_ONCE, signal.SIGUSR1}:
+                return
+            if self.pending & {signal.SIGHUP, signal.SIGUSR2}:
+                self.pending.clear()
+                if reloads:
+                    notify.reloading()
+                    _reload(self.controller)
+                    notify.ready()
+            if time.monotonic() >= next_tick:
+                self._tick()
+                next_tick = time.monotonic() + _TICK
+                if lifetime and lifetime.look(time.monotonic()):
+                    _log.info("nobody uses this network namespace any more")
+                    return
+
+    def drain(self, limit: int | None) -> None:
+        """Until the last session has ended, at most *limit* ms, or until SIGTERM or SIGINT."""
         now = time.monotonic()
-        due = min(next_tick, *(worker.next_deadline() or next_tick for worker in workers))
-        for key, events in selector.select(max(0.0, due - now)):
+        deadline, next_tick = (None if limit is None else now + limit / 1000), now + _TICK
+        while self.controller.has_sessions():
+            self._turn(min(next_tick, time.monotonic() + _LOOK))
+            now = time.monotonic()
+            if self.pending & _AT_ONCE or (deadline is not None and now >= deadline):
+                return
+            if now >= next_tick:
+                self._tick()
+                next_tick = now + _TICK
+
+    def _turn(self, until: float) -> None:
+        now = time.monotonic()
+        due = min(until, *(worker.next_deadline() or until for worker in self.workers))
+        for key, events in self.selector.select(max(0.0, due - now)):
             key.data(events)
-        if pending & {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}:
-            return
-        if pending & {signal.SIGHUP, signal.SIGUSR2}:
-            pending.clear()
-            notify.reloading()
-            _reload(controller)
-            notify.ready()
         now = time.monotonic()
-        for worker in workers:
+        for worker in self.workers:
             deadline = worker.next_deadline()
             if deadline is not None and deadline <= now:
                 worker.run_once(now)
-        if now >= next_tick:
-            controller.tick()
-            for server in servers:
-                server.drop_idle()
-            next_tick = now + _TICK
-            if lifetime and lifetime.look(now):
-                _log.info("nobody uses this network namespace any more")
-                return
+
+    def _tick(self) -> None:
+        self.controller.tick()
+        for server in self.servers:
+            server.drop_idle()
 
 
 def _reload(controller: Controller) -> None:

@@ -68,9 +68,10 @@ class InstanceRunning(PenstockError):
     ``yields`` is its process id where it was started on demand, and gives way to one that was not.
     """
 
-    def __init__(self, message: str, yields: int = 0) -> None:
+    def __init__(self, message: str, yields: int = 0, pid: int = 0) -> None:
         super().__init__(message)
         self.yields = yields
+        self.pid = pid  # 0: unknown
 
 
 class NotRunning(PenstockError):

@@ -15,6 +15,7 @@ from enum import StrEnum
 from penstock.admission import Admission
 from penstock.errors import InvalidModel
 from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
+from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
 from penstock.runtime_sockets import RuntimeSockets
 from penstock.stick.model import PeersSpec
@@ -369,6 +370,7 @@ class Settings:
     runtime_api: RuntimeSockets = field(default_factory=RuntimeSockets)
     journal: Journal = Journal()  # for what is about no proxy
     naming: Naming = Naming()
+    process: ProcessSettings = field(default_factory=ProcessSettings)
     workers: int = 0  # processes of the proxy engine; 0: one for each processor
     user: str | None = None  # whom they run as: a name, or a number as "#0"; None: who starts them
     group: str | None = None

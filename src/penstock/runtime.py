@@ -82,6 +82,11 @@ class RuntimePaths:
         )
         return cls(directory, pins or _BPFFS / _pin_name(directory))
 
+    def of_process(self, pid: int) -> RuntimePaths:
+        """Beside these, for one of several instances in a network namespace."""
+        directory = self.directory.with_name(f"{self.directory.name}-haproxy-{pid}")
+        return RuntimePaths(directory, self.pins.with_name(f"{self.pins.name}-haproxy-{pid}"))
+
     @property
     def socket(self) -> Path:
         return self.directory / "control.sock"
@@ -166,6 +171,7 @@ class InstanceLock:
                 f"penstock{f' (pid {owner})' if owner else ''} is already running with runtime "
                 f"directory {paths.directory}; set PENSTOCK_RUNTIME_DIR for a second instance",
                 yields=int(owner) if mark == _YIELDS else 0,
+                pid=int(owner) if owner.isdecimal() else 0,
             ) from None
         try:
             os.ftruncate(self._fd, 0)

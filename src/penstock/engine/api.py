@@ -322,6 +322,9 @@ class Engine(TypingProtocol):
         They may be counted as live for a moment more.
         """
 
+    def busy(self) -> bool:
+        """Whether there is any connection, also of services and real servers that were removed."""
+
     def fileno(self) -> int | None:
         """A descriptor that is readable when ``tick()`` should not wait; None: there is none."""
 

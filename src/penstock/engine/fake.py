@@ -212,6 +212,9 @@ class FakeEngine:
     def live(self, key: RealKey) -> int:
         return self.conns.get(key, 0)
 
+    def busy(self) -> bool:
+        return any(self.conns.values())
+
     def cut(self, key: RealKey) -> int:
         return self.conns.pop(key, 0)
 

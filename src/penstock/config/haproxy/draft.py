@@ -13,6 +13,7 @@ from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
+from penstock.process import Program
 from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited
 from penstock.rules.model import (
@@ -453,6 +454,14 @@ class GlobalDraft:
     external_check: bool = False
     insecure_fork: bool = False
     zero_warning: bool = False
+    daemon: bool = False
+    master_worker: bool = False
+    ends_with_worker: bool = True
+    max_reloads: int | None = None
+    quiet: bool = False
+    pidfile: str | None = None
+    hard_stop_after: int | None = None  # ms
+    programs: list[Program] = field(default_factory=list)
     description: str | None = None
     hook: Hook = Hook.AUTO
     max_flows: int | None = None

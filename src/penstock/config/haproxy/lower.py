@@ -114,6 +114,7 @@ class Lowering:
             runtime_api=lower_proxied.runtime_sockets(said),
             journal=Journal(tuple(said.log_targets)),
             naming=said.naming,
+            process=lower_proxied.process(said),
             origin=said.origin or Origin(),
         )
         return settings if said.max_flows is None else replace(settings, max_flows=said.max_flows)

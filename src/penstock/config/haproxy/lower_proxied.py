@@ -18,6 +18,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Bind
+from penstock.process import ProcessSettings
 from penstock.proxied import (
     Back,
     Front,
@@ -55,6 +56,20 @@ def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Fro
         keepalive=_keepalive(proxy, "clitcpka"),
         nolinger="nolinger" in proxy.options,
         id=proxy.id or 0,
+    )
+
+
+def process(said: GlobalDraft) -> ProcessSettings:
+    """What the global sections say of the process."""
+    return ProcessSettings(
+        daemon=said.daemon,
+        master_worker=said.master_worker,
+        ends_with_worker=said.ends_with_worker,
+        max_reloads=said.max_reloads,
+        quiet=said.quiet,
+        pidfile=said.pidfile,
+        hard_stop_after=said.hard_stop_after,
+        programs=tuple(said.programs),
     )
 
 

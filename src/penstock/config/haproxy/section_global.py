@@ -11,6 +11,7 @@ from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
 from penstock.config.haproxy.keywords import GLOBAL, Status, words
 from penstock.config.haproxy.log_line import Else, parse_log
 from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.process_lines import HANDLERS as PROCESS_HANDLERS
 from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
 from penstock.config.haproxy.stats_lines import parse_stats
@@ -28,8 +29,8 @@ _INTEGERS = words(
     " tune.pattern.cache-size max-spread-checks"
 )
 _ALONE = words(
-    "daemon noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
-    " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport quiet"
+    "noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
+    " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport"
     " strict-limits numa-cpu-mapping"
 )
 _LISTED = [
@@ -236,11 +237,9 @@ def _interfaces(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 _NEEDED = {
     "chroot": "'chroot' expects a directory as an argument.",
-    "pidfile": "'pidfile' expects a file name as an argument.",
     "server-state-file": "'server-state-file' expect one argument: a file path.",
-    "hard-stop-after": "'hard-stop-after' expects <time> as argument.",
 }
-_ONCE = words("chroot pidfile server-state-file ulimit-n")
+_ONCE = words("chroot server-state-file ulimit-n")
 
 
 def _one_value(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -278,5 +277,6 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "penstock.hook": _hook,
     "penstock.max-flows": _max_flows,
     "penstock.interfaces": _interfaces,
+    **PROCESS_HANDLERS,
     **TLS_HANDLERS,
 }

@@ -226,6 +226,9 @@ class KernelEngine:
         at = self._codec.real_live.offset("conns")
         return self._maps.real_lives.load32(real.id, at) if real else 0
 
+    def busy(self) -> bool:
+        return any(self.live(key) for key in self._reals)
+
     def cut(self, key: RealKey) -> int:
         real = self._reals.get(key)
         return self._cutting.cut(real.id) if real else 0

@@ -351,6 +351,9 @@ class ProxyEngine:
             bytes_out=read(row, Column.BYTES_OUT),
         )
 
+    def busy(self) -> bool:
+        return any(self._board.read(row, Column.LIVE) for row in self._service_rows.values())
+
     def live(self, key: RealKey) -> int:
         row = self._real_rows.get(key)
         return self._board.read(row, Column.LIVE) if row is not None else 0

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a process in haproxy's place speaks: on standard error, in HAProxy's shapes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+from penstock.haproxy.texts import VERSION
+
+
+class Voice:
+    """``[NOTICE]   (PID) : text`` and its likes."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.starting = True  # the first thing that is wrong then comes with who it is that speaks
+        self.warned = False
+        self._introduced = False
+
+    def alert(self, text: str) -> None:
+        self._introduce()
+        self._say("ALERT", text)
+
+    def warning(self, text: str) -> None:
+        self.warned = True
+        self._introduce()
+        self._say("WARNING", text)
+
+    def notice(self, text: str) -> None:
+        self._say("NOTICE", text)
+
+    def _introduce(self) -> None:
+        if self.starting and not self._introduced:
+            self._introduced = True
+            self._say("NOTICE", f"haproxy version is {VERSION}")
+            self._say("NOTICE", f"path to executable is {os.path.abspath(sys.argv[0])}")
+
+    def _say(self, label: str, text: str) -> None:
+        if self.quiet:
+            return
+        head = f"[{label}]".ljust(11)
+        os.write(2, f"{head}({os.getpid()}) : {text}\n".encode(errors="surrogateescape"))
+
+
+def speak_through(voice: Voice, *, everything: bool) -> None:
+    """Have the daemon's own log said by *voice*; *everything*: also what only informs."""
+    import structlog  # noqa: PLC0415  # what only checks a file has no log
+
+    say = {"warning": voice.warning, "info": voice.notice, "debug": voice.notice}
+
+    def render(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+        """Says it, and leaves nothing for the logger that comes after."""
+        if method in ("info", "debug") and not everything:
+            raise structlog.DropEvent
+        text = str(event.pop("event"))
+        if trace := event.pop("exception", ""):
+            text += f"\n{trace}"
+        details = " ".join(f"{key}={value}" for key, value in event.items())
+        say.get(method, voice.alert)(f"{text} {details}" if details else text)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, render], cache_logger_on_first_use=True
+    )
