@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import mmap
 import os
-from enum import IntEnum
+from operator import add
+
+from penstock.engine.figures import MAXIMA, Figure
 
 MAX_ROWS = 1 << 16
 MAX_WORKERS = 64
 
 
-class Column(IntEnum):
-    LIVE = 0
-    TOTAL = 1
-    BYTES_IN = 2  # from clients
-    BYTES_OUT = 3
-    QUEUED = 4
-    ERRORS = 5  # connects that failed
-    DENIED = 6  # by a rule
-    TURN = 7  # of a pool, in the row of its first member
-
-
+Column = Figure
 COLUMNS = len(Column)
 _TURN = int(Column.TURN)
 _ROW_BYTES = COLUMNS * 8
@@ -64,6 +56,18 @@ class Board:
         for worker in range(self._workers):
             total += self._cells[worker * size + at]
         return total
+
+    def column(self, column: Column, rows: int) -> list[int]:
+        """That number of each of the first *rows* rows: the sum over all workers, or the most."""
+        size, join = MAX_ROWS * COLUMNS, max if column in MAXIMA else add
+        parts = [
+            self._cells[worker * size + column : worker * size + rows * COLUMNS : COLUMNS].tolist()
+            for worker in range(self._workers)
+        ]
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = list(map(join, whole, part))
+        return whole
 
     def turn(self, row: int) -> int:
         """How many were asked for before, by all workers together.

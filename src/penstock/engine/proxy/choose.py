@@ -47,6 +47,7 @@ class PoolView:
 
     state: PoolState
     reals: list[Real]  # the members
+    row: int = 0  # on the board
     book: BackBook | None = None
     names: dict[str, Real] = field(default_factory=dict)  # by server name, those out of turn too
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -29,6 +29,7 @@ from penstock.engine.api import (
     Traffic,
     fingerprint,
 )
+from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.proxy.board import MAX_ROWS, Board, Column
 from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
 from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, Put, Silence
@@ -98,6 +99,7 @@ class ProxyEngine:
         self._services: dict[str, ServiceState] = {}
         self._real_rows: dict[RealKey, int] = {}
         self._service_rows: dict[str, int] = {}
+        self._pool_rows: dict[str, int] = {}
         self._open: dict[tuple[object, ...], _Open] = {}
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
@@ -123,7 +125,9 @@ class ProxyEngine:
                 if missing:
                     raise DatapathError(f"pool {state.name} wants {missing[0]}, not put before")
                 self._pools[state.name] = state
-                self._tell(Put(step))
+                if state.name not in self._pool_rows:
+                    self._pool_rows[state.name] = self._rows.take(self._board)
+                self._tell(Put(step, self._pool_rows[state.name]))
                 self._settle(state.name)
             case PutService(state):
                 self._put_service(state)
@@ -305,7 +309,7 @@ class ProxyEngine:
         for key, state in self._reals.items():
             yield Put(PutReal(state), self._real_rows[key])
         for pool in self._pools.values():
-            yield Put(PutPool(pool))
+            yield Put(PutPool(pool), self._pool_rows[pool.name])
         for name, service in self._services.items():
             if name in self._service_rows:
                 yield Put(PutService(service), self._service_rows[name])
@@ -342,6 +346,15 @@ class ProxyEngine:
             flows=sum(self._board.read(row, Column.LIVE) for row in self._service_rows.values()),
         )
 
+    def readings(self, figures: Collection[Figure] = tuple(Figure)) -> Readings:
+        """*figures* of everything that is in service."""
+        columns = {one: self._board.column(one, self._rows.next) for one in figures}
+        return Readings(
+            Table({name: self._service_rows[name] for name in self._services}, columns),
+            Table({name: self._pool_rows[name] for name in self._pools}, columns),
+            Table({key: self._real_rows[key] for key in self._reals}, columns),
+        )
+
     def _traffic(self, row: int) -> Traffic:
         read = self._board.read
         return Traffic(
@@ -359,8 +372,9 @@ class ProxyEngine:
         return self._board.read(row, Column.LIVE) if row is not None else 0
 
     def cut(self, key: RealKey) -> int:
+        live = self.live(key)  # before a worker is quick enough to have ended them
         self._tell(Kill(key))
-        return self.live(key)
+        return live
 
     def ask(self, question: Question, worker: int = 0) -> object:
         """What a worker answers; the first one has all tables. None: no worker runs.
@@ -387,6 +401,10 @@ class ProxyEngine:
         for name in gone:
             if not self._board.read(self._service_rows[name], Column.LIVE):
                 self._rows.free.append(self._service_rows.pop(name))
+        gone = [name for name in self._pool_rows if name not in self._pools]
+        for name in gone:
+            if not self._board.read(self._pool_rows[name], Column.LIVE):
+                self._rows.free.append(self._pool_rows.pop(name))
 
     def close(self, *, keep: bool) -> None:
         """*keep*: workers finish their sessions on their own; else they are cut."""

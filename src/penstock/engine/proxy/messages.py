@@ -28,7 +28,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """One step; *row* on the board of the service or real that it is about."""
+    """One step; *row* on the board of the service, pool or real that it is about."""
 
     step: Step
     row: int = 0

@@ -66,7 +66,7 @@ class Reply:
             return
         self._over = True
         if outcome.verdict in (Verdict.REJECT, Verdict.DROP):
-            session.give_up()
+            session.denied_response()
             return
         if book.stores_responses and session.real is not None and session.pool is not None:
             found = on_response(

@@ -24,6 +24,7 @@ from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import BROKEN, OUT, STREAM
 from penstock.engine.proxy.reply import Reply
 from penstock.engine.proxy.side import Side
+from penstock.engine.proxy.tally import came, carried, lasted, queued
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.world import Service, World, shortest
 from penstock.rules.evaluate import Where, compile_expression, sample_of
@@ -38,8 +39,9 @@ from penstock.wire.proxy_protocol import Header
 _BUFFER = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
 _FINAL = Where(final=True)
 # Plain numbers: a member of an enum costs more to look up than all the counting.
-_LIVE, _TOTAL = int(Column.LIVE), int(Column.TOTAL)
-_BYTES_IN, _BYTES_OUT = int(Column.BYTES_IN), int(Column.BYTES_OUT)
+_LIVE, _TOTAL, _SESSIONS = int(Column.LIVE), int(Column.TOTAL), int(Column.SESSIONS)
+_CHOSEN, _LAST, _CONNECTED = int(Column.CHOSEN), int(Column.LAST), int(Column.CONNECTED)
+_DENIED = int(Column.DENIED)
 
 
 class Session:
@@ -50,6 +52,7 @@ class Session:
         "_wanted",
         "asked",
         "assigned",
+        "began",
         "client",
         "closed",
         "early",
@@ -66,12 +69,15 @@ class Session:
         "pool",
         "queued",
         "raw",
+        "reached",
         "real",
+        "routed",
         "seen",
         "server",
         "service",
         "sock",
         "spot",
+        "taken",
         "tls",
         "tries",
         "world",
@@ -99,7 +105,7 @@ class Session:
         self.tries = 0
         self.failed: tuple[RealKey, ...] = ()
         self.closed = False
-        self.queued = False
+        self.queued: int | None = None  # the row of whom it waits for
         self.header: Header | None = None  # of the PROXY protocol, as the client sent it
         self.heard = False  # its descriptor is in the loop
         self.heard_all = False  # it has sent its last byte already
@@ -114,8 +120,9 @@ class Session:
         world.total_live += 1
         service.live += 1
         area, at = world.area, service.row * COLUMNS
-        area[at + _LIVE] += 1
+        came(area, at)
         area[at + _TOTAL] += 1
+        self.began = self.routed = self.taken = self.reached = self.loop.now
 
     # -- what is known of the client -------------------------------------------------------
 
@@ -184,7 +191,9 @@ class Session:
         book, expects = self.service.book, None
         if book is not None:
             self.world.census.services.add(self.service.state.name, self.world.tables.now())
-            if book.connection and not self._allowed(book.connection.run(self.subject())):
+            if book.connection and not self._allowed(
+                book.connection.run(self.subject()), Column.DENIED_CONNECTIONS
+            ):
                 return
             expects = self.subject().expect if self.asked is not None else None
         if self.spot.listener.accept_proxy or expects is Expect.PROXY:
@@ -193,11 +202,11 @@ class Session:
         else:
             self.inserted()
 
-    def _allowed(self, outcome: Outcome) -> bool:
+    def _allowed(self, outcome: Outcome, denied: int = _DENIED) -> bool:
         """Whether the connection goes on; else it is over."""
         if outcome.verdict in (Verdict.ACCEPT, Verdict.WAIT):
             return True
-        self.world.count(self.service.row, Column.DENIED)
+        self.world.count(self.service.row, denied)
         if outcome.verdict is Verdict.DROP:
             silence(self.sock)
         self.give_up()
@@ -240,9 +249,10 @@ class Session:
         if (
             book is not None
             and book.session
-            and not self._allowed(book.session.run(self.subject()))
+            and not self._allowed(book.session.run(self.subject()), Column.DENIED_SESSIONS)
         ):
             return
+        self.world.area[service.row * COLUMNS + _SESSIONS] += 1
         if service.state.front.rate_limit:
             service.count_session(self.loop.now)
         if book is None:
@@ -292,6 +302,9 @@ class Session:
         if self.pool is None:
             self.give_up()
             return
+        area, at = self.world.area, self.pool.row * COLUMNS
+        came(area, at)
+        area[at + _TOTAL] += 1
         pool_book = self.pool.book
         if pool_book is None:
             self.assign()
@@ -331,18 +344,30 @@ class Session:
 
     def assign(self) -> None:
         """Which server, or the queue."""
+        world, pool = self.world, self.pool
+        self.routed = self.loop.now
         real = self._choose()
-        if real is not None:
+        if real is not None and pool is not None:
+            if real is not self.assigned:
+                area = world.area
+                area[pool.row * COLUMNS + _CHOSEN] += 1
+                area[real.row * COLUMNS + _CHOSEN] += 1
             self.take(real)
             return
-        pool = self.pool
         if pool is None or not (self.assigned or any(one.state.available for one in pool.reals)):
-            self.give_up()
+            self.nobody()
             return
-        self.queued = True
-        self.world.wait(self, pool.state.name)
-        self.world.count(self.service.row, Column.QUEUED)
-        self.watch(self.service.timing(pool.state).queue, self.give_up)
+        waits_for = self.assigned.row if self.assigned is not None else pool.row
+        self.queued = waits_for
+        world.wait(self, pool.state.name)
+        queued(world.area, waits_for * COLUMNS)
+        self.watch(self.service.timing(pool.state).queue, self.nobody)
+
+    def nobody(self) -> None:
+        """There is no server for it, or not in time."""
+        if self.pool is not None:
+            self.world.count(self.pool.row, Column.ERRORS)
+        self.give_up()
 
     def _choose(self) -> Real | None:
         if self.pool is None:
@@ -352,7 +377,11 @@ class Session:
             if not self.world.chooser.has_all(wanted, self.service.live):
                 return wanted
             limit = wanted.state.link.maxqueue
-            if self.queued or not limit or self.world.waiting_for(self.pool, wanted) < limit:
+            if (
+                self.queued is not None
+                or not limit
+                or self.world.waiting_for(self.pool, wanted) < limit
+            ):
                 return None
             self.assigned = None  # as others wait for it (HAProxy manual 5.2, "maxqueue")
         book = self.pool.book
@@ -374,14 +403,15 @@ class Session:
         return True
 
     def _dequeue(self) -> None:
-        if self.queued:
-            self.queued = False
-            self.world.count(self.service.row, Column.QUEUED, -1)
+        if self.queued is not None:
+            self.world.count(self.queued, Column.QUEUED, -1)
+            self.queued = None
 
     def take(self, real: Real) -> None:
         """One of *real*'s places is ours."""
         self.real = real
-        self.world.count(real.row, _LIVE)
+        self.taken = self.loop.now
+        came(self.world.area, real.row * COLUMNS)
         self.connect()
 
     def drop_real(self) -> None:
@@ -398,6 +428,11 @@ class Session:
         if self.real is None or self.pool is None:
             return
         real = self.real
+        area, now = self.world.area, int(self.loop.now)
+        at = real.row * COLUMNS
+        area[at + _TOTAL] += 1
+        area[at + _LAST] = now
+        area[self.pool.row * COLUMNS + _LAST] = now
         where = real.where
         if where is None:
             where = target(real.state, self.wanted.port, self.wanted.address)
@@ -437,21 +472,27 @@ class Session:
         if real is None or pool is None:
             self.give_up()
             return
-        self.world.count(real.row, Column.ERRORS)
         back = pool.state.back
         self.tries += 1
         if self.tries > back.retries:
+            self._tell_both(real, pool, Column.ERRORS)
             self.drop_real()
             self.give_up()
             return
         elsewhere = self._redispatches(back.redispatch, back.retries) or real.retired
         if elsewhere and len(pool.reals) > 1:
+            self._tell_both(real, pool, Column.REDISPATCHES)
             self.failed = (real.state.key,)
             self.drop_real()
             self.watch(None, self.give_up)
             self.assign()
             return
+        self._tell_both(real, pool, Column.RETRIES)
         self.watch(self.service.timing(pool.state).pause, self.connect)
+
+    def _tell_both(self, real: Real, pool: PoolView, column: int) -> None:
+        self.world.count(real.row, column)
+        self.world.count(pool.row, column)
 
     def _redispatches(self, interval: int, retries: int) -> bool:
         """Every so many tries, or counted from the last one (manual 4.2, "option redispatch")."""
@@ -484,7 +525,10 @@ class Session:
         service, real, pool = self.service, self.real, self.pool
         if real is None or pool is None:
             return
-        self.world.count(real.row, _TOTAL)
+        area = self.world.area
+        area[real.row * COLUMNS + _CONNECTED] += 1
+        area[pool.row * COLUMNS + _CONNECTED] += 1
+        self.reached = self.loop.now
         client = self.client = Side(self, self.sock)
         client.other, server.other = server, client
         front, back = service.state.front, pool.state.back
@@ -553,14 +597,31 @@ class Session:
     def broken(self, side: Side) -> None:
         """One side was reset: so will be the other."""
         if not self.closed:
+            self._aborted(Column.CLIENT_ABORTS if side is self.client else Column.SERVER_ABORTS)
             self._close(reset=side.other if side.other is not side else None)
 
     def idle(self) -> None:
+        """Whose patience ended is whose timeout is shorter, the client's where both are equal."""
+        times = self.service.state.timeouts
+        client, server = times.client, times.server
+        servers = server is not None and (client is None or server < client)
+        self._aborted(Column.SERVER_ABORTS if servers else Column.CLIENT_ABORTS)
         self._close()
+
+    def _aborted(self, column: int) -> None:
+        if self.real is not None and self.pool is not None:
+            self._tell_both(self.real, self.pool, column)
 
     def give_up(self) -> None:
         """No server, no time, or a rule: the client is told by the end of its connection."""
         self._close()
+
+    def denied_response(self) -> None:
+        """A rule does not want the server's answer to get to the client."""
+        if self.real is not None and self.pool is not None:
+            self.world.count(self.service.row, Column.DENIED_RESPONSES)
+            self._tell_both(self.real, self.pool, Column.DENIED_RESPONSES)
+        self.give_up()
 
     def uses(self, fd: int) -> bool:
         """Whether one of its sockets is *fd*."""
@@ -578,17 +639,17 @@ class Session:
         world, service = self.world, self.service
         self.patience = None
         self.loop.unwatch(self)
-        if self.queued and self.pool is not None:
+        if self.queued is not None and self.pool is not None:
             world.leave(self, self.pool.state.name)
             self._dequeue()
         client, server = self.client, self.server
         linger = service.state.front.nolinger
         real = self.real
-        if client is not None and server is not None and real is not None:
-            area = world.area
-            for at in (service.row * COLUMNS, real.row * COLUMNS):
-                area[at + _BYTES_IN] += client.count
-                area[at + _BYTES_OUT] += server.count
+        pool = self.pool
+        if pool is not None:
+            world.area[pool.row * COLUMNS + _LIVE] -= 1
+            if client is not None and server is not None and real is not None:
+                self._settle(service.row, pool.row, real.row, client.count, server.count)
         if client is not None:
             client.close(reset=both or linger or client is reset)
         else:
@@ -610,6 +671,21 @@ class Session:
         self.on_expire = _nothing
         if service.full or world.maxconn:
             world.on_room(service)
+
+    def _settle(self, service: int, pool: int, real: int, received: int, sent: int) -> None:
+        """Bytes and times of a session that a server had taken."""
+        area, taken = self.world.area, self.taken
+        pool, real = pool * COLUMNS, real * COLUMNS
+        times = (
+            int((taken - self.routed) * 1000),
+            int((self.reached - taken) * 1000),
+            int((self.loop.now - self.began) * 1000),
+        )
+        carried(area, service * COLUMNS, received, sent)
+        carried(area, pool, received, sent)
+        carried(area, real, received, sent)
+        lasted(area, pool, times)
+        lasted(area, real, times)
 
 
 def _nothing() -> None:

@@ -27,6 +27,7 @@ from penstock.engine.proxy.datagrams import (
 )
 from penstock.engine.proxy.dial import Peer, dial, peer_of, target
 from penstock.engine.proxy.loop import IN
+from penstock.engine.proxy.tally import came, carried, lasted
 from penstock.engine.proxy.world import Ear, World
 from penstock.model import Protocol
 from penstock.proxied import LocalAddress
@@ -61,9 +62,10 @@ class Flow:
     """Counted from its first moment to ``close()``, which runs once."""
 
     __slots__ = (
-        *("_control", "_key", "_own", "_relay", "asked", "closed", "early", "header", "late"),
-        *("local", "moment", "patience", "peer", "pool", "raw", "real", "received", "seen", "sent"),
-        *("server", "service", "sock", "spot", "tls", "upstream", "wanted", "world"),
+        *("_control", "_key", "_own", "_relay", "asked", "began", "closed", "early", "header"),
+        *("late", "local", "moment", "patience", "peer", "pool", "raw", "real", "received"),
+        *("seen", "sent", "server", "service", "sock", "spot", "tls", "upstream", "wanted"),
+        "world",
     )  # fmt: skip
 
     def __init__(self, relay: Relay, key: object, raw: ClientAddress, local: bytes) -> None:
@@ -98,7 +100,8 @@ class Flow:
         self.world.sessions[self] = None
         self.world.total_live += 1
         self.service.live += 1
-        self.world.count(self.service.row, Column.LIVE)
+        self.began = self.seen
+        came(self.world.area, self.service.row * COLUMNS)
         relay.flows[key] = self
 
     # -- what others ask -------------------------------------------------------------------
@@ -142,8 +145,12 @@ class Flow:
         book, name = service.book, service.state.pool
         if book is not None:
             world.census.services.add(service.state.name, world.tables.now())
-            if not (self._passes(book.connection) and self._passes(book.session)):
+            if not (
+                self._passes(book.connection, Column.DENIED_CONNECTIONS)
+                and self._passes(book.session, Column.DENIED_SESSIONS)
+            ):
                 return False
+        world.count(service.row, Column.SESSIONS)
         if service.state.front.rate_limit:
             service.count_session(world.loop.now)
         if book is not None:
@@ -153,15 +160,18 @@ class Flow:
             if book.route is not None:
                 name = book.route(self.subject()) or name
         pool = self.pool = world.pools.get(name or "")
+        if pool is not None:
+            came(world.area, pool.row * COLUMNS)
+            world.count(pool.row, Column.TOTAL)
         if pool is not None and pool.book is not None:
             world.census.pools.add(pool.state.name, world.tables.now())
             return self._passes(pool.book.content)
         return True
 
-    def _passes(self, program: Program) -> bool:
+    def _passes(self, program: Program, denied: Column = Column.DENIED) -> bool:
         if not program or program.run(self.subject()).verdict in _PASSES:
             return True
-        self.world.count(self.service.row, Column.DENIED)
+        self.world.count(self.service.row, denied)
         return False
 
     def _take(self, failed: Real | None) -> bool:
@@ -171,28 +181,37 @@ class Flow:
         without = (failed.state.key,) if failed is not None and len(pool.reals) > 1 else ()
         real = world.chooser.choose(pool, self.ends, self.service.live, without=without)
         if real is None:
-            up = any(one.state.available for one in pool.reals)
-            world.count(self.service.row, Column.DENIED if up else Column.ERRORS)
+            world.count(pool.row, Column.ERRORS)
             return False
         self.real = real
-        world.count(real.row, Column.LIVE)
+        area, now = world.area, int(world.loop.now)
+        came(area, real.row * COLUMNS)
+        for row in (pool.row, real.row):
+            area[row * COLUMNS + Column.CHOSEN] += 1
+            area[row * COLUMNS + Column.LAST] = now
+        world.count(real.row, Column.TOTAL)
         where = real.where or target(real.state, self.wanted.port)
         try:
             sock, error = dial(real, self, where, socket.SOCK_DGRAM)
         except OSError:
-            world.count(real.row, Column.ERRORS)
+            self._failed(real, pool)
             return False
         self.upstream = sock
         if error:
-            world.count(real.row, Column.ERRORS)
+            self._failed(real, pool)
             return False
-        world.count(real.row, Column.TOTAL)
+        world.count(real.row, Column.CONNECTED)
+        world.count(pool.row, Column.CONNECTED)
         world.count(self.service.row, Column.TOTAL)
         world.loop.add(sock.fileno(), IN, self.on_server)
         timing = self.service.timing(pool.state)
         self.patience = timing.silence
         world.loop.watch(self)
         return True
+
+    def _failed(self, real: Real, pool: PoolView) -> None:
+        self.world.count(real.row, Column.ERRORS)
+        self.world.count(pool.row, Column.ERRORS)
 
     # -- datagrams ---------------------------------------------------------------------------
 
@@ -250,8 +269,8 @@ class Flow:
 
     def refused(self) -> None:
         """The server's host says that it is not there: the next datagram is scheduled anew."""
-        if self.real is not None:
-            self.world.count(self.real.row, Column.ERRORS)
+        if self.real is not None and self.pool is not None:
+            self._failed(self.real, self.pool)
         self.close()
 
     # -- without the listener ------------------------------------------------------------------
@@ -301,12 +320,14 @@ class Flow:
             if one is not None:
                 world.loop.forget(one.fileno())
                 one.close()
-        rows = [service.row] if real is None else [service.row, real.row]
-        for row in rows:
-            at = row * COLUMNS
-            world.area[at + Column.LIVE] -= 1
-            world.area[at + Column.BYTES_IN] += self.received
-            world.area[at + Column.BYTES_OUT] += self.sent
+        lasting = (0, 0, int((world.loop.now - self.began) * 1000))
+        for one_row in (service, self.pool, real):
+            if one_row is not None:
+                at = one_row.row * COLUMNS
+                world.area[at + Column.LIVE] -= 1
+                carried(world.area, at, self.received, self.sent)
+                if one_row is not service and self.upstream is not None:
+                    lasted(world.area, at, lasting)
         if self.asked is not None:
             self.asked.end(self.received, self.sent)
         self._relay.flows.pop(self._key, None)

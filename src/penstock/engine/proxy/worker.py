@@ -135,7 +135,7 @@ class Worker:
             case PutReal(state):
                 world.put_real(state, row)
             case PutPool(state):
-                world.put_pool(state)
+                world.put_pool(state, row)
             case PutService(state):
                 self._on_room(world.put_service(state, row))
             case RemoveService(name):

@@ -184,12 +184,12 @@ class World:
         if known:
             self.serve(state.key.pool)
 
-    def put_pool(self, state: PoolState) -> None:
+    def put_pool(self, state: PoolState, row: int) -> None:
         reals = [self.reals[key] for key in state.members]
         names = {key.name: real for key, real in self.reals.items() if key.pool == state.name}
         if state.back.table is not None:
             self.peers.declare(state.back.table)
-        self.pools[state.name] = PoolView(state, reals, back_book(state), names)
+        self.pools[state.name] = PoolView(state, reals, row, back_book(state), names)
         for service in self.services.values():
             service.forget_timing(state.name)
         self.serve(state.name)
