@@ -23,7 +23,7 @@ PACKAGE: Final = "penstock"
 SAID: Final = (
     *("terms", "rules.model", "stick.model", "proxied", "admission", "logs.model", "events"),
     *("checks.codes", "checks.model"),
-    *("runtime_sockets", "process"),
+    *("runtime_sockets", "process", "sections"),
 )
 VOCABULARY: Final = (*SAID, "model", "engine.api")
 DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desired", "plan")
@@ -57,6 +57,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),
+    "sections": (),
     "process": (),
     # Who may open a connection, as far as its first packet says.
     "admission": ("terms", "rules.model", "stick.model"),

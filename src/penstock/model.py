@@ -18,6 +18,7 @@ from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
 from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
 from penstock.runtime_sockets import RuntimeSockets
+from penstock.sections import Section
 from penstock.stick.model import PeersSpec
 from penstock.terms import Address as Address
 from penstock.terms import Network as Network
@@ -391,6 +392,7 @@ class Configuration:
     pools: tuple[Pool, ...] = ()
     settings: Settings = field(default_factory=Settings)
     peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
+    sections: tuple[Section, ...] = ()  # what a file made the rest of; empty: it is Python's
 
     def __post_init__(self) -> None:
         pools = {p.name: p for p in self.pools}

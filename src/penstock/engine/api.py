@@ -9,9 +9,10 @@ Engines name objects by key and keep their own numeric ids; ids survive a restar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from typing import Protocol as TypingProtocol
 
 from penstock.admission import Admission
@@ -33,6 +34,9 @@ from penstock.model import (
 )
 from penstock.proxied import Back, Front, Link, LocalAddress
 from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
+
+if TYPE_CHECKING:
+    from penstock.engine.figures import Figure, Readings
 
 
 class Selection(StrEnum):
@@ -312,6 +316,13 @@ class Engine(TypingProtocol):
 
     def counters(self) -> Counters:
         """Read all counters; live counts are exact."""
+
+    def readings(self, figures: Collection[Figure]) -> Readings:
+        """*figures* of everything in service, as columns; what it does not count is left out.
+
+        Live numbers are exact. Pools have figures of their own where a pool counts what none of
+        its servers does.
+        """
 
     def live(self, key: RealKey) -> int:
         """Connections of one real server now; 0 for one it does not hold."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from penstock.engine.api import (
     Counters,
@@ -28,6 +28,7 @@ from penstock.engine.api import (
     Traffic,
     fingerprint,
 )
+from penstock.engine.figures import Figure, Readings, Table
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
 from penstock.stick.model import EntryView, Filter, Key, PeersSpec, StoredValue, TableSpec
@@ -149,6 +150,7 @@ class FakeEngine:
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
         self.service_conns: dict[str, int] = {}
+        self.figures: dict[tuple[object, Figure], int] = {}  # by service, pool or real
         self.refuse: str | None = None  # refuse to put the service of this name
         self.closed: bool | None = None  # how it was closed: keep or not
 
@@ -207,6 +209,21 @@ class FakeEngine:
                 name: Traffic(live=self.service_conns.get(name, 0)) for name in self.services
             },
             reals={key: Traffic(live=self.live(key)) for key in self.reals},
+        )
+
+    def readings(self, figures: Collection[Figure]) -> Readings:
+        """What ``figures`` holds for a test; live numbers are those of ``counters()``."""
+        names, keys = list(self.services), list(self.reals)
+        services = {one: [self.figures.get((name, one), 0) for name in names] for one in figures}
+        reals = {one: [self.figures.get((key, one), 0) for key in keys] for one in figures}
+        pools = {one: [self.figures.get((name, one), 0) for name in self.pools] for one in figures}
+        if Figure.LIVE in figures:
+            services[Figure.LIVE] = [self.service_conns.get(name, 0) for name in names]
+            reals[Figure.LIVE] = [self.conns.get(key, 0) for key in keys]
+        return Readings(
+            Table({name: at for at, name in enumerate(names)}, services),
+            Table({name: at for at, name in enumerate(self.pools)}, pools),
+            Table({key: at for at, key in enumerate(keys)}, reals),
         )
 
     def live(self, key: RealKey) -> int:

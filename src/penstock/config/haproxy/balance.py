@@ -76,6 +76,12 @@ def parse_balance(  # noqa: PLR0912 one branch an algorithm
     )
 
 
+def shown_as(word: str) -> str:
+    """What statistics call the algorithm: HAProxy 2.6 has no name for random."""
+    name = word.partition("(")[0]
+    return "unknown" if name == "random" else name
+
+
 def _random(word: str, before: SchedulerSpec) -> Balance:
     spec = replace(before, algorithm=Algorithm.RANDOM, draws=2)
     rest = word[len("random") :]

@@ -246,6 +246,9 @@ class ProxyDraft:
     response_delay: int = 0  # ms
     scheduler: SchedulerSpec = field(default_factory=SchedulerSpec)
     balance_set: bool = False
+    balance_word: str = ""  # HAProxy's name of the algorithm; "": none was chosen
+    cookie_name: str | None = None
+    description: str = ""
     balance_on: Expression | None = None  # what is hashed, if not the client's address
     layer7_balance: Origin | None = None  # a hash of HTTP, which only mode http has
     timeouts: dict[str, Timeout] = field(default_factory=dict)
@@ -323,6 +326,8 @@ class ProxyDraft:
         if back:
             self.scheduler = parent.scheduler
             self.balance_set = parent.balance_set
+            self.balance_word = parent.balance_word
+            self.cookie_name = parent.cookie_name
             self.balance_on = parent.balance_on
             self.persist_cookie = parent.persist_cookie
             self.layer7_balance = parent.layer7_balance

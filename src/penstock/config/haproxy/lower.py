@@ -54,6 +54,7 @@ from penstock.model import (
 )
 from penstock.proxied import Link, LocalAddress, SourceKind
 from penstock.rules.support import refusals, refuse_expression
+from penstock.sections import Section
 
 _PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP}
 
@@ -66,6 +67,7 @@ class Lowering:
     report: Report
     resolve: Resolve
     _ids: dict[int, int] = field(default_factory=dict)  # of servers, by id()
+    _forced: set[int] = field(default_factory=set)  # proxies whose id the file says, by id()
     _told: set[tuple[str, int, str]] = field(default_factory=set)
     _names: dict[tuple[str, AddressFamilyPreference], Address | None] = field(default_factory=dict)
 
@@ -73,6 +75,7 @@ class Lowering:
         """The configuration; an empty one when errors were reported."""
         before = len(self.report.errors)
         # HAProxy's own frontend of the runtime API is a proxy too, where there is one.
+        self._forced = {id(proxy) for proxy in self.draft.proxies if proxy.id}
         ids = lower_proxied.numbers(
             [proxy.id for proxy in self.draft.proxies],
             first=2 if "stats" in self.draft.global_.seen else 1,
@@ -99,7 +102,38 @@ class Lowering:
                     services += _listeners(service, proxy)
         if len(self.report.errors) > before:
             return Configuration()
-        return Configuration(tuple(services), tuple(pools), self._settings())
+        return Configuration(
+            tuple(services),
+            tuple(pools),
+            self._settings(),
+            sections=tuple(self._section(proxy) for proxy in self.draft.proxies),
+        )
+
+    def _section(self, proxy: ProxyDraft) -> Section:
+        """*proxy* as it shows in statistics."""
+        back = bool(proxy.capability & BACK)
+        feeders = tuple(
+            front.maxconn or 0
+            for front in self.draft.proxies
+            if back and front.capability & FRONT and proxy.name in self._reachable(front)
+        )
+        return Section(
+            name=proxy.name,
+            id=proxy.id or 0,
+            front=bool(proxy.capability & FRONT),
+            back=back,
+            mode=proxy.mode.value,
+            algorithm=_algorithm(proxy),
+            cookie=proxy.cookie_name,
+            maxconn=proxy.maxconn or 0,
+            rate_limit=proxy.rate_limit,
+            fullconn=proxy.fullconn or 0,
+            feeders=feeders,
+            listeners_counted="socket-stats" in proxy.options,
+            forced_id=id(proxy) in self._forced,
+            disabled=proxy.disabled,
+            description=proxy.description,
+        )
 
     def _settings(self) -> Settings:
         said = self.draft.global_
@@ -562,6 +596,15 @@ def find_server(
                 if server.name == server_name:
                     return backend, server
     return None
+
+
+def _algorithm(proxy: ProxyDraft) -> str:
+    """HAProxy's name of it; of HTTP's, mode tcp makes round robin."""
+    layer7 = proxy.balance_word in ("uri", "url_param", "hdr") and proxy.mode is not Mode.HTTP
+    if proxy.balance_word and not layer7:
+        return proxy.balance_word
+    elsewhere = proxy.dispatch is not None or "transparent" in proxy.options
+    return "none" if elsewhere and not layer7 else "roundrobin"
 
 
 def _on_proxy(service: Service, reasons: list[Said]) -> Service:

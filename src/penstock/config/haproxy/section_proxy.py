@@ -279,6 +279,8 @@ def _cookie(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
         what = "<cookie_name>" if line[0] == "cookie" else "<secret_key>"
         raise LineError(f"'{line[0]}' expects {what} as argument.")
+    if line[0] == "cookie":
+        proxy.cookie_name = line[1]
     proxy.rules.setdefault("cookie", line.origin)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
-from penstock.config.haproxy.balance import Balance, parse_balance, parse_hash_type
+from penstock.config.haproxy.balance import Balance, parse_balance, parse_hash_type, shown_as
 from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
@@ -86,6 +86,7 @@ def parse_description(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "description")
     if not line[1]:
         raise StopError("'description' expects a string argument.")
+    proxy.description = " ".join(line.words[1:])
 
 
 def parse_switch(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -147,6 +148,7 @@ def parse_balance_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
     balance = parse_balance(line, proxy.scheduler)
     proxy.scheduler = balance.spec
     proxy.balance_set = True
+    proxy.balance_word = shown_as(line[1])
     proxy.balance_on = _hashed(context, proxy, line, balance) if balance.hashed else None
     proxy.layer7_balance = line.origin if balance.layer7 else None
     proxy.said = [said for said in proxy.said if said.keyword not in BALANCE.values()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from penstock.engine.api import (
     Verdict,
     fingerprint,
 )
+from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.kernel.admission import KernelAdmission
 from penstock.engine.kernel.cutting import Cutting
 from penstock.engine.kernel.ids import Ids, Regions
@@ -219,6 +220,31 @@ class KernelEngine:
             reasons=reasons,
             flows=self._maps.controls.load32(0, control.offset("flows")),
             max_flows=self._datapath.max_flows,
+        )
+
+    def readings(self, figures: Collection[Figure]) -> Readings:
+        in_service = {key: real.id for key, real in self._reals.items() if not real.retired}
+        return Readings(
+            services=Table(
+                dict(self._services),
+                self._columns(
+                    figures,
+                    self._maps.service_traffic,
+                    self._maps.service_lives,
+                    self._codec.service_live,
+                    max(self._services.values(), default=0) + 1,
+                ),
+            ),
+            reals=Table(
+                in_service,
+                self._columns(
+                    figures,
+                    self._maps.real_traffic,
+                    self._maps.real_lives,
+                    self._codec.real_live,
+                    max(in_service.values(), default=0) + 1,
+                ),
+            ),
         )
 
     def live(self, key: RealKey) -> int:
@@ -484,6 +510,30 @@ class KernelEngine:
             del self._reals[key]
 
     # -- counters ----------------------------------------------------------------------
+
+    def _columns(
+        self,
+        figures: Collection[Figure],
+        counters: PerCpuArray,
+        lives: ArrayMap,
+        layout: Layout,
+        count: int,
+    ) -> dict[Figure, Sequence[int]]:
+        """Of the first *count* numbers; a connection that begins is one that is chosen for."""
+        found: dict[Figure, Sequence[int]] = {}
+        if Figure.LIVE in figures:
+            words, step = lives.words, lives.stride // 4
+            found[Figure.LIVE] = words[layout.offset("conns") // 4 : count * step : step].tolist()
+        begun = {Figure.TOTAL, Figure.SESSIONS, Figure.CHOSEN, Figure.CONNECTED} & set(figures)
+        if begun:
+            quads, step = lives.quads, lives.stride // 8
+            totals = quads[layout.offset("total") // 8 : count * step : step].tolist()
+            found |= dict.fromkeys(begun, totals)
+        if {Figure.BYTES_IN, Figure.BYTES_OUT} & set(figures):
+            fields, columns = self._codec.traffic.fields, counters.columns(count)
+            found[Figure.BYTES_IN] = columns[fields["bytes_in"].offset // 8]
+            found[Figure.BYTES_OUT] = columns[fields["bytes_out"].offset // 8]
+        return found
 
     def _traffic(
         self, counters: PerCpuArray, lives: ArrayMap, layout: Layout, numbers: Collection[int]
