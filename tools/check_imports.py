@@ -21,7 +21,8 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
-    *("terms", "rules.model", "stick.model", "proxied", "admission", "logs.model", "events"),
+    *("terms", "rules.model", "stick.model", "proxied", "http_service", "admission"),
+    *("logs.model", "events"),
     *("checks.codes", "checks.model"),
     *("runtime_sockets", "process", "sections"),
 )
@@ -59,6 +60,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "runtime_sockets": ("terms", "proxied"),
     "sections": (),
     "process": (),
+    "http_service": ("terms", "rules.model", "proxied"),
     # Who may open a connection, as far as its first packet says.
     "admission": ("terms", "rules.model", "stick.model"),
     "admission_rules": (*SAID, "admission"),
@@ -119,7 +121,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "api": (*RUNNING, "controller"),
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
     "runtime_api": (*RUNNING, "controller"),
-    "web": (*RUNNING, "controller"),
+    "web": (*RUNNING, "controller", "runtime_api", "rules", "stick", "wire"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "lifetime": ("runtime",),
     "daemon": (*ROOTS, "lifetime"),

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from penstock.admission import Admission
 from penstock.errors import InvalidModel
+from penstock.http_service import HttpService
 from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
 from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
@@ -393,12 +394,13 @@ class Configuration:
     settings: Settings = field(default_factory=Settings)
     peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
     sections: tuple[Section, ...] = ()  # what a file made the rest of; empty: it is Python's
+    http: tuple[HttpService, ...] = ()  # that the daemon itself answers for
 
     def __post_init__(self) -> None:
         pools = {p.name: p for p in self.pools}
         if len(pools) != len(self.pools):
             raise InvalidModel("two pools have the same name")
-        names: set[str] = set()
+        names = {one.name for one in self.http}
         for service in self.services:
             if service.name in names:
                 raise InvalidModel(f"two services are named {service.name}")

@@ -277,13 +277,20 @@ def settle_rule(rule: TcpRule, acls: Mapping[str, tuple[Criterion, ...]]) -> Tcp
 
 def inherited(rule: TcpRule, acls: Mapping[str, tuple[Criterion, ...]]) -> TcpRule:
     """*rule* of a defaults section as others take it over: names are that section's alone."""
-    rule = settle_rule(rule, acls)
     if rule.condition is None:
         return rule
+    return replace(rule, condition=inherited_condition(rule.condition, acls))
+
+
+def inherited_condition(
+    condition: Condition, acls: Mapping[str, tuple[Criterion, ...]]
+) -> Condition:
+    """*condition* of a defaults section, whose names mean nothing elsewhere."""
+    settled = settle(condition, acls)
     alternatives = tuple(
-        tuple(replace(term, name="") for term in terms) for terms in rule.condition.alternatives
+        tuple(replace(term, name="") for term in terms) for terms in settled.alternatives
     )
-    return replace(rule, condition=replace(rule.condition, alternatives=alternatives))
+    return replace(settled, alternatives=alternatives)
 
 
 def _usable(criterion: Criterion, where: Iterable[Checkpoint]) -> bool:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from penstock.rules import http_fetches
 from penstock.rules.converters import compile_converter
-from penstock.rules.fetches import Fetch, compile_fetch
+from penstock.rules.fetches import Fetch, Fetcher, compile_fetch
 from penstock.rules.formats import read_format
 from penstock.rules.matching import compile_patterns
 from penstock.rules.model import (
@@ -35,6 +36,7 @@ class Where:
     section: str = ""
     response: bool = False
     final: bool = False  # nothing is waited for, whatever the subject says
+    http: bool = False  # the head of an HTTP request has been received, and nothing else
 
 
 NOWHERE = Where()
@@ -52,7 +54,10 @@ def _compile(expression: Expression, where: Where) -> tuple[Fetch, bool]:
         call = replace(call, name=_OF_RESPONSE[call.name])
     if where.final and call.name == "wait_end":
         call = Call("always_true")
-    fetcher = compile_fetch(call, where.section)
+    if where.http and call.name in http_fetches.HTTP:
+        fetcher = Fetcher(http_fetches.HTTP[call.name](call.arguments))
+    else:
+        fetcher = compile_fetch(call, where.section)
     fetch = fetcher.fetch
     for one in expression.converters:
         fetch = _converted(fetch, one, where)
@@ -87,6 +92,12 @@ def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
     matches = compile_patterns(
         criterion.matching, criterion.patterns, ignore_case=criterion.ignore_case
     )
+    call = criterion.expression.fetch
+    several = http_fetches.ANY.get(call.name) if where.http else None
+    # One that is counted is named, and converters are for one.
+    if several is not None and len(call.arguments) < 2 and not criterion.expression.converters:
+        values = several(call.arguments)
+        return lambda subject: any(matches(value) for value in values(subject))
     if not patient:
 
         def plain(subject: Subject) -> bool:

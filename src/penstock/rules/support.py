@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from penstock.rules.evaluate import (
     NOWHERE,
+    Where,
     compile_expression,
     compile_format,
 )
@@ -56,6 +57,45 @@ def refuse_expression(expression: Expression, origin: Origin) -> Refusal | None:
     return None
 
 
+def refuse_http_condition(condition: Condition) -> Refusal | None:
+    """Why *condition* cannot be asked of an HTTP request that penstock itself answers."""
+    for expression, origin in _expressions_of(condition):
+        refusal = _refuse_http(expression, origin)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def refuse_request_rule(rule: TcpRule) -> Refusal | None:
+    """The same of a tcp-request rule: those that count in stick tables cannot be carried out."""
+    if rule.action.name.startswith(("track-sc", "sc-")):
+        return Refusal(f"it uses `{rule.action.name}`, {_NO_TABLES}", rule.origin)
+    if rule.condition is not None:
+        refusal = refuse_http_condition(rule.condition)
+        if refusal is not None:
+            return refusal
+    if rule.expression is not None:
+        return _refuse_http(rule.expression, rule.origin)
+    return None
+
+
+_NO_TABLES = "and there are no stick tables where penstock itself answers"
+
+
+def _refuse_http(expression: Expression, origin: Origin) -> Refusal | None:
+    name = expression.fetch.name
+    if name.startswith(("sc_", "sc0_", "sc1_", "sc2_", "src_")) and name not in _OF_SOURCE:
+        return Refusal(f"it looks at `{name}`, {_NO_TABLES}", origin)
+    try:
+        compile_expression(expression, Where(http=True))
+    except UnsupportedError as error:
+        return Refusal(f"it uses {error}, which is not carried out", origin)
+    return None
+
+
+_OF_SOURCE = frozenset({"src_port", "src_is_local"})
+
+
 def _refusal(rule: Rule) -> Refusal | None:
     for expression, origin in _expressions(rule):
         refusal = refuse_expression(expression, origin)
@@ -75,8 +115,12 @@ def _refusal(rule: Rule) -> Refusal | None:
 def _expressions(rule: Rule) -> Iterator[tuple[Expression, Origin]]:
     if isinstance(rule, TcpRule) and rule.expression is not None:
         yield rule.expression, rule.origin
-    condition: Condition | None = rule.condition
-    for terms in condition.alternatives if condition is not None else ():
+    if rule.condition is not None:
+        yield from _expressions_of(rule.condition)
+
+
+def _expressions_of(condition: Condition) -> Iterator[tuple[Expression, Origin]]:
+    for terms in condition.alternatives:
         for term in terms:
             for criterion in term.criteria:
                 yield criterion.expression, criterion.origin

@@ -37,6 +37,7 @@ class Checkpoint(Enum):
     FRONT_HEADERS = (3, "frontend http-request header rule")
     USE_BACKEND = (5, "frontend use-backend rule")
     BACK_CONTENT = (6, "backend tcp-request content rule")
+    BACK_HEADERS = (7, "backend http-request header rule")
     SERVER = (9, "backend use-server, balance or stick-match rule")
     RESPONSE = (11, "backend tcp-response content rule")
     STORE = (14, "backend stick-store rule")

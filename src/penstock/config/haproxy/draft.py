@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, Flag, auto
 
 from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
+from penstock.http_service import DEFAULT_URI, HttpRule
 from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
 from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
 from penstock.process import Program
 from penstock.proxied import SourceKind
-from penstock.rules.conditions import inherited
+from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
     Condition,
     Criterion,
@@ -214,6 +215,25 @@ class StickLine:
 
 
 @dataclass(slots=True)
+class StatsDraft:
+    """What ``stats`` lines say."""
+
+    origin: Origin
+    uri: str = DEFAULT_URI
+    realm: str | None = None
+    users: dict[str, str] = field(default_factory=dict)  # passwords by name
+    refresh: int = 0  # seconds
+    scope: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)  # hide-version, show-legends, show-modules
+    show_node: bool = False
+    node: str | None = None
+    show_description: bool = False
+    description: str | None = None
+    admin: list[Condition] = field(default_factory=list)
+    rules: list[HttpRule] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Timeout:
     value: int  # ms; 0: never
     origin: Origin
@@ -273,10 +293,16 @@ class ProxyDraft:
     acls: dict[str, tuple[Criterion, ...]] = field(default_factory=dict)
     rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
     final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
-    stats_users: set[str] = field(default_factory=set)
     sticks: list[StickLine] = field(default_factory=list)
     stick_table: TableSpec | None = None
-    stats: Origin | None = None
+    stats: StatsDraft | None = None
+    stats_inherited: bool = False
+    http_rules: list[HttpRule] = field(default_factory=list)
+    redirects: list[HttpRule] = field(default_factory=list)
+    monitor_uri: str | None = None
+    monitor_fail: list[Condition] = field(default_factory=list)
+    # What is said of HTTP that penstock cannot do where it answers itself: where, by name.
+    unserved: dict[str, Origin] = field(default_factory=dict)
     log_targets: list[LogTarget] = field(default_factory=list)
     log_tag: str | None = None
     log_formats: dict[str, FormatLine] = field(default_factory=dict)  # by their keyword
@@ -313,9 +339,13 @@ class ProxyDraft:
         self.log_tag = parent.log_tag
         self.keepalive = dict(parent.keepalive)
         self.stats = parent.stats
+        self.stats_inherited = parent.stats is not None
+        self.unserved = dict(parent.unserved)
+        self.http_rules = [inherited_http(rule, parent.acls) for rule in parent.http_rules]
         self.check_option = parent.check_option
         self.external_command = parent.external_command
         if front:
+            self.monitor_uri = parent.monitor_uri
             self.maxconn = parent.maxconn
             self.backlog = parent.backlog
             self.rate_limit = self.inherited_rate_limit = parent.rate_limit
@@ -355,6 +385,13 @@ class ProxyDraft:
         ]
         self.inspect_delay = parent.inspect_delay
         self.response_delay = parent.response_delay if back else 0
+
+
+def inherited_http(rule: HttpRule, acls: dict[str, tuple[Criterion, ...]]) -> HttpRule:
+    """*rule* of a defaults section as others take it over."""
+    if rule.condition is None:
+        return rule
+    return replace(rule, condition=inherited_condition(rule.condition, acls))
 
 
 # Rules that only a defaults section with a name may hold.

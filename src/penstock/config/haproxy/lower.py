@@ -24,10 +24,12 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
 from penstock.config.haproxy.log_formats import journal, session_log, unique_id
+from penstock.config.haproxy.lower_http import Served, lower_http
 from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
 from penstock.errors import InvalidModel
+from penstock.http_service import HttpService
 from penstock.logs.model import Journal
 from penstock.model import (
     Address,
@@ -52,7 +54,7 @@ from penstock.model import (
     Settings,
     SourceAddress,
 )
-from penstock.proxied import Link, LocalAddress, SourceKind
+from penstock.proxied import Front, Link, LocalAddress, SourceKind
 from penstock.rules.support import refusals, refuse_expression
 from penstock.sections import Section
 
@@ -69,6 +71,7 @@ class Lowering:
     _ids: dict[int, int] = field(default_factory=dict)  # of servers, by id()
     _forced: set[int] = field(default_factory=set)  # proxies whose id the file says, by id()
     _told: set[tuple[str, int, str]] = field(default_factory=set)
+    _https: list[HttpService] = field(default_factory=list)
     _names: dict[tuple[str, AddressFamilyPreference], Address | None] = field(default_factory=dict)
 
     def run(self) -> Configuration:
@@ -106,6 +109,7 @@ class Lowering:
             tuple(services),
             tuple(pools),
             self._settings(),
+            http=tuple(self._https),
             sections=tuple(self._section(proxy) for proxy in self.draft.proxies),
         )
 
@@ -219,15 +223,7 @@ class Lowering:
             ),
             maxconn=proxy.maxconn or 0,
             disabled=proxy.disabled,
-            front=lower_proxied.front(
-                proxy,
-                self.draft.global_,
-                {
-                    id(target): self._takes_ipv4(line, target)
-                    for line in proxy.binds
-                    for target in line.targets
-                },
-            ),
+            front=self._front(proxy),
             journal=journal(proxy),
             sessions=session_log(proxy),
             unique_id=unique_id(proxy),
@@ -238,6 +234,14 @@ class Lowering:
         if placed.engine is EngineKind.KERNEL and backend is not None and not proxy.disabled:
             self._tell_tries(backend)
         return placed
+
+    def _front(self, proxy: ProxyDraft) -> Front:
+        takes_ipv4 = {
+            id(target): self._takes_ipv4(line, target)
+            for line in proxy.binds
+            for target in line.targets
+        }
+        return lower_proxied.front(proxy, self.draft.global_, takes_ipv4)
 
     def _tell_tries(self, backend: ProxyDraft) -> None:
         """That packets know no second try, where the file asks for one."""
@@ -300,18 +304,20 @@ class Lowering:
 
     def _http_service(self, proxy: ProxyDraft) -> Service | None:
         origin = proxy.mode_origin or proxy.origin
-        routes = proxy.use_backends or proxy.default_backend or proxy.servers
-        only_stats = proxy.stats or "monitor-uri" in proxy.rules
-        if only_stats and not routes:
-            self.report.warn(
-                proxy.stats or proxy.rules["monitor-uri"],
-                f"{proxy.describe} '{proxy.name}' is left out: the statistics page is not served"
-                " yet.",
-                parsing=False,
-                own=True,
-            )
-            return None
         said = Said(origin, MODE_HTTP, "mode http")
+        served = lower_http(proxy, self._front(proxy).listeners, self.draft.global_, self._backend)
+        if isinstance(served, Served):
+            self._https.append(served.service)
+            for one in served.ignored:
+                self.report.warn(
+                    one.origin,
+                    f"'{one.text}' is not carried out: {one.keyword.text}.",
+                    parsing=False,
+                    own=True,
+                )
+            return None
+        if served is not None:
+            said = served
         service = Service(
             name=proxy.name,
             protocol=Protocol.TCP,

@@ -21,9 +21,10 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import LineError, StopError
+from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
+from penstock.http_service import HttpRule
 from penstock.rules import actions, conditions
 from penstock.rules.arguments import RuleError
 from penstock.rules.model import Condition, PersistRule, ServerRule, Stage
@@ -39,7 +40,6 @@ _CHECKPOINTS = {
     (Stage.CONTENT, BACK): Checkpoint.BACK_CONTENT,
     (Stage.RESPONSE, BACK): Checkpoint.RESPONSE,
 }
-_FINAL = frozenset({"allow", "auth", "deny", "redirect", "return", "tarpit"})
 
 
 def sources(context: Context, origin: Origin) -> Sources:
@@ -245,6 +245,24 @@ def settle(draft: FileDraft) -> None:
             for rule in proxy.persist_rules
         ]
         proxy.tcp_rules = [conditions.settle_rule(rule, acls) for rule in proxy.tcp_rules]
+        _settle_http(proxy)
+
+
+def _settle_http(proxy: ProxyDraft) -> None:
+    acls = proxy.acls
+
+    def settled(rule: HttpRule) -> HttpRule:
+        if rule.condition is None:
+            return rule
+        return replace(rule, condition=conditions.settle(rule.condition, acls))
+
+    proxy.http_rules = list(map(settled, proxy.http_rules))
+    proxy.redirects = list(map(settled, proxy.redirects))
+    proxy.monitor_fail = [conditions.settle(one, acls) for one in proxy.monitor_fail]
+    page = proxy.stats
+    if page is not None and not proxy.stats_inherited:
+        page.rules = list(map(settled, page.rules))
+        page.admin = [conditions.settle(one, acls) for one in page.admin]
 
 
 # From the rules that are looked at last to those that are looked at first.
@@ -279,34 +297,6 @@ def warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> No
                 " before.",
             )
             return
-
-
-def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    """http-request and its kin: only that they are there."""
-    if proxy.capability & Capability.DEFAULTS and not proxy.name:
-        raise LineError(f"'{line[0]}' not allowed in anonymous 'defaults' section.")
-    if not line[1]:
-        raise StopError(f"'{line[0]}' expects an action.")
-    if line[0] == "http-request":
-        warn_order(context, proxy, line, line[0])
-    if line[0] in proxy.final_rules:
-        context.report.warn(
-            line.origin,
-            f"previous '{line[0]}' action is final and has no condition attached, further entries"
-            " are NOOP.",
-        )
-    conditional = "if" in line.words or "unless" in line.words
-    if line[1] in _FINAL and not conditional:
-        proxy.final_rules.add(line[0])
-    else:
-        proxy.final_rules.discard(line[0])
-    proxy.rules.setdefault(line[0], line.origin)
-
-
-def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    not_in_defaults(proxy, "redirect")
-    warn_order(context, proxy, line, "redirect")
-    proxy.rules.setdefault("redirect", line.origin)
 
 
 def parse_rate_limit(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.config.haproxy import rules, settings, stick_lines
+from penstock.config.haproxy import http_lines, rules, section_stats, settings, stick_lines
 from penstock.config.haproxy.bind_line import parse_bind
 from penstock.config.haproxy.draft import (
     BACK,
@@ -388,9 +388,9 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "unique-id-format": settings.parse_log_format,
     "log-tag": settings.parse_log_tag,
     "unique-id-header": settings.parse_unique_id_header,
-    "stats": settings.parse_stats,
-    "monitor-uri": settings.parse_monitor,
-    "monitor": settings.parse_monitor,
+    "stats": section_stats.parse_stats,
+    "monitor-uri": section_stats.parse_monitor,
+    "monitor": section_stats.parse_monitor,
     "load-server-state-from-file": settings.parse_server_state,
     "server-state-file-name": settings.parse_server_state,
     "email-alert": settings.parse_email_alert,
@@ -413,10 +413,10 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "stick-table": stick_lines.parse_stick_table,
     "tcp-request": rules.parse_tcp_rule,
     "tcp-response": rules.parse_tcp_rule,
-    "http-request": rules.parse_http_rule,
-    "http-response": rules.parse_http_rule,
-    "http-after-response": rules.parse_http_rule,
-    "redirect": rules.parse_redirect,
+    "http-request": http_lines.parse_http_rule,
+    "http-response": http_lines.parse_http_rule,
+    "http-after-response": http_lines.parse_http_rule,
+    "redirect": http_lines.parse_redirect,
     "http-reuse": _http_reuse,
     "retry-on": _retry_on,
     "max-keep-alive-queue": _keep_alive_queue,

@@ -18,12 +18,12 @@ from penstock.config.haproxy.draft import (
     Said,
     Timeout,
 )
-from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS, words
+from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS
 from penstock.config.haproxy.log_line import Else, parse_log
 from penstock.config.haproxy.options import set_format
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
-from penstock.config.haproxy.rules import sources, warn_order
+from penstock.config.haproxy.rules import sources
 from penstock.config.haproxy.server_line import SOURCES, parse_source
 from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
@@ -38,17 +38,6 @@ from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import read_expression
 from penstock.rules.model import Expression
 from penstock.rules.vocabulary import Checkpoint
-
-_STATS = words(
-    "admin uri realm refresh http-request auth scope enable hide-version show-legends show-modules"
-    " show-node show-desc"
-)
-_STATS_NEED = {
-    "uri": "'uri' needs an URI prefix.",
-    "realm": "'realm' needs an realm name.",
-    "auth": "'auth' needs a user:password account.",
-    "scope": "'scope' needs a proxy name.",
-}
 
 
 def parse_mode(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -318,67 +307,6 @@ def parse_log_tag(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
         raise LineError("'log-tag' expects a tag for use in syslog.")
     proxy.log_tag = line[1]
-
-
-def parse_stats(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    what = line[1]
-    if what not in _STATS:
-        start = f"unknown stats parameter '{what}'" if what else "missing keyword in 'stats'"
-        raise LineError(
-            f"{start}, expects 'admin', 'uri', 'realm', 'auth', 'scope', 'enable', 'hide-version',"
-            " 'show-node', 'show-desc' or 'show-legends'."
-        )
-    if what in ("admin", "http-request"):
-        not_in_defaults(proxy, f"stats {what}" if what == "admin" else "stats")
-    if what == "admin" and line[2] not in ("if", "unless"):
-        raise LineError("'stats admin' requires either 'if' or 'unless' followed by a condition.")
-    if what in _STATS_NEED and not line[2]:
-        raise LineError(_STATS_NEED[what])
-    if what == "refresh":
-        try:
-            parse_time(line[2], TimeUnit.S)
-        except DurationError as bad:
-            if bad.char is not None:
-                raise LineError(
-                    f"unexpected character '{bad.char}' in argument to stats refresh interval."
-                ) from None
-            raise LineError(
-                f"timer overflow in argument <{line[2]}> to stats refresh interval, maximum value"
-                " is 2147483647 s (~68 years)."
-            ) from None
-    if what == "show-desc" and not line[2] and context.draft.global_.description is None:
-        context.report.warn(
-            line.origin,
-            "'show-desc' requires a parameter or 'desc' to be set in the global section.",
-        )
-        return
-    if what == "auth":
-        user = line[2].partition(":")[0]
-        if user in proxy.stats_users:
-            context.report.warn(
-                line.origin, f"uri auth: ignoring duplicated user '{user}'.", parsing=False
-            )
-        proxy.stats_users.add(user)
-    proxy.stats = proxy.stats or line.origin
-
-
-def parse_monitor(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    if line[0] == "monitor-uri":
-        warn_without(context, proxy, line, FRONT)
-        at_most(line, 1)
-        if not line[1]:
-            raise LineError("'monitor-uri' expects an URI.")
-        proxy.rules.setdefault("monitor-uri", line.origin)
-        return
-    not_in_defaults(proxy, "monitor")
-    warn_without(context, proxy, line, FRONT)
-    if line[1] != "fail":
-        raise LineError("'monitor' only supports 'fail'.")
-    if line[2] in ("if", "unless"):
-        warn_order(context, proxy, line, "monitor fail")
-        proxy.rules.setdefault("monitor fail", line.origin)
-    else:
-        raise LineError("'monitor fail' requires either 'if' or 'unless' followed by a condition.")
 
 
 def parse_server_state(context: Context, proxy: ProxyDraft, line: Line) -> None:

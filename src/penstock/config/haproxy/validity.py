@@ -189,7 +189,8 @@ class _Checker:
             self._warn(rules["cookie"], f"cookie will be ignored for {name} (needs 'mode http').")
         if proxy.stats is not None:
             self._warn(
-                proxy.stats, f"'stats' statement ignored for {name} as it requires HTTP mode."
+                proxy.stats.origin,
+                f"'stats' statement ignored for {name} as it requires HTTP mode.",
             )
         if "capture cookie" in rules:
             self._warn(
