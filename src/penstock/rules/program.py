@@ -98,9 +98,14 @@ class Program:
         return _ACCEPTED
 
 
-def compile_rules(rules: Iterable[TcpRule], stage: Stage, section: str = "") -> Program:
-    """Those of *rules* that are looked at in *stage*. Raises UnsupportedError."""
-    where = Where(section, response=stage is Stage.RESPONSE)
+def compile_rules(
+    rules: Iterable[TcpRule], stage: Stage, section: str = "", *, http: bool = False
+) -> Program:
+    """Those of *rules* that are looked at in *stage*; *http*: by whom a request has reached.
+
+    Raises UnsupportedError.
+    """
+    where = Where(section, response=stage is Stage.RESPONSE, http=http and stage is Stage.CONTENT)
     return Program(
         tuple(
             _Compiled(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from http import HTTPStatus
 from typing import Final
 
 from penstock.wire.http_request import Head, NotARequest, end_of_head, parse
@@ -17,25 +18,8 @@ MAX_HEAD: Final = 15360  # bytes: tune.bufsize less tune.maxrewrite
 MAX_BODY: Final = 15360
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r?\n")
 _MAX_CHUNK_LINE: Final = 1024
-_REASONS: Final = {
-    200: "OK",
-    301: "Moved Permanently",
-    302: "Found",
-    303: "See Other",
-    307: "Temporary Redirect",
-    308: "Permanent Redirect",
-    400: "Bad request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Time-out",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Time-out",
-}
+# Where HAProxy's words are not those of the registry.
+_REASONS: Final = {400: "Bad request", 408: "Request Time-out", 504: "Gateway Time-out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +167,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def encoded(response: Response, head: Head | None, *, close: bool) -> bytes:
     """*response* to a request with *head*; None: it was none."""
-    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Other')}"]
+    lines = [f"HTTP/1.1 {response.status} {_reason(response.status)}"]
     lines += [f"{name}: {value}" for name, value in response.fields]
     lines.append(f"content-length: {len(response.body)}")
     if close:
@@ -192,3 +176,10 @@ def encoded(response: Response, head: Head | None, *, close: bool) -> bytes:
         lines.append("connection: keep-alive")
     text = "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
     return text if head is not None and head.method == "HEAD" else text + response.body
+
+
+def _reason(status: int) -> str:
+    try:
+        return _REASONS.get(status) or HTTPStatus(status).phrase
+    except ValueError:
+        return "Other"

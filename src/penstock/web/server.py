@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sockets of all HTTP services, on an epoll of their own inside the daemon's loop.
+
+As with the health checks, whoever owns the loop watches ``fileno()`` and calls ``run_once()`` when
+it is readable or ``next_deadline()`` has come. A turn does little, whoever asks how much
+(``limits``): checks are not to wait for those who look at them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
+from penstock.engine.proxy.tls import listener_context, wrap_client
+from penstock.errors import DatapathError
+from penstock.http_service import HttpService
+from penstock.model import Protocol
+from penstock.web.asked import Caller
+from penstock.web.client import Client, Stage
+from penstock.web.errors import page
+from penstock.web.http1 import Answer, Request
+from penstock.web.limits import (
+    ANSWERS_A_TURN,
+    EVENTS_A_TURN,
+    MAX_UNSENT,
+    Patience,
+    most_clients,
+)
+
+_log = structlog.get_logger("penstock")
+
+_LEAST_WAIT = 0.1  # s between two looks at one client
+
+Site = Callable[[Request, Caller], Answer]
+"""What one service answers; must not wait."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A socket that is listened on, for whoever has it now."""
+
+    spot: Spot
+    sock: socket.socket
+    service: _Service | None = None
+
+
+@dataclass(slots=True)
+class _Service:
+    """A running service; one that a reload took away lives on in its clients."""
+
+    service: HttpService
+    site: Site
+    admits: Callable[[Caller], bool]
+    contexts: dict[object, ssl.SSLContext] = field(default_factory=dict)
+    clients: dict[int, Client] = field(default_factory=dict)  # the longest silent first
+
+
+class Staged:
+    """Sockets for another configuration: open, and not answered on before ``commit()``."""
+
+    def __init__(self, commit: Callable[[], None], opened: Iterable[_Open]) -> None:
+        self._commit = commit
+        self._opened = list(opened)
+
+    def commit(self) -> None:
+        self._commit()
+
+    def drop(self) -> None:
+        """Forget it; what was listened on before is not touched."""
+        for one in self._opened:
+            one.sock.close()
+            remove_path(one.spot)
+
+
+class WebServer:
+    """*build* makes a site of a service, and says whom it lets connect."""
+
+    def __init__(
+        self,
+        build: Callable[[HttpService], tuple[Site, Callable[[Caller], bool]]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._build = build
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._open: dict[tuple[object, ...], _Open] = {}
+        self._by_fd: dict[int, _Open | tuple[_Service, Client]] = {}
+        self._asking: deque[tuple[_Service, Client]] = deque()
+        self._timers: list[tuple[float, int, int]] = []  # deadline, whose serial, descriptor
+        self._serial = 0
+        self._unsent = 0
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def next_deadline(self) -> float | None:
+        """When ``run_once()`` is next due, on the clock given."""
+        if self._asking:
+            return self._clock()
+        return self._timers[0][0] if self._timers else None
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def stage(self, services: Iterable[HttpService]) -> Staged:
+        """Open what *services* add. Raises PenstockError, and then nothing has changed."""
+        wanted: dict[tuple[object, ...], tuple[Spot, _Service]] = {}
+        for service in services:
+            if service.disabled:
+                continue
+            running = _Service(service, *self._build(service))
+            for listener in service.listeners:
+                if listener.tls is not None:
+                    running.contexts[listener.tls] = listener_context(listener.tls, listener.origin)
+                for spot in spots(listener, Protocol.TCP):
+                    wanted.setdefault(_place(spot), (spot, running))
+        fresh: dict[tuple[object, ...], _Open] = {}
+        try:
+            for place, (spot, _) in wanted.items():
+                if place not in self._open:
+                    fresh[place] = _Open(spot, open_spot(spot, 0))
+        except DatapathError:
+            for opened in fresh.values():
+                opened.sock.close()
+            raise
+        return Staged(lambda: self._commit(wanted, fresh), fresh.values())
+
+    def _commit(
+        self,
+        wanted: dict[tuple[object, ...], tuple[Spot, _Service]],
+        fresh: dict[tuple[object, ...], _Open],
+    ) -> None:
+        for place in [place for place in self._open if place not in wanted]:
+            self._shut(self._open.pop(place))
+        self._open |= fresh
+        for place, (spot, service) in wanted.items():
+            opened = self._open[place]
+            opened.spot, opened.service = spot, service
+            self._by_fd[opened.sock.fileno()] = opened
+        for opened in fresh.values():
+            self._epoll.register(opened.sock.fileno(), select.EPOLLIN)
+
+    def _shut(self, opened: _Open) -> None:
+        self._by_fd.pop(opened.sock.fileno(), None)
+        opened.sock.close()
+        remove_path(opened.spot)
+
+    def close(self) -> None:
+        for one in list(self._by_fd.values()):
+            if isinstance(one, tuple):
+                self._drop(*one)
+        for opened in self._open.values():
+            self._shut(opened)
+        self._open.clear()
+        self._epoll.close()
+
+    # -- a turn --------------------------------------------------------------------------------
+
+    def run_once(self, now: float) -> None:
+        """Take in what has happened, answer one who asks, and drop who has taken too long."""
+        for fd, _ in self._epoll.poll(0, EVENTS_A_TURN):
+            one = self._by_fd.get(fd)
+            if isinstance(one, _Open):
+                self._accept(one, now)
+            elif one is not None:
+                self._advance(*one, lambda client: client.ready(now))
+        for _ in range(min(ANSWERS_A_TURN, len(self._asking))):
+            service, client = self._asking.popleft()
+            if client.stage is Stage.ANSWER:
+                self._advance(service, client, partial(_tell, self._answer(service, client), now))
+        while self._timers and self._timers[0][0] <= now:
+            _, serial, fd = heapq.heappop(self._timers)
+            self._look_at(serial, fd, now)
+
+    def _accept(self, opened: _Open, now: float) -> None:
+        service = opened.service
+        # Nobody there any more, or no descriptor left: the next turn tries again.
+        with contextlib.suppress(OSError):
+            sock, _ = opened.sock.accept()
+            if service is None or not self._has_room(service):
+                sock.close()
+                return
+            sock.setblocking(False)
+            try:
+                client = self._client(service, opened, sock, now)
+            except OSError:
+                sock.close()
+                raise
+            fd = client.sock.fileno()
+            self._by_fd[fd] = service, client
+            service.clients[fd] = client
+            self._epoll.register(fd, client.wants)
+            self._serial = client.serial = self._serial + 1
+            heapq.heappush(self._timers, (client.deadline, client.serial, fd))
+
+    def _has_room(self, service: _Service) -> bool:
+        """Whoever has asked nothing for longest makes room; False: all have asked."""
+        if len(service.clients) < most_clients(service.service):
+            return True
+        silent = next((one for one in service.clients.values() if one.expendable), None)
+        if silent is None:
+            return False
+        self._drop(service, silent)
+        return True
+
+    def _client(self, service: _Service, opened: _Open, sock: socket.socket, now: float) -> Client:
+        listener = opened.spot.listener
+        context = service.contexts.get(listener.tls)
+        client = Client(
+            sock,
+            listener,
+            Patience.of(service.service),
+            tls=None if context is None else lambda raw: wrap_client(context, raw),
+            close=service.service.close,
+            now=now,
+        )
+        # Behind a PROXY header the site looks, when it is known who it is.
+        if not listener.accept_proxy and not service.admits(client.caller):
+            raise ConnectionRefusedError
+        return client
+
+    def _advance(self, service: _Service, client: Client, act: Callable[[Client], None]) -> None:
+        """Let *client* go on, and see to what it waits for then."""
+        fd, before, unsent = client.sock.fileno(), client.wants, client.unsent
+        try:
+            act(client)
+        except (OSError, ssl.SSLError, ValueError):
+            client.stage = Stage.OVER
+        self._unsent += client.unsent - unsent
+        if client.stage is Stage.OVER:
+            self._drop(service, client)
+            return
+        if client.stage is Stage.ANSWER:
+            self._asking.append((service, client))
+            service.clients[fd] = service.clients.pop(fd)  # now the last to be silent
+        if client.wants != before:
+            self._epoll.modify(fd, client.wants)
+
+    def _answer(self, service: _Service, client: Client) -> Answer:
+        request = client.request
+        if request is None or self._unsent > MAX_UNSENT:
+            return page(503, close=True)
+        try:
+            return service.site(request, client.caller)
+        except Exception:
+            # A bug in one answer must not take the daemon, and the health checks, with it.
+            _log.exception("an HTTP request failed; this is a bug", service=service.service.name)
+            return page(500, close=True)
+
+    def _look_at(self, serial: int, fd: int, now: float) -> None:
+        """A timer that has come may be an old one: deadlines move while a client gets on."""
+        one = self._by_fd.get(fd)
+        if not isinstance(one, tuple) or one[1].serial != serial:
+            return
+        service, client = one
+        if client.stage is not Stage.ANSWER and client.deadline <= now:
+            self._advance(service, client, lambda late: late.time_out(now))
+        if client.stage is not Stage.OVER:
+            due = max(client.deadline, now + _LEAST_WAIT)
+            heapq.heappush(self._timers, (due, serial, fd))
+
+    def _drop(self, service: _Service, client: Client) -> None:
+        fd = client.sock.fileno()
+        self._unsent -= client.unsent
+        self._by_fd.pop(fd, None)
+        service.clients.pop(fd, None)
+        client.stage = Stage.OVER
+        client.close()
+
+
+def _tell(answer: Answer, now: float, client: Client) -> None:
+    client.answer(answer, now)
+
+
+def _place(spot: Spot) -> tuple[object, ...]:
+    """What makes a socket another one."""
+    one = spot.listener
+    return *spot.place, one.mode, one.user, one.group
