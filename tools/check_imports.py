@@ -131,6 +131,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     # The command line checks files and starts the daemon; the rest goes through the socket.
     "cli": (
         "model",
+        "http_service",
         "config",
         "runtime",
         "api",

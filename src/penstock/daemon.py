@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -26,7 +27,7 @@ from penstock import notify
 from penstock.api.server import ControlServer
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
-from penstock.controller import Controller
+from penstock.controller import Controller, Staged
 from penstock.desired import all_on_proxy, refuse_unsupported
 from penstock.director import Director
 from penstock.engine.api import Engine
@@ -51,6 +52,9 @@ from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Runtime
 from penstock.runtime_api.server import RuntimeServer
 from penstock.surroundings import mtu, surroundings
+from penstock.web.running import Running
+from penstock.web.server import WebServer
+from penstock.web.site import site
 
 _log = structlog.get_logger("penstock")
 _YIELD_SECONDS = 10.0  # for an instance to end that gives way
@@ -58,6 +62,14 @@ _COLLECT_AFTER = 100_000  # objects made since the last look for cycles; Python:
 _TICK = 1.0  # seconds between sweeps of the connection table
 _LOOK = 0.05  # seconds between two looks whether the last session has ended
 _AT_ONCE = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
+
+
+class Worker(Protocol):
+    """Whoever is called when its descriptor is readable or its time has come."""
+
+    def fileno(self) -> int: ...
+    def next_deadline(self) -> float | None: ...
+    def run_once(self, now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +259,7 @@ def _serve(
     adopted = engine is not None and engine.adopted
     engines: dict[EngineKind, Engine] = {EngineKind.PROXY: proxy}
     director: Director | None = None
-    workers: list[Runner | Follower | Synchroniser] = [runner, names]
+    workers: list[Worker] = [runner, names]
     with contextlib.ExitStack() as stack:
         stack.callback(runner.close)
         stack.callback(names.close)
@@ -295,7 +307,7 @@ def _serve(
 def _live(
     controller: Controller,
     engines: dict[EngineKind, Engine],
-    workers: tuple[Runner | Follower | Synchroniser, ...],
+    workers: tuple[Worker, ...],
     loaded: LoadResult,
     *,
     paths: RuntimePaths,
@@ -306,14 +318,13 @@ def _live(
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
         controller.start(loaded)
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
-        runtime = RuntimeServer(
-            selector, Runtime(controller, registry(), os.environ), time.monotonic
-        )
+        commands = Runtime(controller, registry(), os.environ)
+        runtime = RuntimeServer(selector, commands, time.monotonic)
+        web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
+        workers = (*workers, web)
         try:
-            runtime.stage(loaded.configuration.settings.runtime_api).commit()
-            controller.stage = lambda configuration: runtime.stage(
-                configuration.settings.runtime_api
-            )
+            controller.stage = partial(_stage, runtime, web)
+            controller.stage(loaded.configuration).commit()
             for worker in workers:
                 _register(selector, worker.fileno(), partial(_run, worker))
             for engine in engines.values():
@@ -334,15 +345,43 @@ def _live(
             going.loop(lifetime, reloads=not options.graceful)
             if options.graceful and not pending & _AT_ONCE:
                 controller.stop_serving()
+                web.stage(()).commit()  # whoever is connected still gets an answer
                 going.drain(loaded.configuration.settings.process.hard_stop_after)
             notify.stopping()
             return frozenset(pending)
         finally:
+            web.close()
             runtime.close()
             server.close()
 
 
-def _run(worker: Runner | Follower | Synchroniser) -> None:
+def _stage(runtime: RuntimeServer, web: WebServer, configuration: Configuration) -> Staged:
+    """Open the sockets that *configuration* adds. Raises PenstockError, and has opened none."""
+    both = AllStaged([runtime.stage(configuration.settings.runtime_api)])
+    try:
+        both.parts.append(web.stage(configuration.http))
+    except PenstockError:
+        both.drop()
+        raise
+    return both
+
+
+@dataclass(frozen=True, slots=True)
+class AllStaged:
+    """Several that go together."""
+
+    parts: list[Staged]
+
+    def commit(self) -> None:
+        for part in self.parts:
+            part.commit()
+
+    def drop(self) -> None:
+        for part in self.parts:
+            part.drop()
+
+
+def _run(worker: Worker) -> None:
     worker.run_once(time.monotonic())
 
 
@@ -355,7 +394,7 @@ class _Going:
     """The loop: whatever is ready or due, and a tick a second."""
 
     selector: selectors.BaseSelector
-    workers: tuple[Runner | Follower | Synchroniser, ...]
+    workers: tuple[Worker, ...]
     controller: Controller
     servers: tuple[ControlServer | RuntimeServer, ...]
     pending: set[int]

@@ -24,7 +24,7 @@ from penstock.engine.api import ReasonCount, Traffic
 from penstock.ipvs.model import DestKey, DestRow, Proto, ServiceKey, ServiceRow, Stats
 from penstock.ipvs.names import place, service_name
 from penstock.model import AdminState, Bind, EngineKind, Pool, PortMode, RealServer, Service
-from penstock.proxied import LocalAddress
+from penstock.proxied import Listener, LocalAddress
 
 
 def traffic_status(traffic: Traffic | None) -> TrafficStatus:
@@ -164,6 +164,14 @@ def listens_on(service: Service) -> tuple[str, ...]:
         one.address for one in service.front.listeners if isinstance(one.address, LocalAddress)
     )
     return (*(bind_text(bind) for bind in service.binds), *(str(one) for one in local))
+
+
+def listener_text(listener: Listener) -> str:
+    """The same of a listener, with its protocol beneath where it has one."""
+    if isinstance(listener.address, LocalAddress) or listener.ports is None:
+        return str(listener.address)
+    bind = Bind(listener.address, listener.ports, v4v6=listener.v4v6, interface=listener.interface)
+    return bind_text(bind) + (" ssl" if listener.tls is not None else "")
 
 
 def bind_text(bind: Bind) -> str:

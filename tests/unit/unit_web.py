@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from penstock.config.haproxy import loads
 from penstock.http_service import HttpService
 from penstock.rules.subject import Traffic
 from penstock.web.server import WebServer
-from penstock.web.site import Site
+from penstock.web.site import site
 from penstock.web.statistics import Kind, Row, StickTable
 from penstock.web.stats_uri import Format
 
@@ -104,11 +105,7 @@ class Web:
     now: float = 1000.0
 
     def __post_init__(self) -> None:
-        self.server = WebServer(self._build, lambda: self.now)
-
-    def _build(self, service: HttpService) -> tuple[Site, object]:
-        site = Site(service, self.statistics)
-        return site, site.admits
+        self.server = WebServer(partial(site, statistics=self.statistics), lambda: self.now)
 
     def follow(self, text: str) -> None:
         """``{d}`` in *text* is the directory."""

@@ -13,8 +13,9 @@ from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.engine.proxy.tls_files import check_files
 from penstock.errors import ConfigError
+from penstock.http_service import HttpAction, HttpService
 from penstock.model import EngineKind, Service
-from penstock.status import listens_on
+from penstock.status import listener_text, listens_on
 
 
 @click.command("check")
@@ -62,6 +63,26 @@ def _print(loaded: LoadResult) -> None:
             f" [{service.origin}]"
         )
         click.echo(f"    {_engine(service)}")
+
+    for http in loaded.configuration.http:
+        where = ", ".join(map(listener_text, http.listeners))
+        click.echo(f"  {http.name}: http {where} -> {_answers(http)} [{http.origin}]")
+        click.echo(f"    {'no engine: it is disabled' if http.disabled else _ITSELF}")
+
+
+_ITSELF = "no engine: penstock itself answers"
+
+
+def _answers(http: HttpService) -> str:
+    """What *http* answers, as one says it."""
+    sections = [http.front, *(route.section for route in http.routes)]
+    said = [f"statistics at {one.page.uri}" for one in sections if one.page is not None]
+    rules = [rule for one in sections for rule in one.rules]
+    if any(rule.action is HttpAction.PROMETHEUS for rule in rules):
+        said.append("metrics")
+    if http.monitor_uri is not None:
+        said.append(f"a monitor at {http.monitor_uri}")
+    return ", ".join(said)
 
 
 def _engine(service: Service) -> str:

@@ -35,6 +35,7 @@ def page(status: int, *, close: bool = False, fields: tuple[tuple[str, str], ...
 
 
 def unauthorized(realm: str) -> Response:
-    """401 with the *realm* to ask a password for (RFC 7617)."""
+    """401 with the *realm* to ask a password for (RFC 7617); HAProxy hangs up after it."""
     quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
-    return page(401, fields=(("www-authenticate", f'Basic realm="{quoted}"'),))
+    challenge = ("www-authenticate", f'Basic realm="{quoted}"')
+    return page(401, close=True, fields=(challenge,))

@@ -7,6 +7,7 @@ statistics, redirections. What is left gets what HAProxy says of a backend witho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.http_service import DEFAULT_REALM, HttpSection, HttpService, StatsPage
@@ -173,6 +174,12 @@ class Site:
         else:
             text = self._statistics.dump(rows, query.format)
         return Response(200, text.encode("utf-8", "replace"), tuple(fields))
+
+
+def site(service: HttpService, statistics: Statistics) -> tuple[Site, Callable[[Caller], bool]]:
+    """What answers for *service*, and whom it lets connect."""
+    made = Site(service, statistics)
+    return made, made.admits
 
 
 def _section(said: HttpSection) -> _Section:

@@ -614,15 +614,6 @@ def test_an_unconditional_use_backend_is_a_default_backend() -> None:
     assert configuration.services[0].engine is EngineKind.KERNEL
 
 
-def test_a_stats_listener_is_left_out_with_a_warning() -> None:
-    result = read("listen stats\n mode http\n bind :8404\n stats enable\n stats uri /\n")
-    assert result.configuration.services == ()
-    assert result.configuration.pools == ()
-    (warning,) = result.warnings
-    assert warning.line == 10
-    assert "the statistics page is not served yet" in warning.message
-
-
 def test_pools_of_mode_http_are_left_out() -> None:
     configuration = configure(
         "frontend f\n mode http\n bind :80\n default_backend b\n"

@@ -39,6 +39,10 @@ def with_digests(configuration: Configuration) -> Configuration:
             )
             for service in configuration.services
         ),
+        http=tuple(
+            replace(one, listeners=tuple(map(listener, one.listeners)))
+            for one in configuration.http
+        ),
         pools=tuple(
             replace(pool, reals=tuple(map(real, pool.reals))) for pool in configuration.pools
         ),
@@ -66,11 +70,13 @@ def check_files(configuration: Configuration) -> None:
     Raises ConfigError with what is wrong about each line's files and settings.
     """
     wrong: list[Diagnostic] = []
+    fronts = [one.front.listeners for one in configuration.services if not one.disabled]
+    fronts += [one.listeners for one in configuration.http if not one.disabled]
     listeners: set[tuple[ListenerTls, Origin]] = {
         (listener.tls, listener.origin)
-        for service in configuration.services
-        for listener in service.front.listeners
-        if listener.tls is not None and not service.disabled
+        for front in fronts
+        for listener in front
+        if listener.tls is not None
     }
     servers: set[tuple[ServerTls, Origin]] = {
         (real.link.tls, real.origin)
