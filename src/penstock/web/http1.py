@@ -12,7 +12,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
-from penstock.wire.http_request import Head, NotARequest, end_of_head, parse
+from penstock.wire.http_request import Head, NotARequest, end_of_head, may_begin, parse
 
 MAX_HEAD: Final = 15360  # bytes: tune.bufsize less tune.maxrewrite
 MAX_BODY: Final = 15360
@@ -101,6 +101,8 @@ class Reader:
         if (end if end >= 0 else len(self._data)) > MAX_HEAD:
             raise NotARequest(f"a head of more than {MAX_HEAD} bytes")
         if end < 0:
+            if not may_begin(self._data):
+                raise NotARequest("what comes is no request line")
             return False
         self._raw = bytes(self._data[:end])
         self._head = parse(self._raw)

@@ -15,6 +15,7 @@ _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\Z")
 # Blanks around the value are stripped afterwards: asking for them here takes quadratic time.
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)\Z")
+_BEGINNING: Final = re.compile(_TOKEN + rb"( [\x21-\x7e]*( [A-Z0-9./]*\r?)?)?")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}\Z")
 _END: Final = re.compile(rb"\r?\n\r?\n")
 
@@ -59,6 +60,12 @@ def end_of_head(data: bytes | bytearray) -> int:
     """Where the body begins; -1 while the empty line is missing."""
     found = _END.search(data)
     return found.end() if found else -1
+
+
+def may_begin(data: bytes | bytearray) -> bool:
+    """Whether a head may begin like *data*, which is not empty and not whole."""
+    line = data.partition(b"\n")[0]
+    return line in (b"", b"\r") or bool(_BEGINNING.fullmatch(line))
 
 
 def parse(head: bytes) -> Head:
