@@ -120,7 +120,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "controller": RUNNING,
     "api": (*RUNNING, "controller"),
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
-    "runtime_api": (*RUNNING, "controller"),
+    "runtime_api": (*RUNNING, "controller", "rules", "stick"),
     "web": (*RUNNING, "controller", "runtime_api", "rules", "stick", "wire"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "lifetime": ("runtime",),

@@ -49,7 +49,7 @@ from penstock.edits import (
     with_server,
     without_places,
 )
-from penstock.engine.api import Engine, RealKey, Traffic, together
+from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
 from penstock.health.runner import Change, CheckStatus, Runner, Target
@@ -377,6 +377,11 @@ class Controller:
         """Connections that a server has now."""
         key = real_key(pool, real)
         return 0 if key is None else sum(engine.live(key) for engine in self._engines.values())
+
+    @property
+    def stick_tables(self) -> tuple[TableKeeper, ...]:
+        """Of all engines."""
+        return tuple(engine.stick_tables for engine in self._engines.values())
 
     def connections_of(self, proxy: str) -> tuple[int, int]:
         """How many there have been on a proxy's front side and to its servers."""

@@ -31,6 +31,7 @@ from penstock.model import (
 )
 from penstock.proxied import Front, Link
 from penstock.schedulers import Candidate, eligible, prepare
+from penstock.stick.model import TableSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,20 @@ def desired_state(
         service.name: _service_state(service, configuration)
         for service in services_of(configuration, engine)
     }
-    peers = configuration.peers if engine is EngineKind.PROXY else ()
-    return replace(part, services=services, maxconn=configuration.settings.maxconn, peers=peers)
+    whole = replace(part, services=services, maxconn=configuration.settings.maxconn)
+    if engine is not EngineKind.PROXY:
+        return whole
+    return replace(whole, peers=configuration.peers, tables=tables_of(configuration))
+
+
+def tables_of(configuration: Configuration) -> tuple[TableSpec, ...]:
+    """The stick tables of its sections, by the order of these; those of peers are not among them.
+
+    A section that only has a table is one of them: rules elsewhere name it.
+    """
+    sides = [service.front.table for service in configuration.services]
+    sides += [pool.back.table for pool in configuration.pools]
+    return tuple({table.name: table for table in sides if table is not None}.values())
 
 
 def pool_states(

@@ -21,6 +21,7 @@ from penstock.engine.api import (
     RetireReal,
     SetMaxconn,
     SetPeers,
+    SetTables,
     Step,
     fingerprint,
 )
@@ -33,6 +34,8 @@ def diff(observed: ObservedState, desired: DatapathState) -> tuple[Step, ...]:
         steps.append(SetMaxconn(desired.maxconn))
     if observed.peers != desired.peers:  # before the tables that are shared with them
         steps.append(SetPeers(desired.peers))
+    if observed.tables != desired.tables:  # before the rules that name them
+        steps.append(SetTables(desired.tables))
     steps += [
         PutReal(state) for key, state in desired.reals.items() if observed.reals.get(key) != state
     ]

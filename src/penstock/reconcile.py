@@ -37,6 +37,7 @@ class Reconciler:
             {**asked.services, **part.services},
             asked.maxconn,
             asked.peers,
+            asked.tables,
         )
         if self._unfinished:
             return self.converge(desired)

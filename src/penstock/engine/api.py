@@ -131,6 +131,7 @@ class DatapathState:
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     maxconn: int = 0  # of all services together; 0: no limit
     peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
+    tables: tuple[TableSpec, ...] = ()  # that rules may name, for the proxy engine
 
 
 def fingerprint(state: PoolState | ServiceState) -> bytes:
@@ -151,6 +152,7 @@ class ObservedState:
     services: Mapping[str, bytes] = field(default_factory=dict)
     maxconn: int = 0
     peers: tuple[PeersSpec, ...] = ()
+    tables: tuple[TableSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,13 @@ class SetPeers:
 
 
 @dataclass(frozen=True, slots=True)
+class SetTables:
+    """Keep these stick tables, and those of peers sections; one that stays keeps its entries."""
+
+    tables: tuple[TableSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RetireReal:
     """Give it no new flows and forget it when its last flow has ended."""
 
@@ -206,7 +215,15 @@ class RetireReal:
 
 
 Step = (
-    PutReal | PutPool | PutService | RemoveService | RemovePool | RetireReal | SetMaxconn | SetPeers
+    PutReal
+    | PutPool
+    | PutService
+    | RemoveService
+    | RemovePool
+    | RetireReal
+    | SetMaxconn
+    | SetPeers
+    | SetTables
 )
 
 

@@ -24,6 +24,7 @@ from penstock.engine.api import (
     ServiceState,
     SetMaxconn,
     SetPeers,
+    SetTables,
     Step,
     Traffic,
     fingerprint,
@@ -31,9 +32,9 @@ from penstock.engine.api import (
 from penstock.engine.figures import Figure, Readings, Table
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
-from penstock.stick.model import EntryView, Filter, Key, PeersSpec, StoredValue, TableSpec
-from penstock.stick.table import layout
-from penstock.stick.view import matches
+from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
+from penstock.stick.table import Table as StickTable
+from penstock.stick.view import matches, place, view
 
 
 class FakeRules:
@@ -84,55 +85,47 @@ class FakeRules:
 
 
 class FakeTables:
-    """Implements ``engine.api.TableKeeper`` with what a test puts into ``held``."""
+    """Implements ``engine.api.TableKeeper``; no time passes."""
 
     def __init__(self) -> None:
-        self.held: dict[str, dict[Key, EntryView]] = {}
+        self.held: dict[str, StickTable] = {}
+
+    def _table(self, spec: TableSpec) -> StickTable:
+        return self.held.setdefault(spec.name, StickTable(spec))
 
     def used(self, specs: Sequence[TableSpec]) -> dict[str, int]:
-        return {spec.name: len(self.held.get(spec.name, ())) for spec in specs}
+        return {spec.name: len(self._table(spec)) for spec in specs}
 
     def entries(
         self, spec: TableSpec, filters: tuple[Filter, ...]
     ) -> Iterator[Sequence[EntryView]]:
-        for one in list(self.held.get(spec.name, {}).values()):
+        table = self._table(spec)
+        seen = [view(table, entry, 0) for entry in table.rows(0)]
+        for one in sorted(seen, key=lambda one: place(spec, one.key)):
             if matches(spec, one, filters):
                 yield (one,)
 
     def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
-        return self.held.get(spec.name, {}).get(key)
+        table = self._table(spec)
+        entry = table.get(key, 0)
+        return None if entry is None else view(table, entry, 0)
 
     def put_entry(self, spec: TableSpec, key: Key, values: tuple[tuple[str, int], ...]) -> bool:
-        table = self.held.setdefault(spec.name, {})
-        if key not in table and len(table) >= spec.size:
+        table = self._table(spec)
+        entry = table.enter(key, 0)
+        if entry is None:
             return False
-        before = table.get(key)
-        types = layout(spec)
-        row: dict[str, tuple[StoredValue, ...]] = {
-            data.name: (0,) * stored.size for stored, data in types
-        }
-        if before is not None:
-            row |= {data.name: one for (_, data), one in zip(types, before.values, strict=True)}
-        row |= {name: (value, *row[name][1:]) for name, value in values}
-        table[key] = EntryView(
-            0x1000 + len(table),
-            key,
-            0,
-            spec.expire or 0,
-            tuple(row[data.name] for _, data in types),
-        )
+        for name, value in values:
+            table.set(entry, name, value, 0)
         return True
 
     def remove_entry(self, spec: TableSpec, key: Key) -> bool:
-        before = self.entry(spec, key)
-        if before is not None and before.trackers:
-            return False
-        self.held.get(spec.name, {}).pop(key, None)
-        return True
+        table = self._table(spec)
+        return table.get(key, 0) is None or table.remove(key)
 
     def clear_entries(self, spec: TableSpec, filters: tuple[Filter, ...]) -> None:
-        for one in list(self.held.get(spec.name, {}).values()):
-            if matches(spec, one, filters):
+        for page in list(self.entries(spec, filters)):
+            for one in page:
                 self.remove_entry(spec, one.key)
 
 
@@ -145,6 +138,7 @@ class FakeEngine:
         self.services: dict[str, ServiceState] = {}
         self.maxconn = 0
         self.peers: tuple[PeersSpec, ...] = ()
+        self.tables: tuple[TableSpec, ...] = ()
         self.rules = FakeRules()
         self.stick_tables = FakeTables()
         self.retired: set[RealKey] = set()
@@ -168,6 +162,7 @@ class FakeEngine:
             services={name: fingerprint(one) for name, one in self.services.items()},
             maxconn=self.maxconn,
             peers=self.peers,
+            tables=self.tables,
         )
 
     def apply(self, step: Step) -> None:  # noqa: PLR0912  one case a step
@@ -196,6 +191,8 @@ class FakeEngine:
                 self.maxconn = maxconn
             case SetPeers(peers):
                 self.peers = peers
+            case SetTables(tables):
+                self.tables = tables
             case RetireReal(key):
                 if any(key in pool.members for pool in self.pools.values()):
                     raise DatapathError(f"real server {key} is still in use")

@@ -8,6 +8,7 @@ from penstock.runtime_api import (
     dynamic_servers,
     limits,
     set_server,
+    stick_tables,
     toggles,
     weights,
 )
@@ -21,6 +22,7 @@ def registry() -> Registry:
             *dynamic_servers.COMMANDS,
             *limits.COMMANDS,
             *set_server.COMMANDS,
+            *stick_tables.COMMANDS,
             *toggles.COMMANDS,
             *weights.COMMANDS,
         )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from penstock.stick.counters import PLACES, read_rate
@@ -24,8 +24,6 @@ from penstock.stick.table import Entry, Table, layout
 _COMPARE: Final[dict[Comparison, Callable[[int, int], bool]]] = {
     one: getattr(operator, one.value) for one in Comparison
 }
-# Data types of an operator's own numbers; of server_key it has none.
-_TEXTS: Final = frozenset({"server_key"})
 
 
 def view(table: Table, entry: Entry, now: int) -> EntryView:
@@ -91,21 +89,31 @@ def _numbered(name: str, index: int) -> str:
     return f"{base}{index}{mark}{rest}"
 
 
-def together(first: EntryView, second: EntryView) -> EntryView:
-    """One entry of two that two engines keep under one key: what they counted is added up."""
+# What is counted, and adds up; all else operators and rules set, and the larger one holds.
+_COUNTED: Final = ("conn_", "sess_", "http_", "bytes_")
+
+
+def together(spec: TableSpec, first: EntryView, second: EntryView) -> EntryView:
+    """One entry of two that two engines keep under one key."""
     return EntryView(
         first.address,
         first.key,
         first.trackers + second.trackers,
         max(first.expires, second.expires),
         tuple(
-            _sums(mine, theirs) for mine, theirs in zip(first.values, second.values, strict=True)
+            tuple(map(_added if data.name.startswith(_COUNTED) else _larger, mine, theirs))
+            for (_, data), mine, theirs in zip(
+                layout(spec), first.values, second.values, strict=True
+            )
         ),
     )
 
 
-def _sums(mine: Sequence[StoredValue], theirs: Sequence[StoredValue]) -> tuple[StoredValue, ...]:
-    return tuple(
-        one + other if isinstance(one, int) and isinstance(other, int) else (one or other)
-        for one, other in zip(mine, theirs, strict=True)
-    )
+def _added(mine: StoredValue, theirs: StoredValue) -> StoredValue:
+    both = isinstance(mine, int) and isinstance(theirs, int)
+    return mine + theirs if both else mine or theirs  # type: ignore[operator]
+
+
+def _larger(mine: StoredValue, theirs: StoredValue) -> StoredValue:
+    both = isinstance(mine, int) and isinstance(theirs, int)
+    return max(mine, theirs) if both else mine or theirs  # type: ignore[type-var]

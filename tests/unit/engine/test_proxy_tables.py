@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit_proxy import PATIENCE, ProxyRig, rig, wait_for
+from unit_proxy import PATIENCE, ProxyRig, closed_port, rig, wait_for
 
 from penstock.errors import DatapathError
 from penstock.stick.model import Comparison, Filter, KeyType, Stored, TableSpec
@@ -98,3 +98,24 @@ def test_a_worker_that_does_not_answer_is_not_waited_for(
     # The late answer is not taken for the next one's.
     assert proxy.engine.stick_tables.entry(SPEC, b"nobody") is None
     assert proxy.engine.stick_tables.used([SPEC]) == {"front": 1}
+
+
+def test_rules_may_name_a_table_of_a_section_that_is_nothing_else(proxy: ProxyRig) -> None:
+    server = proxy.server("b")
+    server.echo()
+    port = closed_port()
+    text = """
+frontend front
+ bind 127.0.0.1:{port}
+ tcp-request connection track-sc0 src table only
+ tcp-request connection reject if {{ sc0_conn_cnt(only) gt 2 }}
+ default_backend b
+backend b
+ server b {server}
+backend only
+ stick-table type ip size 10 store conn_cnt
+"""
+    proxy.run(text.format(port=port, server=server.where))
+    assert [proxy.ask(str(port)) for _ in range(4)] == [b"b:x", b"b:x", b"", b""]
+    spec = TableSpec("only", KeyType.IP, 10, stored=(Stored("conn_cnt"),))
+    assert proxy.engine.stick_tables.used([spec, SPEC]) == {"only": 1}  # the other one is gone

@@ -235,6 +235,114 @@ SEVERITY = (
 )
 
 
+TABLES = """
+frontend f
+    bind 127.0.0.1:{port}
+    stick-table type ip size 1k expire 1m store conn_cnt,conn_rate(10s),gpc0,gpt0,bytes_in_cnt
+    default_backend b
+backend b
+    stick-table type string len 20 size 1k store gpc(3),gpc_rate(2,10s),conn_cur
+    balance roundrobin
+    server s1 127.0.0.1:1
+backend c
+    stick-table type integer size 1k store server_key
+backend d
+    stick-table type ipv6 size 1k expire 10s
+backend e
+    stick-table type binary len 4 size 1k nopurge
+"""
+
+TABLE_COMMANDS = """
+show table
+show table x
+show table f
+set table
+set table f
+set table f key
+set table f key 1.2.3.4
+set table f key 1.2.3.4 data.conn_cnt 5
+set table f key 1.2.3.4 data.conn_cnt
+set table f key 1.2.3.4 data.foo 5
+set table f key 1.2.3.4 data.conn_cur 5
+set table f key 1.2.3.4 data.conn_cnt abc
+set table f key 1.2.3.4 foo bar
+set table f key 1.2.3.4 data.conn_rate 7 data.gpc0 3 data.gpt0 9 data.bytes_in_cnt 99999999999
+set table f key 1.2.3.5 data.conn_cnt 7
+set table f key foo
+set table f key ::1
+set table f key 1.2
+set table f key 1.1234.5
+set table f foo
+set table x key 1
+set table f data.conn_cnt 5
+show table f
+show table
+show table f data.conn_cnt gt 5
+show table f data.conn_cnt eq 5
+show table f data.conn_cnt ne 5
+show table f data.conn_cnt le 5
+show table f data.conn_cnt gt 1 data.gpc0 eq 3
+show table f data.conn_cnt gt 1 data.gpc0 eq 3 data.gpt0 eq 1
+show table f data.conn_rate ge 1
+show table f data.conn_cnt
+show table f data.conn_cnt gt
+show table f data.conn_cnt foo 5
+show table f data.conn_cnt gt abc
+show table f data.conn_cur gt 1
+show table f data.foo gt 1
+show table f data.gpc0 gt 1 data.gpc0 gt 1 data.gpc0 gt 1 data.gpc0 gt 1 data.gpc0 gt 1
+show table f key 1.2.3.4
+show table f key 9.9.9.9
+show table f key
+show table f key abc
+show table f foo
+set table b key abc
+set table b key abc data.gpc0 5
+set table b key abc data.gpc 6
+set table b key abc data.gpc0_rate 6
+set table b key thisismuchlongerthantwentychars
+show table b
+show table b data.gpc0 gt 1
+show table b data.gpc gt 1
+set table c key 5
+set table c key 256
+set table c key abc
+set table c key -5
+set table c key 0x10
+set table c key 5 data.server_key s1
+set table c key 5 data.server_key 1
+set table c key 5 data.server_name 1
+set table c key 4294967299
+show table c
+set table d key ::1
+set table d key 1.2.3.4
+set table d key abc
+show table d
+set table e key 01020304
+show table e
+show table e key 01020304
+clear table e key 01020304
+clear table
+clear table x
+clear table f key
+clear table f key 9.9.9.9
+clear table f key 1.2.3.5
+show table f
+clear table f data.conn_cnt eq 7
+clear table f data.conn_cnt eq 5
+show table f
+clear table f foo
+clear table f
+show table
+clear table b
+clear table c
+show table b
+show table c
+clear table d data.conn_cnt gt 5
+clear table d
+"""
+
+
 def differences(directory: Path, text: str, commands: str) -> list[tuple[str, str, str]]:
     lines = [line for line in commands.split("\n") if line]
     return [one for one in both(directory, text, lines) if one[1] != one[2]]
@@ -246,3 +354,8 @@ def differences(directory: Path, text: str, commands: str) -> list[tuple[str, st
 def test_servers_and_frontends(tmp_path: Path, commands: str) -> None:
     text = SERVERS.replace("{port}", str(closed_port()))
     assert differences(tmp_path, text, commands) == []
+
+
+def test_stick_tables(tmp_path: Path) -> None:
+    text = TABLES.replace("{port}", str(closed_port()))
+    assert differences(tmp_path, text, TABLE_COMMANDS) == []

@@ -82,7 +82,8 @@ def test_keys_are_in_the_order_of_their_bytes() -> None:
 
 def test_what_two_engines_count_is_added_up() -> None:
     one = seen()
-    both = together(one, one)
+    both = together(SPEC, one, one)
     assert both.trackers == 2
     assert both.values[0] == (2,)
     assert both.values[2] == (None,)
+    assert both.values[3] == (0, 1)  # rules' own numbers do not

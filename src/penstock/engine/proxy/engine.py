@@ -25,6 +25,7 @@ from penstock.engine.api import (
     ServiceState,
     SetMaxconn,
     SetPeers,
+    SetTables,
     Step,
     Traffic,
     fingerprint,
@@ -39,7 +40,7 @@ from penstock.engine.proxy.questions import Question
 from penstock.engine.proxy.tables import ProxyTables
 from penstock.errors import DatapathError
 from penstock.proxied import Listener
-from penstock.stick.model import PeersSpec
+from penstock.stick.model import PeersSpec, TableSpec
 
 _log = structlog.get_logger("penstock")
 
@@ -103,6 +104,7 @@ class ProxyEngine:
         self._open: dict[tuple[object, ...], _Open] = {}
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
+        self._tables: tuple[TableSpec, ...] = ()
 
     # -- the state -------------------------------------------------------------------------
 
@@ -113,9 +115,10 @@ class ProxyEngine:
             {name: fingerprint(state) for name, state in self._services.items()},
             self._maxconn,
             self._peers,
+            self._tables,
         )
 
-    def apply(self, step: Step) -> None:
+    def apply(self, step: Step) -> None:  # noqa: PLR0912 one branch a step
         """Raises DatapathError where a port cannot be listened on; then nothing has changed."""
         match step:
             case PutReal(state):
@@ -149,6 +152,9 @@ class ProxyEngine:
                 self._tell(Put(step))
             case SetPeers(peers):
                 self._peers = peers
+                self._tell(Put(step))
+            case SetTables(tables):
+                self._tables = tables
                 self._tell(Put(step))
 
     def _put_real(self, state: RealState) -> None:
@@ -306,6 +312,7 @@ class ProxyEngine:
         """What a new worker has to know."""
         yield Put(SetMaxconn(self._maxconn))
         yield Put(SetPeers(self._peers))
+        yield Put(SetTables(self._tables))
         for key, state in self._reals.items():
             yield Put(PutReal(state), self._real_rows[key])
         for pool in self._pools.values():

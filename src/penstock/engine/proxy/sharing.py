@@ -21,6 +21,7 @@ class PeersRunner:
         self._loop = loop
         self._tables = tables
         self._specs: dict[str, PeersSpec] = {}
+        self._declared: tuple[TableSpec, ...] = ()
         self._running: dict[str, Peers] = {}
         self._shared: dict[str, frozenset[str]] = {}  # the tables they run with
 
@@ -29,16 +30,23 @@ class PeersRunner:
         self._specs = {one.name: one for one in specs if not one.disabled}
         for name in list(self._running):
             self._stop(name)
-        for spec in self._specs.values():
-            for table in spec.tables:
-                self.declare(table)
+        self.declare_all(self._declared)
+
+    def declare_all(self, specs: Iterable[TableSpec]) -> None:
+        """The tables of this configuration and of its peers sections, and no others."""
+        self._declared = tuple(specs)
+        own = [table for spec in self._specs.values() for table in spec.tables]
+        wanted = {table.name for table in (*own, *self._declared)}
+        for name in [table.spec.name for table in self._tables if table.spec.name not in wanted]:
+            self._tables.remove(name)
+        for table in (*own, *self._declared):
+            self._declare(table)
         self._start()
 
-    def declare(self, spec: TableSpec) -> None:
-        """A table of this configuration, shared if it says so."""
+    def _declare(self, spec: TableSpec) -> None:
+        """One table, shared if it says so."""
         section = spec.name.partition("/")[0] if "/" in spec.name else spec.peers
         self._tables.put(spec, shared=section in self._specs)
-        self._start()
 
     def _start(self) -> None:
         """Run sections whose tables are other ones than before."""

@@ -26,6 +26,7 @@ from penstock.engine.api import (
     RetireReal,
     SetMaxconn,
     SetPeers,
+    SetTables,
 )
 from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.board import Board
@@ -148,6 +149,8 @@ class Worker:
                 world.maxconn = maxconn
             case SetPeers(peers) if self._number == 0:  # where all tables are
                 world.peers.put(peers)
+            case SetTables(tables) if self._number == 0:
+                world.peers.declare_all(tables)
 
     def _world(self) -> World:
         if self.world is None:

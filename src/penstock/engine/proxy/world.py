@@ -187,16 +187,12 @@ class World:
     def put_pool(self, state: PoolState, row: int) -> None:
         reals = [self.reals[key] for key in state.members]
         names = {key.name: real for key, real in self.reals.items() if key.pool == state.name}
-        if state.back.table is not None:
-            self.peers.declare(state.back.table)
         self.pools[state.name] = PoolView(state, reals, row, back_book(state), names)
         for service in self.services.values():
             service.forget_timing(state.name)
         self.serve(state.name)
 
     def put_service(self, state: ServiceState, row: int) -> Service:
-        if state.front.table is not None:
-            self.peers.declare(state.front.table)
         before = self.services.get(state.name)
         if before is None:
             self.services[state.name] = Service(state, row)
