@@ -33,7 +33,7 @@ ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
     *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "logs"),
-    *("states", "server_states"),
+    *("states", "server_states", "server_agents"),
     *("ipvs", "director"),
     *ANSWERS,
 )
@@ -113,6 +113,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "reconcile": (*DECISIONS, "engine"),
     "edits": (*VOCABULARY, "desired"),
     "server_states": (*DECISIONS, "engine", "states", "events"),
+    "server_agents": (*DECISIONS, "checks.codes", "edits", "health", "server_states", "events"),
     "overrides": ("model", "desired", "edits"),
     "api.wire": (*VOCABULARY, "ipvs.model"),
     "status": (*DECISIONS, "api.wire", "ipvs.model", "ipvs.names"),

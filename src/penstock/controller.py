@@ -52,6 +52,7 @@ from penstock.edits import (
 from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
+from penstock.health.agents import Agents
 from penstock.health.runner import Change, CheckStatus, Runner, Target
 from penstock.health.sentences import cause, check_result
 from penstock.ipvs.model import DestKey, ServiceKey
@@ -77,6 +78,7 @@ from penstock.names import (
 )
 from penstock.overrides import OverrideStore
 from penstock.reconcile import Reconciler
+from penstock.server_agents import ServerAgents, agent_targets
 from penstock.server_states import ServerStates, checked
 from penstock.states import ServerName
 
@@ -108,11 +110,13 @@ class Controller:
         clock: Callable[[], float],
         director: Director | None = None,
         events: Events | None = None,
+        agents: Agents | None = None,
         follow: Callable[[Configuration], None] = lambda configuration: None,
     ) -> None:
         """*director* holds the IPVS rules; None: this daemon runs none.
 
         *events* is told what becomes of proxies and servers; None: the daemon's own log is.
+        *agents* asks those of servers; None: nobody does.
         *follow* is told each configuration that becomes the running one.
         """
         self._follow = follow
@@ -142,6 +146,8 @@ class Controller:
             update=self._update_named,
             refused=_log_refused,
         )
+        self.agents = agents
+        self.listener = ServerAgents(self, self.states, self._events)
         self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
         self._reloads = 0
         self._failed_reloads = 0
@@ -428,6 +434,9 @@ class Controller:
             targets += rules
             self._director.take_rechecks()
         self._runner.configure(targets, spread=self._configuration.settings.spread_checks)
+        if self.agents is not None:
+            agents = agent_targets(self._configuration, self._overrides.edits)
+            self.agents.configure(agents, spread=self._configuration.settings.spread_checks)
         overrides = self._overrides.current
         for pool, real, key in checked(self._configuration):
             self._runner.enable(key, is_check_enabled(pool, real, overrides))
@@ -484,7 +493,7 @@ class Controller:
         if name not in self.states:
             return
         spec = self.states.server(name).spec
-        sentence = check_result(key, result, is_backup=spec.backup, draining=not spec.weight)
+        sentence = check_result(name, result, is_backup=spec.backup, draining=not spec.weight)
         self._events(key.pool, Level.NOTICE, sentence)
 
     def tick(self) -> None:

@@ -35,6 +35,7 @@ from penstock.engine.kernel import KernelEngine
 from penstock.engine.proxy import Owner, ProxyEngine, worker_count
 from penstock.engine.proxy.tls_files import check_files, with_digests
 from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
+from penstock.health.agents import Agents
 from penstock.health.runner import Runner
 from penstock.ipvs.journal import Journal
 from penstock.ipvs_sync import Synchroniser
@@ -259,9 +260,14 @@ def _serve(
     adopted = engine is not None and engine.adopted
     engines: dict[EngineKind, Engine] = {EngineKind.PROXY: proxy}
     director: Director | None = None
-    workers: list[Worker] = [runner, names]
+    agents = Agents(
+        lambda: controllers[0].listener,
+        rng=random.Random(),  # noqa: S311  # jitter, not secrets
+    )
+    workers: list[Worker] = [runner, agents, names]
     with contextlib.ExitStack() as stack:
         stack.callback(runner.close)
+        stack.callback(agents.close)
         stack.callback(names.close)
         if engine is not None:
             engines = {EngineKind.KERNEL: engine, **engines}
@@ -290,6 +296,7 @@ def _serve(
             clock=time.monotonic,
             director=director,
             events=events,
+            agents=agents,
             follow=events.configure,
         )
         controllers.append(controller)

@@ -45,6 +45,7 @@ class Override:
     hostname: str | None = None
     maxconn: int | None = None
     check: bool | None = None  # whether it is checked, where a check is configured
+    agent: bool | None = None  # whether its agent is asked, where there is one
     check_address: Address | None = None
     check_port: int | None = None
 

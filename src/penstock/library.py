@@ -27,6 +27,7 @@ from penstock.controller import Controller
 from penstock.desired import all_on_proxy, refuse_unsupported
 from penstock.engine.api import Counters, Engine, together
 from penstock.errors import CapabilityError, PenstockError
+from penstock.health.agents import Agents
 from penstock.health.runner import Runner
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
@@ -68,6 +69,10 @@ class LoadBalancer:
             report=lambda key, result: self._controller.on_check(key, result),
             rng=random.Random(),  # noqa: S311  # jitter, not secrets
         )
+        self._agents = Agents(
+            lambda: self._controller.listener,
+            rng=random.Random(),  # noqa: S311  # jitter, not secrets
+        )
         self._names = Follower(lambda changes, outcome: self._controller.on_names(changes, outcome))
         self._controller = Controller(
             engines,
@@ -77,6 +82,7 @@ class LoadBalancer:
             lambda: LoadResult(self._fitting(self._configuration)),
             adopted=False,
             clock=time.monotonic,
+            agents=self._agents,
         )
         try:
             self._controller.start(LoadResult(self._fitting(configuration)))
@@ -140,6 +146,7 @@ class LoadBalancer:
 
     def _release(self) -> None:
         self._runner.close()
+        self._agents.close()
         self._names.close()
         self._wake_reader.close()
         self._wake_writer.close()
@@ -166,7 +173,10 @@ class LoadBalancer:
     def _loop(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_reader, selectors.EVENT_READ, None)
-            workers: tuple[Runner | Follower, ...] = (self._runner, self._names)
+            workers: tuple[Runner | Agents | Follower, ...] = (
+                *(self._runner, self._agents),
+                self._names,
+            )
             for worker in workers:
                 selector.register(worker.fileno(), selectors.EVENT_READ, None)
             events = [one for one in map(_events_of, self._engines.values()) if one is not None]

@@ -177,6 +177,27 @@ class HealthCheck:
             raise InvalidModel(f"check port {self.port} is not within 1-65535")
 
 
+class OnError(StrEnum):
+    """What becomes of a server whose clients meet errors (HAProxy manual 5.2, on-error)."""
+
+    FASTINTER = "fastinter"  # the next check comes sooner
+    FAIL_CHECK = "fail-check"  # as if a check had failed
+    SUDDEN_DEATH = "sudden-death"  # so that the next failed check takes it down
+    MARK_DOWN = "mark-down"  # it is down
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How much of what clients meet counts as a health check (observe layer4)."""
+
+    on_error: OnError = OnError.FAIL_CHECK
+    limit: int = 10  # errors in a row
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise InvalidModel("error-limit has to be at least 1")
+
+
 @dataclass(frozen=True, slots=True)
 class AgentCheck:
     """Where an agent is that says how its server does (HAProxy manual 5.2, agent-check)."""
@@ -185,6 +206,7 @@ class AgentCheck:
     address: Address | None = None  # None: the real server's
     inter: int = 2000  # ms
     send: bytes = b""  # what it is told before it answers
+    log: bool = False  # option log-health-checks
 
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
@@ -227,6 +249,7 @@ class RealServer:
     slowstart: int = 0  # ms; 0: off
     check: HealthCheck | None = None
     agent: AgentCheck | None = None
+    observed: Observed | None = None
     tracks: tuple[str, str] | None = None  # pool and name of the server whose state it has
     cut_when_down: bool = False  # on-marked-down shutdown-sessions
     cut_backups_when_up: bool = False  # on-marked-up shutdown-backup-sessions

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from penstock.checks.codes import CheckCode
-from penstock.engine.api import RealKey
 from penstock.health.runner import Change, CheckStatus
 
 _PLAIN = frozenset(range(32, 127)) - {ord('"')}
@@ -47,8 +46,19 @@ def cause(change: Change, reported: bool) -> str:
     return f"{result}, check duration: {change.duration_ms}ms"
 
 
+def cause_of(status: CheckStatus) -> str:
+    """The same for the last result of an agent."""
+    result = _result(status.code, status.last_code, status.info)
+    return f"{result}, check duration: {status.duration_ms}ms"
+
+
 def check_result(
-    key: RealKey, status: CheckStatus, *, is_backup: bool = False, draining: bool = False
+    server: tuple[str, str],
+    status: CheckStatus,
+    *,
+    is_backup: bool = False,
+    draining: bool = False,
+    agent: bool = False,
 ) -> str:
     """What ``option log-health-checks`` logs; *draining*: up, with a weight of 0."""
     how = "succeeded" if status.passed else "failed"
@@ -57,7 +67,8 @@ def check_result(
     counted = status.counted.replace("UP", "DRAIN") if draining else status.counted
     duration = f", check duration: {status.duration_ms}ms" if status.duration_ms >= 0 else ""
     return (
-        f"Health check for {'backup ' if is_backup else ''}server {key.pool}/{key.name} {how}"
+        f"{'Agent' if agent else 'Health'} check for {'backup ' if is_backup else ''}server"
+        f" {'/'.join(server)} {how}"
         f"{_result(status.code, status.last_code, status.info)}{duration}, status: {counted}."
     )
 

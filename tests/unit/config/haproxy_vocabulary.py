@@ -118,6 +118,14 @@ server s9 1.1.1.1:80 track s1|server s9 1.1.1.1:80 track nope|server s9 1.1.1.1:
 server s9 1.1.1.1:80 track x/s1|server s9 1.1.1.1:80 check track s1|server s9 1.1.1.1:80 track
 server s9 1.1.1.1:80 observe layer4|server s9 1.1.1.1:80 observe x|server s9 1.1.1.1:80 on-marked-down x
 server s9 1.1.1.1:80 on-marked-down shutdown-sessions|server s9 1.1.1.1:80 on-error fastinter
+server s9 1.1.1.1:80 error-limit 0|server s9 1.1.1.1:80 observe
+server s9 1.1.1.1:80 error-limit x|server s9 1.1.1.1:80 error-limit|server s9 1.1.1.1:80 on-error
+server s9 1.1.1.1:80 on-error mark-down|server s9 1.1.1.1:80 on-marked-up shutdown-backup-sessions
+server s9 1.1.1.1:80 agent-check|server s9 1.1.1.1:80 agent-port 0 agent-check|server s9 1.1.1.1:80 agent-port
+server s9 1.1.1.1:80 agent-check agent-port 3 agent-addr|server s9 1.1.1.1:80 agent-check agent-port 3 agent-send
+server s9 1.1.1.1:80 agent-check agent-port 3 agent-inter 0|server s9 1.1.1.1:80 agent-inter 5x
+server s9 1.1.1.1:80 agent-check agent-port 3 no-agent-check|server s9 1.1.1.1:80 agent-check port 3
+server s9 1.1.1.1:80 agent-check agent-port 3 agent-addr ::1 agent-send x agent-inter 3s|default-server agent-check
 server s9 1.1.1.1:80 agent-check agent-port 3|server s9 1.1.1.1:80 minconn 3 maxqueue 2
 server-template t 3 1.1.1.1:80|server-template t 2-3 localhost:80|server-template|server-template t
 server-template t 0 1.1.1.1:80|server-template t x 1.1.1.1:80|server-template t 3|server-template t/ 3 x:1

@@ -133,6 +133,7 @@ _ARGUMENTS = {
     "nbthread": "2",
     "observe": "layer4",
     "on-error": "fastinter",
+    "error-limit": "10",
     "on-marked-down": "shutdown-sessions",
     "on-marked-up": "shutdown-backup-sessions",
     "persist": "rdp-cookie",

@@ -15,6 +15,7 @@ from penstock.logs.model import Facility, SyslogServer, SyslogSocket, Target
 from penstock.model import (
     Address,
     AdminState,
+    AgentCheck,
     Algorithm,
     CheckKind,
     Configuration,
@@ -319,6 +320,25 @@ backend b
     (two,) = configuration.pool("b").reals
     assert (two.check, two.tracks) == (None, ("a", "same"))
     assert configuration.pool("a").reals[1].tracks == ("a", "one")
+
+
+def test_agents() -> None:
+    configuration = configure(
+        """
+backend a
+    server one 10.0.0.1:80 agent-check agent-port 8000
+    server two 10.0.0.2:80 check inter 5s port 81 addr 10.9.9.9 agent-check agent-send hi\\n
+    server three 10.0.0.3:80 agent-check agent-port 1 agent-addr ::1 agent-inter 7s no-agent-check
+    default-server agent-check agent-port 9 agent-addr 10.0.0.9 agent-inter 3s
+    server four 10.0.0.4:80
+"""
+    )
+    one, two, three, four = configuration.pool("a").reals
+    assert one.agent == AgentCheck(8000)
+    assert two.agent == AgentCheck(81, IPv4Address("10.9.9.9"), 5000, b"hi\n")
+    assert three.agent is None
+    assert four.agent == AgentCheck(9, IPv4Address("10.0.0.9"), 3000)
+    assert one.check is None
 
 
 def test_what_happens_to_sessions_when_a_server_changes() -> None:

@@ -13,7 +13,7 @@ from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.http_service import DEFAULT_URI, HttpRule
 from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
-from penstock.model import Address, Hook, Network, Origin, PortRange, SchedulerSpec
+from penstock.model import Address, Hook, Network, OnError, Origin, PortRange, SchedulerSpec
 from penstock.process import Program
 from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
@@ -175,6 +175,14 @@ class ServerOptions:
     maxqueue: int = 0
     cut_when_down: bool = False
     cut_backups_when_up: bool = False
+    agent: bool = False
+    agent_address: Address | None = None
+    agent_port: int | None = None
+    agent_inter: int | None = None
+    agent_send: bytes = b""
+    observe: bool = False
+    on_error: OnError = OnError.FAIL_CHECK
+    error_limit: int = 10
     track: str | None = None
     cookie: bool = False
     redir: bool = False

@@ -34,6 +34,7 @@ from penstock.logs.model import Journal
 from penstock.model import (
     Address,
     AdminState,
+    AgentCheck,
     Bind,
     CheckKind,
     ClientTimeouts,
@@ -42,6 +43,7 @@ from penstock.model import (
     ForwardingMethod,
     HealthCheck,
     NameLookup,
+    Observed,
     Origin,
     Pool,
     PortMode,
@@ -473,6 +475,10 @@ class Lowering:
                 minconn=options.minconn if options.maxconn > options.minconn else 0,
                 slowstart=options.slowstart,
                 check=self._check(proxy, server),
+                agent=_agent(options, log="log-health-checks" in proxy.options),
+                observed=Observed(options.on_error, options.error_limit)
+                if options.observe
+                else None,
                 tracks=self._tracks(proxy, server),
                 cut_when_down=options.cut_when_down,
                 cut_backups_when_up=options.cut_backups_when_up,
@@ -585,6 +591,19 @@ class Lowering:
         wanted = server.options.track
         found = find_server(self.draft, proxy, wanted) if wanted else None
         return (found[0].name, found[1].name) if found is not None else None
+
+
+def _agent(options: ServerOptions, *, log: bool) -> AgentCheck | None:
+    port = options.agent_port or options.check_port
+    if not options.agent or port is None:
+        return None
+    return AgentCheck(
+        port,
+        options.agent_address or options.check_address,
+        options.agent_inter or options.inter,
+        options.agent_send,
+        log,
+    )
 
 
 def find_server(

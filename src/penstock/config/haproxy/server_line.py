@@ -46,7 +46,7 @@ from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults
 from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
-from penstock.model import MAX_WEIGHT, Address, Network
+from penstock.model import MAX_WEIGHT, Address, Network, OnError
 from penstock.proxied import SourceKind, TlsVerify
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import read_expression
@@ -58,6 +58,11 @@ _MISSING = {
     "rise": "'rise' expects an integer argument.",
     "fall": "'fall' expects an integer argument.",
     "addr": "'addr' expects <ipv4|ipv6> as argument.",
+    "agent-addr": "'agent-addr' expects an address as argument.",
+    "agent-port": "'agent-port' expects a port number as argument.",
+    "agent-send": "'agent-send' expects a string as argument.",
+    "observe": "'observe' expects <mode> as argument.",
+    "error-limit": "'error-limit' expects an integer argument.",
     "port": "'port' expects a port number as argument.",
     "cookie": "'cookie' expects <value> as argument.",
     "track": "'track' expects [<proxy>/]<server> as argument.",
@@ -165,6 +170,11 @@ def _server(context: Context, proxy: ProxyDraft, line: Line, *, dynamic: bool = 
         options.said.append(Said(line.origin, ANY_SERVER, f"server {proxy.name}/{name} {address}"))
     reader = _Options(context, proxy, line, options, name, dynamic=dynamic)
     reader.run(4 if template else 3)
+    if options.agent and not (options.agent_port or options.check_port):
+        raise LineError(
+            f"'server {proxy.name}/{name}' : server {name} does not have agent port."
+            " Agent check has been disabled."
+        )
     if options.tls.sni is not None:
         options.tls.sni_expression = _sni(context, line, options.tls.sni, f"{proxy.name}/{name}")
     for index, each in enumerate(names):
@@ -280,6 +290,18 @@ class _Options:
                     raise LineError(_BOTH)
             case "no-check":
                 options.check = False
+            case "agent-check":
+                options.agent = True
+            case "no-agent-check":
+                options.agent, options.agent_send = False, b""
+            case "agent-addr":
+                options.agent_address = self._agent_address(value)
+            case "agent-port":
+                options.agent_port = self._port(name, value)
+            case "agent-inter":
+                options.agent_inter = self._interval(name, value)
+            case "agent-send":
+                options.agent_send = value.encode(errors="surrogateescape")
             case "backup" | "no-backup":
                 options.backup = name == "backup"
             case "disabled" | "enabled":
@@ -299,16 +321,7 @@ class _Options:
             case "maxconn" | "minconn":
                 setattr(options, name, max(atol(value), 0))
             case "port":
-                port = atol(value) & 0xFFFF
-                if port != atol(value):
-                    self.context.report.warn(
-                        self.line.origin,
-                        f"'server {self.proxy.name}/{self.server}' : 'port {value}' is not within"
-                        f" 0-65535; it is taken for {port}, as HAProxy does.",
-                        parsing=False,
-                        own=True,
-                    )
-                options.check_port = port or None
+                options.check_port = self._port(name, value)
             case "addr":
                 self._check_address(value)
             case "id":
@@ -339,8 +352,11 @@ class _Options:
                 choices, message = _CHOICES[name]
                 if value not in choices:
                     raise LineError(message.format(value))
-                options.cut_when_down |= name == "on-marked-down"
-                options.cut_backups_when_up |= name == "on-marked-up"
+                self._react(name, value)
+            case "error-limit":
+                if atol(value) <= 0:
+                    raise LineError("error-limit has to be > 0.")
+                options.error_limit = atol(value)
             case "cookie":
                 options.cookie = True
             case "redir":
@@ -436,6 +452,46 @@ class _Options:
         if result <= 0:
             raise LineError(f"invalid value {result} for argument '{name}' of server {self.shown}.")
         return result
+
+    def _port(self, name: str, value: str) -> int | None:
+        port = atol(value) & 0xFFFF
+        if port != atol(value):
+            self.context.report.warn(
+                self.line.origin,
+                f"'server {self.proxy.name}/{self.server}' : '{name} {value}' is not within"
+                f" 0-65535; it is taken for {port}, as HAProxy does.",
+                parsing=False,
+                own=True,
+            )
+        return port or None
+
+    def _react(self, name: str, value: str) -> None:
+        options = self.options
+        match name:
+            case "observe" if value == "layer7":
+                # HAProxy says so and goes on.
+                shown = f"'server {self.proxy.name}/{self.server}' : " if self.server else ""
+                self.context.report.warn(
+                    self.line.origin,
+                    f"{shown}'layer7' can only be used in http proxies..",
+                    parsing=False,
+                )
+            case "observe":
+                options.observe = value == "layer4"
+            case "on-error":
+                options.on_error = OnError(value)
+            case "on-marked-down":
+                options.cut_when_down = True
+            case "on-marked-up":
+                options.cut_backups_when_up = True
+
+    def _agent_address(self, value: str) -> Address:
+        address = parse_ip(value, AddressFamilyPreference.ANY)
+        if address is None:
+            address = self.context.resolve(value, AddressFamilyPreference.ANY)
+        if address is None:
+            raise LineError(f"parsing agent-addr failed. Check if '{value}' is correct address.")
+        return address
 
     def _slowstart(self, value: str) -> int:
         # A bare number is rounded up to whole seconds by HAProxy.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.config.haproxy.address import PortKind
 from penstock.config.haproxy.draft import (
@@ -63,6 +63,7 @@ def check(draft: FileDraft, report: Report) -> None:
 class _Checker:
     draft: FileDraft
     report: Report
+    _tracked: dict[int, ServerLine] = field(default_factory=dict)  # whom a server tracks, by id()
 
     def _error(self, origin: Origin, message: str) -> None:
         self.report.error(origin, message, parsing=False)
@@ -381,30 +382,27 @@ class _Checker:
             )
             return
         backend, tracked = found
-        chain = [server]
-        while tracked.options.track and tracked not in chain:
-            chain.append(tracked)
-            found = find_server(self.draft, backend, tracked.options.track)
-            if found is None:
-                return
-            backend, tracked = found
         shown = f"{backend.name}/{tracked.name}"
-        if any(tracked is one for one in chain):
-            self._error(
-                server.origin,
-                f"{name} : unable to track {shown} as it belongs to a tracking chain looping back"
-                f" to {shown}.",
-            )
-        elif not tracked.options.check and not _has_agent(tracked):
+        options = tracked.options
+        if not (options.check or options.agent or options.track):
             self._error(
                 server.origin,
                 f"{name} : unable to use {shown} for tracking as it does not have any check nor"
                 " agent enabled.",
             )
-
-
-def _has_agent(server: ServerLine) -> bool:
-    return any(said.keyword.name == "agent-check" for said in server.options.said)
+            return
+        # As HAProxy looks: at what was read so far, so that one line of a loop is wrong.
+        loop = tracked
+        while loop is not server and id(loop) in self._tracked:
+            loop = self._tracked[id(loop)]
+        if loop is server:
+            self._error(
+                server.origin,
+                f"{name} : unable to track {shown} as it belongs to a tracking chain looping back"
+                f" to {backend.name}/{server.name}.",
+            )
+            return
+        self._tracked[id(server)] = tracked
 
 
 def _has_side(proxy: ProxyDraft, where: str) -> bool:

@@ -40,13 +40,10 @@ SERVER = index(
         family="observe",
     ),
     rows(
-        "agent-check agent-addr agent-inter agent-port agent-send",
+        "agent-check agent-addr agent-inter agent-port agent-send no-agent-check",
         Need.C,
-        Status.LATER,
-        "agents are not asked yet",
-        family="agent-check",
+        Status.WORKS,
     ),
-    rows("no-agent-check", Need.C, Status.IGNORED, "agents are not asked yet"),
     rows(
         "check-ssl check-sni check-alpn check-proto check-send-proxy check-via-socks4",
         Need.C,
