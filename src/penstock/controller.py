@@ -147,7 +147,7 @@ class Controller:
             refused=_log_refused,
         )
         self.agents = agents
-        self.listener = ServerAgents(self, self.states, self._events)
+        self.listener = ServerAgents(self, agents, self.states, self._events)
         self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
         self._reloads = 0
         self._failed_reloads = 0

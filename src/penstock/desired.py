@@ -48,6 +48,9 @@ class Override:
     agent: bool | None = None  # whether its agent is asked, where there is one
     check_address: Address | None = None
     check_port: int | None = None
+    agent_address: Address | None = None
+    agent_port: int | None = None
+    agent_send: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from penstock.desired import Override, pools_of
-from penstock.model import Configuration, EngineKind, HealthCheck, Pool, RealServer, Service
+from penstock.model import (
+    AgentCheck,
+    Configuration,
+    EngineKind,
+    HealthCheck,
+    Pool,
+    RealServer,
+    Service,
+)
 
 ServerName = tuple[str, str]  # pool and server
 
@@ -53,7 +61,10 @@ class Edits:
 
 
 NO_EDITS = Edits()
-_DESCRIBING = ("address", "port", "hostname", "maxconn", "check_address", "check_port")
+_DESCRIBING = (
+    *("address", "port", "hostname", "maxconn", "check_address", "check_port"),
+    *("agent_address", "agent_port", "agent_send"),
+)
 
 
 def with_override_of(edits: Edits, name: ServerName, override: Override) -> Edits:
@@ -163,6 +174,17 @@ def with_override(real: RealServer, override: Override | None) -> RealServer:
         hostname=override.hostname or real.hostname,
         maxconn=real.maxconn if override.maxconn is None else override.maxconn,
         check=None if real.check is None else _check(real.check, override),
+        agent=None if real.agent is None else _agent(real.agent, override),
+    )
+
+
+def _agent(agent: AgentCheck, override: Override) -> AgentCheck:
+    send = override.agent_send
+    return replace(
+        agent,
+        address=override.agent_address or agent.address,
+        port=override.agent_port or agent.port,
+        send=agent.send if send is None else send.encode(errors="surrogateescape"),
     )
 
 

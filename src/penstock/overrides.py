@@ -28,6 +28,10 @@ class _Server(msgspec.Struct, frozen=True, omit_defaults=True):
     check: bool | None = None
     check_address: str | None = None
     check_port: int | None = None
+    agent: bool | None = None
+    agent_address: str | None = None
+    agent_port: int | None = None
+    agent_send: str | None = None
 
 
 class _Front(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,6 +122,10 @@ def _file(edits: Edits) -> _File:
                 one.check,
                 None if one.check_address is None else str(one.check_address),
                 one.check_port,
+                one.agent,
+                None if one.agent_address is None else str(one.agent_address),
+                one.agent_port,
+                one.agent_send,
             )
             for (pool, server), one in edits.servers.items()
         ),
@@ -139,4 +147,8 @@ def _override(one: _Server) -> Override:
         check=one.check,
         check_address=None if one.check_address is None else ip_address(one.check_address),
         check_port=one.check_port,
+        agent=one.agent,
+        agent_address=None if one.agent_address is None else ip_address(one.agent_address),
+        agent_port=one.agent_port,
+        agent_send=one.agent_send,
     )

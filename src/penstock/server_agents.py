@@ -14,11 +14,12 @@ from penstock.edits import Edits, with_override_of
 from penstock.errors import PenstockError
 from penstock.events import Events, Level
 from penstock.health.agent_reply import AgentReply
-from penstock.health.agents import AgentTarget, ServerName
+from penstock.health.agents import Agents, AgentTarget, ServerName
 from penstock.health.runner import CheckStatus
 from penstock.health.sentences import cause_of, check_result
 from penstock.model import MAX_WEIGHT, Configuration, HashType, Pool, RealServer
 from penstock.server_states import ServerStates
+from penstock.states import Operational
 
 _NUMBER = re.compile(r"[ \t]*([+-]?[0-9]+)")
 _STATIC = "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.\n"
@@ -41,8 +42,11 @@ class Running(Protocol):
 class ServerAgents:
     """Implements ``health.agents.Listener``."""
 
-    def __init__(self, running: Running, states: ServerStates, events: Events) -> None:
+    def __init__(
+        self, running: Running, agents: Agents | None, states: ServerStates, events: Events
+    ) -> None:
         self._running = running
+        self._agents = agents
         self._states = states
         self._events = events
 
@@ -109,6 +113,13 @@ class ServerAgents:
         if outcome is Outcome.PASSED or not status.up:
             why = "" if log or real.tracks else cause_of(status)
             self._states.agent(server, up=status.up, why=why)
+
+    def set_health(self, server: ServerName, *, up: bool, why: str) -> None:
+        """The operator says what the agent would."""
+        if self._agents is not None and server in self._agents:
+            self._agents.force(server, up=up)
+        state = Operational.RUNNING if up else Operational.STOPPED
+        self._states.set_health(server, state, why, agent=True)
 
     def _override(self, server: ServerName) -> Override:
         return self._running.edits.servers.get(server, Override())

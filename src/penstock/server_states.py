@@ -43,6 +43,8 @@ class Checks(Protocol):
 
     def resume(self, key: RealKey) -> None: ...
 
+    def force(self, key: RealKey, *, up: bool) -> None: ...
+
 
 class ServerStates:
     """States of all servers of the running configuration, and what follows from them."""
@@ -132,8 +134,14 @@ class ServerStates:
         if name in self._states:
             self._do(self._states.want(name, state, self._clock()))
 
-    def force(self, name: ServerName, state: Operational, why: str, *, agent: bool = False) -> None:
+    def set_health(
+        self, name: ServerName, state: Operational, why: str, *, agent: bool = False
+    ) -> None:
         """The operator says what the checks of a server, or its agent, would."""
+        if name not in self._states:
+            return
+        if not agent and name in self._checked and name in self._keys:
+            self._checks.force(self._keys[name], up=state is not Operational.STOPPED)
         self._do(self._states.force(name, state, why, self._clock(), agent=agent))
 
     def weigh(self, name: ServerName, weight: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Final
 
 import structlog
@@ -13,13 +12,14 @@ import structlog
 from penstock.desired import Override
 from penstock.edits import with_override_of
 from penstock.events import Level
-from penstock.model import Address, AdminState, Pool, RealServer
+from penstock.model import AdminState, Pool, RealServer
+from penstock.runtime_api.check_place import checked_address, checked_port
 from penstock.runtime_api.context import Context
-from penstock.runtime_api.numbers import whole
 from penstock.runtime_api.registry import Answer, CommandFailed, Message, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_enabled
 from penstock.runtime_api.set_address import move
+from penstock.runtime_api.set_health import SETTINGS
 from penstock.runtime_api.weights import change_weight
 from penstock.runtime_sockets import AccessLevel
 
@@ -128,24 +128,6 @@ def _check_port(context: Context, pool: Pool, real: RealServer, arguments: Argum
     return ""
 
 
-def checked_address(text: str) -> Address:
-    """An address that checks go to. Raises CommandFailed."""
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise CommandFailed(f"invalid addr '{text}'", Level.WARNING, bare=True) from None
-
-
-def checked_port(text: str) -> int:
-    """A port that checks go to; 0: the server's own. Raises CommandFailed."""
-    number = whole(text)
-    if number is None:
-        raise CommandFailed("provided port is not an integer", Level.WARNING, bare=True)
-    if not 0 <= number <= 65535:
-        raise CommandFailed("provided port is invalid", Level.WARNING, bare=True)
-    return number
-
-
 def _ssl(context: Context, pool: Pool, real: RealServer, arguments: Arguments) -> Answer:
     if real.link.tls is None:
         raise CommandFailed(
@@ -157,6 +139,7 @@ def _ssl(context: Context, pool: Pool, real: RealServer, arguments: Arguments) -
 
 
 _SETTINGS: Final[Mapping[str, Setting]] = {
+    **SETTINGS,
     "addr": _addr,
     "check-addr": _check_addr,
     "check-port": _check_port,
