@@ -280,4 +280,7 @@ def _service_state(service: Service, configuration: Configuration) -> ServiceSta
         timeouts=timeouts,
         front=service.front if service.engine is EngineKind.PROXY else _NO_FRONT,
         admission=service.admission if service.engine is EngineKind.KERNEL else None,
+        log=service.sessions,
+        unique_id=service.unique_id if service.engine is EngineKind.PROXY else None,
+        section=service.proxy,
     )

@@ -23,6 +23,7 @@ from penstock.ipvs.model import (
     ServiceKey,
     VirtualService,
 )
+from penstock.logs.model import SessionLog, UniqueId
 from penstock.model import (
     Address,
     Bind,
@@ -120,6 +121,9 @@ class ServiceState:
     timeouts: Timeouts = Timeouts()
     front: Front = Front()
     admission: Admission | None = None  # who may open a flow; for the kernel engine
+    log: SessionLog | None = None  # None: its connections are not logged
+    unique_id: UniqueId | None = None  # for the proxy engine
+    section: str = ""  # what logs call it, where that is not its name
 
 
 @dataclass(frozen=True, slots=True)

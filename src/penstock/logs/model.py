@@ -182,10 +182,20 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
+class Naming:
+    """What log lines of this process call it and its machine."""
+
+    tag: str | None = None  # None: the program's name
+    send_hostname: bool = False
+    hostname: str | None = None  # None: the machine's
+
+
+@dataclass(frozen=True, slots=True)
 class SessionLog:
     """How a service's connections are logged."""
 
     journal: Journal
+    naming: Naming = Naming()
     format: Format | None = None  # None: where it comes from, when it has come
     structured: Format | None = None  # of RFC 5424
     error: Format | None = None  # of a connection that fails before it is one of the service's
@@ -201,12 +211,3 @@ class UniqueId:
 
     format: Format
     header: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """What log lines of this process call it and its machine."""
-
-    tag: str | None = None  # None: the program's name
-    send_hostname: bool = False
-    hostname: str | None = None  # None: the machine's

@@ -99,6 +99,15 @@ class Sinks:
         self._sockets.clear()
 
 
+def is_open(number: int) -> bool:
+    """Whether this process has a file of that number."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
 def shown(destination: Destination) -> str:
     """As it may be written in a ``log`` line."""
     match destination:

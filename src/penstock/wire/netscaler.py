@@ -23,6 +23,10 @@ class NetscalerError(ValueError):
     """What came is no such header, or not with this magic number."""
 
 
+class NoHeaderError(NetscalerError):
+    """It is something else."""
+
+
 def parse(data: bytes, magic: int) -> Header | None:
     """The header that *data* begins with, version 0; None while more bytes are needed.
 
@@ -30,7 +34,7 @@ def parse(data: bytes, magic: int) -> Header | None:
     """
     expected = magic.to_bytes(4, "big")
     if not expected.startswith(data[:4]):
-        raise NetscalerError("the NetScaler header does not begin with the expected number")
+        raise NoHeaderError("the NetScaler header does not begin with the expected number")
     if len(data) < _SHORTEST:
         return None
     if data[8] & 0xD0 == 0x40:  # an IP version, 4 or 6, follows at once

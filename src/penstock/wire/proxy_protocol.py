@@ -37,6 +37,10 @@ class ProxyProtocolError(ValueError):
     """What came is no PROXY protocol header, or a malformed one."""
 
 
+class NoHeaderError(ProxyProtocolError):
+    """It is something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """One header. Without *source* and *destination* the connection's own addresses hold."""
@@ -60,7 +64,7 @@ def parse(data: bytes) -> Header | None:
         return _parse_v2(data)
     if _V1.startswith(data) or SIGNATURE.startswith(data):
         return None
-    raise ProxyProtocolError("the connection does not begin with a PROXY protocol header")
+    raise NoHeaderError("the connection does not begin with a PROXY protocol header")
 
 
 def _parse_v1(data: bytes) -> Header | None:

@@ -7,7 +7,7 @@ from penstock.config.haproxy.draft import FRONT, FormatLine, Mode, ProxyDraft
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.rules import sources
 from penstock.logs.format import FormatError, Reading, read_format
-from penstock.logs.model import Format, Journal, SessionLog, Shape, UniqueId
+from penstock.logs.model import Format, Journal, Naming, SessionLog, Shape, UniqueId
 from penstock.rules.vocabulary import Checkpoint
 
 # What a format is called in messages about it.
@@ -50,12 +50,13 @@ def journal(proxy: ProxyDraft) -> Journal:
     return Journal(tuple(proxy.log_targets), proxy.log_tag)
 
 
-def session_log(proxy: ProxyDraft) -> SessionLog | None:
+def session_log(proxy: ProxyDraft, naming: Naming) -> SessionLog | None:
     """How a frontend's connections are logged; None: they are not."""
     if not proxy.log_targets or not proxy.capability & FRONT:
         return None
     return SessionLog(
         journal(proxy),
+        naming,
         proxy.formats.get("log-format"),
         proxy.formats.get("log-format-sd"),
         proxy.formats.get("error-log-format"),

@@ -227,7 +227,7 @@ class Lowering:
             disabled=proxy.disabled,
             front=self._front(proxy),
             journal=journal(proxy),
-            sessions=session_log(proxy),
+            sessions=session_log(proxy, self.draft.global_.naming),
             unique_id=unique_id(proxy),
             origin=proxy.origin,
         )

@@ -10,10 +10,14 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.engine.proxy.dial import Peer
 from penstock.engine.proxy.side import BLOCKED
+from penstock.engine.proxy.world import shortest
+from penstock.logs.refusals import Refusals
+from penstock.wire import netscaler, proxy_protocol
 from penstock.wire.proxy_protocol import Header
 
 if TYPE_CHECKING:
@@ -31,7 +35,13 @@ class Preface:
         session: Session,
         parse: Callable[[bytes], Header | None],
         go_on: Callable[[], None],
+        words: Refusals,
     ) -> None:
+        """*words*: what is logged where it does not come."""
+        self._words = words
+        session.watch(
+            shortest(session.service.state.timeouts.client), partial(session.refuse, words.late)
+        )
         self._session = session
         self._parse = parse
         self._go_on = go_on
@@ -46,19 +56,22 @@ class Preface:
         except BLOCKED:
             return
         except OSError:
-            session.give_up()
+            session.refuse(self._words.broken, silent=True)
             return
         try:
             header = self._parse(data)
+        except (proxy_protocol.NoHeaderError, netscaler.NoHeaderError):
+            session.refuse(self._words.foreign)
+            return
         except ValueError:
-            session.give_up()
+            session.refuse(self._words.wrong)
             return
         if header is None:
             if len(data) == self._look:
                 self._look = _LONGEST_HEADER
                 self.on_events(0)
             elif not data:
-                session.give_up()
+                session.refuse(self._words.closed, silent=True)
             return
         session.sock.recv(header.length)
         if header.source is not None and header.destination is not None:
@@ -72,7 +85,7 @@ class Handshake:
     """Drives TLS on a socket that is wrapped already; then *go_on*, or *fail*."""
 
     def __init__(
-        self, sock: ssl.SSLSocket, go_on: Callable[[], None], fail: Callable[[], None]
+        self, sock: ssl.SSLSocket, go_on: Callable[[], None], fail: Callable[[OSError], None]
     ) -> None:
         self._sock = sock
         self._go_on = go_on
@@ -83,8 +96,11 @@ class Handshake:
             self._sock.do_handshake()
         except BLOCKED:
             return
-        except (OSError, ValueError):
-            self._fail()
+        except ValueError:
+            self._fail(OSError())
+            return
+        except OSError as error:
+            self._fail(error)
             return
         self._go_on()
 
@@ -110,7 +126,7 @@ class Inspection:
             except BLOCKED:
                 break
             except OSError:
-                session.give_up()
+                session.give_up("CR")
                 return
             if not data:
                 more = False

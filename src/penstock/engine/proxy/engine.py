@@ -39,6 +39,9 @@ from penstock.engine.proxy.process import WorkerProcess
 from penstock.engine.proxy.questions import Question
 from penstock.engine.proxy.tables import ProxyTables
 from penstock.errors import DatapathError
+from penstock.logs.model import Descriptor
+from penstock.logs.process import PROGRAM
+from penstock.logs.sinks import is_open
 from penstock.proxied import Listener
 from penstock.stick.model import PeersSpec, TableSpec
 
@@ -86,8 +89,14 @@ class _Rows:
 class ProxyEngine:
     """Implements ``engine.api.Engine`` with worker processes."""
 
-    def __init__(self, workers: int = 1, owner: Owner = NOBODY_ELSE) -> None:
-        """*workers*: processes; they are started when there is something to listen on."""
+    def __init__(
+        self, workers: int = 1, owner: Owner = NOBODY_ELSE, program: str = PROGRAM
+    ) -> None:
+        """*workers*: processes; they are started when there is something to listen on.
+
+        *program*: what log lines call us.
+        """
+        self._program = program
         self.stick_tables = ProxyTables(self.ask)
         self._owner = owner
         self._count = workers
@@ -177,13 +186,23 @@ class ProxyEngine:
             self._service_rows[state.name] = self._rows.take(self._board)
         self._services[state.name] = state
         self._start()
-        self._tell(Put(PutService(state), self._service_rows[state.name]))
+        self._tell(self._order(state))
         places = {spot.place for spot in wanted}
         for place, held in list(self._open.items()):
             if held.service == state.name and place not in places:
                 self._close_place(place)
         for spot in wanted:
             self._listen(spot, state, fresh.get(spot.place))
+
+    def _order(self, state: ServiceState) -> Put:
+        """What workers are told of a service: also the open files that it logs to."""
+        targets = state.log.journal.targets if state.log is not None else ()
+        numbers = {
+            one.destination.number
+            for one in targets
+            if isinstance(one.destination, Descriptor) and is_open(one.destination.number)
+        }
+        return Put(PutService(state), self._service_rows[state.name], tuple(sorted(numbers)))
 
     def _listeners(self, state: ServiceState) -> Iterable[Listener]:
         """Those of a haproxy.cfg, or what a configuration made in Python says of its binds."""
@@ -302,7 +321,7 @@ class ProxyEngine:
     def _start(self) -> None:
         while len(self._workers) < self._count:
             number = len(self._workers)
-            process = WorkerProcess(number, self._count, self._owner)
+            process = WorkerProcess(number, self._count, self._owner, self._program)
             process.greet(self._board.fileno())
             self._workers.append(process)
             for order in self._everything():
@@ -319,7 +338,7 @@ class ProxyEngine:
             yield Put(PutPool(pool), self._pool_rows[pool.name])
         for name, service in self._services.items():
             if name in self._service_rows:
-                yield Put(PutService(service), self._service_rows[name])
+                yield self._order(service)
 
     def _tell(self, order: Order) -> None:
         for worker in self._workers:
@@ -335,7 +354,7 @@ class ProxyEngine:
             for column in (Column.LIVE, Column.QUEUED):
                 area[row * len(Column) + column] = 0
         area.release()
-        process = WorkerProcess(number, self._count, self._owner)
+        process = WorkerProcess(number, self._count, self._owner, self._program)
         self._workers[number] = process
         process.greet(self._board.fileno())
         for order in self._everything():

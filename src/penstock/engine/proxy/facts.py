@@ -19,6 +19,12 @@ class Facts:
     threads: int
     stopping: bool = False
     hostname: str = field(default_factory=socket.gethostname)
+    _numbered: int = 0
+
+    def next_number(self) -> int:
+        """Of a connection, among those of all workers (``%rt``)."""
+        self._numbered += 1
+        return (self._numbered - 1) * self.threads + self.thread
 
     def environment(self, name: str) -> str | None:
         return os.environ.get(name)

@@ -25,6 +25,9 @@ _CHUNK = 1 << 18
 class Hello:
     """Comes with the board's descriptor and that of the socket for answers."""
 
+    program: str  # as log lines call it
+    pid: int  # and its number, which is the daemon's
+
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -32,6 +35,7 @@ class Put:
 
     step: Step
     row: int = 0
+    descriptors: tuple[int, ...] = ()  # that it comes with, by their numbers in the daemon
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 
-from penstock.engine.proxy.messages import Ask, Drain, Hello, Order, send
+from penstock.engine.proxy.messages import Ask, Drain, Hello, Order, Put, send
 from penstock.engine.proxy.privileges import Owner
 from penstock.engine.proxy.questions import Question, await_answer
 from penstock.errors import DatapathError
@@ -20,7 +21,9 @@ _PATIENCE = 10.0  # seconds that a worker may not listen to us before it counts 
 class WorkerProcess:
     """Started by the constructor. Raises OSError where no process can be started."""
 
-    def __init__(self, number: int, workers: int, owner: Owner) -> None:
+    def __init__(self, number: int, workers: int, owner: Owner, program: str) -> None:
+        """*program*: what log lines call us."""
+        self._program = program
         self._answers, self._their_answers = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._asked = 0
         self._link, theirs = socket.socketpair()
@@ -37,7 +40,7 @@ class WorkerProcess:
 
     def greet(self, board: int) -> None:
         """The first order: *board* is the board's descriptor."""
-        self.send(Hello(), (board, self._their_answers.fileno()))
+        self.send(Hello(self._program, os.getpid()), (board, self._their_answers.fileno()))
         self._their_answers.close()
 
     def ask(self, question: Question) -> object:
@@ -60,7 +63,7 @@ class WorkerProcess:
     def send(self, order: Order, fds: tuple[int, ...] = ()) -> None:
         """Raises nothing: one that is gone or stuck is replaced by whoever looks after it."""
         try:
-            send(self._link, order, fds)
+            send(self._link, order, order.descriptors if isinstance(order, Put) else fds)
         except TimeoutError:
             self._process.kill()  # half an order is worse than none
         except (BrokenPipeError, ConnectionResetError):

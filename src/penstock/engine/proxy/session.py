@@ -26,7 +26,9 @@ from penstock.engine.proxy.reply import Reply
 from penstock.engine.proxy.side import Side
 from penstock.engine.proxy.tally import came, carried, lasted, queued
 from penstock.engine.proxy.tls import TlsInfo
+from penstock.engine.proxy.trace import Trace
 from penstock.engine.proxy.world import Service, World, shortest
+from penstock.logs import refusals
 from penstock.rules.evaluate import Where, compile_expression, sample_of
 from penstock.rules.model import Expression
 from penstock.rules.program import Outcome, Program, Verdict
@@ -38,6 +40,10 @@ from penstock.wire.proxy_protocol import Header
 
 _BUFFER = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
 _FINAL = Where(final=True)
+# How the log calls it where a connection to a server fails.
+_NOT_CONNECTED = {errno.ETIMEDOUT: "sC"} | dict.fromkeys(
+    (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.EAGAIN), "RC"
+)
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _LIVE, _TOTAL, _SESSIONS = int(Column.LIVE), int(Column.TOTAL), int(Column.SESSIONS)
 _CHOSEN, _LAST, _CONNECTED = int(Column.CHOSEN), int(Column.LAST), int(Column.CONNECTED)
@@ -79,6 +85,7 @@ class Session:
         "spot",
         "taken",
         "tls",
+        "trace",
         "tries",
         "world",
     )  # fmt: skip
@@ -123,6 +130,8 @@ class Session:
         came(area, at)
         area[at + _TOTAL] += 1
         self.began = self.routed = self.taken = self.reached = self.loop.now
+        logger = service.logger
+        self.trace = Trace(logger, self) if logger is not None else None  # None: it is not logged
 
     # -- what is known of the client -------------------------------------------------------
 
@@ -131,6 +140,11 @@ class Session:
         """The client, as it says or as the PROXY protocol does."""
         if self._peer is None:
             self._peer = peer_of(self.raw)
+        return self._peer
+
+    @property
+    def known(self) -> Peer | None:
+        """The client as far as anybody has asked for it."""
         return self._peer
 
     @property
@@ -197,8 +211,7 @@ class Session:
                 return
             expects = self.subject().expect if self.asked is not None else None
         if self.spot.listener.accept_proxy or expects is Expect.PROXY:
-            self.watch(shortest(self.service.state.timeouts.client), self.give_up)
-            Preface(self, proxy_protocol.parse, self.inserted)
+            Preface(self, proxy_protocol.parse, self.inserted, refusals.PROXY)
         else:
             self.inserted()
 
@@ -209,6 +222,8 @@ class Session:
         self.world.count(self.service.row, denied)
         if outcome.verdict is Verdict.DROP:
             silence(self.sock)
+        if self.trace is not None:
+            self.trace.rejected()
         self.give_up()
         return False
 
@@ -216,8 +231,8 @@ class Session:
         """The client's headers, where a NetScaler inserts them; behind the header of a proxy."""
         magic = self.spot.listener.netscaler_cip
         if magic is not None:
-            self.watch(shortest(self.service.state.timeouts.client), self.give_up)
-            Preface(self, partial(netscaler.parse, magic=magic), self.secure)
+            parse = partial(netscaler.parse, magic=magic)
+            Preface(self, parse, self.secure, refusals.NETSCALER)
         else:
             self.secure()
 
@@ -227,16 +242,27 @@ class Session:
         if tls is None:
             self.consider()
             return
-        self.watch(shortest(self.service.state.timeouts.client), self.give_up)
+        self.watch(
+            shortest(self.service.state.timeouts.client), partial(self.refuse, refusals.TLS.late)
+        )
         try:
             sock = self.world.tls.accept(tls, self.sock)
         except (OSError, ValueError):
-            self.give_up()
+            self.refuse(refusals.TLS.broken, silent=True)
             return
         self.sock = sock
-        handshake = Handshake(sock, partial(self.secured, sock), self.give_up)
+        handshake = Handshake(sock, partial(self.secured, sock), self.insecure)
         self.hear(handshake.on_events)
         handshake.on_events()
+
+    def insecure(self, error: OSError) -> None:
+        """The handshake has failed."""
+        words, silent = refusals.TLS.wrong, False
+        if isinstance(error, ssl.SSLEOFError | ConnectionError):
+            words, silent = refusals.TLS.closed, True
+        elif isinstance(error, ssl.SSLCertVerificationError):
+            words = refusals.TLS.foreign
+        self.refuse(words, silent=silent)
 
     def secured(self, sock: ssl.SSLSocket) -> None:
         self.tls = TlsInfo.of(sock)
@@ -255,6 +281,8 @@ class Session:
         self.world.area[service.row * COLUMNS + _SESSIONS] += 1
         if service.state.front.rate_limit:
             service.count_session(self.loop.now)
+        if self.trace is not None:
+            self.trace.admitted()
         if book is None:
             self.route()
             return
@@ -300,7 +328,7 @@ class Session:
         name = name or self.service.state.pool
         self.pool = self.world.pools.get(name) if name is not None else None
         if self.pool is None:
-            self.give_up()
+            self.give_up("SC")
             return
         area, at = self.world.area, self.pool.row * COLUMNS
         came(area, at)
@@ -357,6 +385,8 @@ class Session:
         if pool is None or not (self.assigned or any(one.state.available for one in pool.reals)):
             self.nobody()
             return
+        if self.trace is not None:
+            self.trace.waits(len(world.waiting.get(pool.state.name, ())))
         waits_for = self.assigned.row if self.assigned is not None else pool.row
         self.queued = waits_for
         world.wait(self, pool.state.name)
@@ -367,7 +397,7 @@ class Session:
         """There is no server for it, or not in time."""
         if self.pool is not None:
             self.world.count(self.pool.row, Column.ERRORS)
-        self.give_up()
+        self.give_up("sQ" if self.queued is not None else "SC")
 
     def _choose(self) -> Real | None:
         if self.pool is None:
@@ -412,6 +442,8 @@ class Session:
         self.real = real
         self.taken = self.loop.now
         came(self.world.area, real.row * COLUMNS)
+        if self.trace is not None:
+            self.trace.chosen(real)
         self.connect()
 
     def drop_real(self) -> None:
@@ -477,7 +509,7 @@ class Session:
         if self.tries > back.retries:
             self._tell_both(real, pool, Column.ERRORS)
             self.drop_real()
-            self.give_up()
+            self.give_up(_NOT_CONNECTED.get(error, "SC"))
             return
         elsewhere = self._redispatches(back.redispatch, back.retries) or real.retired
         if elsewhere and len(pool.reals) > 1:
@@ -529,6 +561,8 @@ class Session:
         area[real.row * COLUMNS + _CONNECTED] += 1
         area[pool.row * COLUMNS + _CONNECTED] += 1
         self.reached = self.loop.now
+        if self.trace is not None:
+            self.trace.connected()
         client = self.client = Side(self, self.sock)
         client.other, server.other = server, client
         front, back = service.state.front, pool.state.back
@@ -596,9 +630,12 @@ class Session:
 
     def broken(self, side: Side) -> None:
         """One side was reset: so will be the other."""
-        if not self.closed:
-            self._aborted(Column.CLIENT_ABORTS if side is self.client else Column.SERVER_ABORTS)
-            self._close(reset=side.other if side.other is not side else None)
+        if self.closed:
+            return
+        self._aborted(Column.CLIENT_ABORTS if side is self.client else Column.SERVER_ABORTS)
+        if self.trace is not None:
+            self.trace.end = "CD" if side is self.client else "SD"
+        self._close(reset=side.other if side.other is not side else None)
 
     def idle(self) -> None:
         """Whose patience ended is whose timeout is shorter, the client's where both are equal."""
@@ -606,14 +643,27 @@ class Session:
         client, server = times.client, times.server
         servers = server is not None and (client is None or server < client)
         self._aborted(Column.SERVER_ABORTS if servers else Column.CLIENT_ABORTS)
+        if self.trace is not None:
+            self.trace.silent()
         self._close()
 
     def _aborted(self, column: int) -> None:
         if self.real is not None and self.pool is not None:
             self._tell_both(self.real, self.pool, column)
 
-    def give_up(self) -> None:
-        """No server, no time, or a rule: the client is told by the end of its connection."""
+    def give_up(self, end: str = "") -> None:
+        """No server, no time, or a rule: the client is told by the end of its connection.
+
+        *end*: how the log calls it (manual 8.5).
+        """
+        if end and self.trace is not None:
+            self.trace.end = end
+        self._close()
+
+    def refuse(self, reason: str, *, silent: bool = False) -> None:
+        """What must come first has not come. *silent*: the client has said nothing wrong."""
+        if self.trace is not None:
+            self.trace.refused(reason, silent=silent)
         self._close()
 
     def denied_response(self) -> None:
@@ -621,15 +671,20 @@ class Session:
         if self.real is not None and self.pool is not None:
             self.world.count(self.service.row, Column.DENIED_RESPONSES)
             self._tell_both(self.real, self.pool, Column.DENIED_RESPONSES)
-        self.give_up()
+        self.give_up("PD")
 
     def uses(self, fd: int) -> bool:
         """Whether one of its sockets is *fd*."""
         server = self.server.sock.fileno() if self.server is not None else -1
         return fd in (self.sock.fileno(), server)
 
-    def kill(self) -> None:
-        """The operator's, or a server's that is down: both ends are told with a reset."""
+    def kill(self, cause: str = "K") -> None:
+        """The operator's, or a server's that is down: both ends are told with a reset.
+
+        *cause*: K, or of the server's state D or U, for the log (manual 8.5).
+        """
+        if self.trace is not None:
+            self.trace.killed(cause)
         self._close(reset=self.client, both=True)
 
     def _close(self, reset: Side | None = None, *, both: bool = False) -> None:
@@ -643,6 +698,8 @@ class Session:
             world.leave(self, self.pool.state.name)
             self._dequeue()
         client, server = self.client, self.server
+        if self.trace is not None:
+            self.trace.ended()
         linger = service.state.front.nolinger
         real = self.real
         pool = self.pool

@@ -49,6 +49,8 @@ from penstock.engine.proxy.questions import Question, send_answer
 from penstock.engine.proxy.session import Session
 from penstock.engine.proxy.udp import Relay
 from penstock.engine.proxy.world import Ear, Service, World
+from penstock.logs.process import means_of
+from penstock.logs.sinks import Sinks
 from penstock.model import Protocol
 
 _REST = 0.01  # seconds until the rate of sessions is looked at again; the loop's grain is above it
@@ -68,6 +70,8 @@ class Worker:
         self._ears: dict[Spot, Ear] = {}
         self._relays: dict[Spot, Relay] = {}
         self._draining = False
+        self._descriptors: dict[int, int] = {}  # that logs go to: ours by the daemon's numbers
+        self._sinks = Sinks(_complain, self._descriptors)
         self.world: World | None = None
         self.loop.on_fault = self._on_fault
         link.setblocking(False)
@@ -100,15 +104,17 @@ class Worker:
 
     def _obey(self, message: Order, fds: list[int]) -> None:
         match message:
-            case Hello():
+            case Hello(program, pid):
                 self.world = World(
                     self.loop, Board(fds[0], self._workers), self._number, self._workers
                 )
                 self.world.on_room = self._on_room
+                self.world.means = means_of(self._sinks, tag=program, pid=pid)
                 self._answers = Answers(self.world)
                 self._answer_link = socket.socket(fileno=fds[1])
                 self._answer_link.setblocking(False)
-            case Put(step, row):
+            case Put(step, row, descriptors):
+                self._descriptors.update(zip(descriptors, fds, strict=True))
                 self._put(step, row)
             case Listen(spot, service):
                 self._listen(spot, service, socket.socket(fileno=fds[0]))
@@ -254,6 +260,10 @@ class Worker:
 
 
 _OUT_OF_FILES = (23, 24, 12, 105)  # ENFILE, EMFILE, ENOMEM, ENOBUFS
+
+
+def _complain(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def main(arguments: list[str]) -> None:

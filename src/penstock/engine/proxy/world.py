@@ -27,6 +27,8 @@ from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import Loop
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.sharing import PeersRunner
+from penstock.logs.outlet import Means
+from penstock.logs.sessions import SessionLogger
 from penstock.model import PortMode
 from penstock.rules.samples import Sample
 from penstock.stick.counters import PLACES, add_rate, read_rate
@@ -57,11 +59,12 @@ class Timing:
 class Service:
     """A service as a worker knows it. Sessions keep the one that they began with."""
 
-    __slots__ = ("_began", "_timings", "book", "full", "live", "resting", "row", "state")
+    __slots__ = ("_began", "_timings", "book", "full", "live", "logger", "resting", "row", "state")
 
-    def __init__(self, state: ServiceState, row: int) -> None:
+    def __init__(self, state: ServiceState, row: int, logger: SessionLogger | None) -> None:
         self.state = state
         self.book = front_book(state)
+        self.logger = logger  # None: its sessions are not logged
         self.row = row
         self.live = 0  # here
         self.full = False  # does not accept
@@ -69,9 +72,10 @@ class Service:
         self._began = [0] * PLACES  # sessions of the last second
         self._timings: dict[str, Timing] = {}
 
-    def put(self, state: ServiceState) -> None:
+    def put(self, state: ServiceState, logger: SessionLogger | None) -> None:
         self.state = state
         self.book = front_book(state)
+        self.logger = logger
         self._timings.clear()
 
     def count_session(self, now: float) -> None:
@@ -148,6 +152,7 @@ class World:
         self.sessions: dict[Session | Flow, None] = {}
         self.chooser = Chooser(self.live, random.random, self.turn)
         self.tls = TlsContexts()
+        self.means: Means | None = None  # of logging
         self.maxconn = 0
         self.total_live = 0  # here
         self.on_room: Callable[[Service], None] = lambda _service: None
@@ -160,6 +165,11 @@ class World:
     def live(self, real: Real) -> int:
         """Of all workers."""
         return self.board.read(real.row, Column.LIVE)
+
+    def all_live(self) -> int:
+        """Connections of all services and workers."""
+        read = self.board.read
+        return sum(read(service.row, Column.LIVE) for service in self.services.values())
 
     def turn(self, pool: PoolView) -> int:
         """Of all workers; a real is a member of one pool, so its row may keep that one's turn."""
@@ -193,11 +203,14 @@ class World:
         self.serve(state.name)
 
     def put_service(self, state: ServiceState, row: int) -> Service:
+        logger = None
+        if state.log is not None and self.means is not None:
+            logger = SessionLogger(state.log, self.means, state.unique_id)
         before = self.services.get(state.name)
         if before is None:
-            self.services[state.name] = Service(state, row)
+            self.services[state.name] = Service(state, row, logger)
         else:
-            before.put(state)
+            before.put(state, logger)
         return self.services[state.name]
 
     def retire_real(self, key: RealKey) -> None:

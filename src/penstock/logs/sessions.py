@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a service's connections are logged, how grave that is, and in which words. Pure."""
+
+from __future__ import annotations
+
+from penstock.events import Level
+from penstock.logs.dates import Dates
+from penstock.logs.line import Render, Setting, compile_line, waits_for_end
+from penstock.logs.model import Format, Sampled, SessionLog, UniqueId, Variable
+from penstock.logs.outlet import Means, Outlet
+from penstock.logs.record import Record
+
+_SECOND = 1_000_000_000
+_INFO, _ERR = int(Level.INFO), int(Level.ERR)
+# Where an address is unknown, as in HAProxy's log_prefix.
+_UNKNOWN = "unknown"
+
+
+class SessionLogger:
+    """One service's; made anew with its configuration.
+
+    *early*: a line is written once a connection stands, for it waits for nothing more. *begins*:
+    before that, once it is known that it is to be carried.
+    """
+
+    def __init__(self, log: SessionLog, means: Means, unique: UniqueId | None = None) -> None:
+        means = means.named(log.naming)
+        self._outlet = Outlet(log.journal, means)
+        self._log = log
+        self._dates: Dates = means.dates
+        formats = [one for one in (log.format, log.structured, log.error) if one is not None]
+        self.begins = log.format is None
+        self.early = log.format is not None and (log.early or not _all_wait(log, log.format))
+        self.uses = frozenset(
+            part.name for one in formats for part in one.parts if isinstance(part, Variable)
+        )
+        self.samples = any(isinstance(part, Sampled) for one in formats for part in one.parts)
+        setting = Setting(
+            means.dates,
+            means.sender.hostname,
+            means.sender.pid,
+            early=log.early,
+            count=lambda: self._outlet.lines,
+        )
+        self._line = _compiled(log.format, setting)
+        self._structured = _compiled(log.structured, setting)
+        self._error = _compiled(log.error or log.format, setting)
+        self.unique_id = _compiled(unique.format if unique is not None else None, setting)
+        if "ID" not in self.uses:
+            return
+        self.uses |= frozenset(
+            part.name
+            for part in (unique.format.parts if unique is not None else ())
+            if isinstance(part, Variable)
+        )
+
+    def begin(self, record: Record, protocol: str, listener: int) -> None:
+        """Where a connection comes from, for who has given no format."""
+        if record.client is None or record.client == "unix":
+            line = f"Connect to unix:{listener} ({record.frontend}/{protocol})"
+        else:
+            line = (
+                f"Connect from {record.client}:{record.client_port} to {record.wanted}:"
+                f"{record.wanted_port} ({record.frontend}/{protocol})"
+            )
+        self._outlet.write(_INFO, line)
+
+    def write(self, record: Record) -> None:
+        """The line of a connection that stands, or has ended."""
+        log = self._log
+        if self._line is None:
+            return
+        failed = record.failed
+        if not failed and log.failures_only:
+            return
+        if not log.silent_too and not record.received and not self.early:
+            return
+        level = _ERR if failed and log.failures_apart else _INFO
+        self._put(level, self._line, record)
+
+    def refuse(self, record: Record, listener: str, reason: str) -> None:
+        """Of one that has not become a connection of the service's, and why (manual 8.2.5)."""
+        level = _ERR if self._log.failures_apart else _INFO
+        if self._log.error is not None and self._error is not None:
+            self._put(level, self._error, record)
+            return
+        client = _UNKNOWN if record.client is None else f"{record.client}:{record.client_port}"
+        second, rest = divmod(record.accepted, _SECOND)
+        self._outlet.write(
+            level,
+            f"{client} [{self._dates.logged(second)}.{rest // 1_000_000:03}]"
+            f" {record.frontend}/{listener}: {reason}",
+        )
+
+    @property
+    def silent_too(self) -> bool:
+        return self._log.silent_too
+
+    def _put(self, level: int, line: Render, record: Record) -> None:
+        structured = b""
+        if self.unique_id is not None and record.unique_id is None:
+            record.unique_id = self.unique_id(record)
+        if self._structured is not None:
+            text = f"{self._structured(record)} "
+            structured = text.encode("utf-8", "surrogateescape")
+        text = line(record)
+        self._outlet.lines += 1
+        self._outlet.write(level, text, structured)
+
+
+def _all_wait(log: SessionLog, made: Format) -> bool:
+    return waits_for_end(made) or (log.structured is not None and waits_for_end(log.structured))
+
+
+def _compiled(made: Format | None, setting: Setting) -> Render | None:
+    return None if made is None else compile_line(made, setting)
