@@ -305,20 +305,6 @@ def a_rule_rejects_what_the_server_says(stage: Stage) -> int:
 
 
 @scene
-def the_client_leaves_while_it_is_looked_at(stage: Stage) -> int:
-    server = stage.rig.server()
-    stage.run(
-        "option tcplog\ntcp-request inspect-delay 5s\n"
-        "tcp-request content accept if { req.len gt 100 }\ntcp-request content reject",
-        f"server s1 {server.where}",
-    )
-    with stage.client() as client:
-        client.sendall(b"abc")
-        reset(client)
-    return 1
-
-
-@scene
 def the_queue_is_too_slow(stage: Stage) -> int:
     server = stage.rig.server()
     stage.run("option tcplog", f"timeout queue 300ms\nserver s1 {server.where} maxconn 1")

@@ -167,19 +167,22 @@ def _shaped(text: Callable[[Record], str | None], shape: Shape) -> Render:
 # Of HAProxy's strings.
 _TEXTS: Final[dict[str, Callable[[Record], str | None]]] = {
     "ci": lambda r: r.client,
-    "cp": lambda r: None if r.client is None else str(r.client_port),
     "fi": lambda r: r.wanted,
-    "fp": lambda r: None if r.wanted is None else str(r.wanted_port),
     "bi": lambda r: r.source,
-    "bp": lambda r: None if r.source is None else str(r.source_port),
     "si": lambda r: r.target,
-    "sp": lambda r: None if r.target is None else str(r.target_port),
     "f": lambda r: r.frontend,
     "b": lambda r: r.backend,
     "s": lambda r: r.server or _NO_SERVER,
     "sslc": lambda r: r.cipher,
     "sslv": lambda r: r.tls_version,
     "ID": lambda r: r.unique_id,
+}
+
+_PORTS: Final[dict[str, Callable[[Record], tuple[str | None, int]]]] = {
+    "cp": lambda r: (r.client, r.client_port),
+    "fp": lambda r: (r.wanted, r.wanted_port),
+    "bp": lambda r: (r.source, r.source_port),
+    "sp": lambda r: (r.target, r.target_port),
 }
 
 # And of its numbers, which flags leave alone.
@@ -246,9 +249,8 @@ def _special(  # noqa: PLR0912 one case a variable
         case "ci" | "fi" | "bi" | "si" if hexadecimal:
             address = _TEXTS[name]
             return lambda r: _packed(address(r))
-        case "cp" | "fp" | "bp" | "sp" if hexadecimal:
-            port = _TEXTS[name]
-            return lambda r: format(int(port(r) or "0"), "04X")
+        case "cp" | "fp" | "bp" | "sp":
+            return _port(_PORTS[name], shape)
         case "hr":
             return _captures(shape)
         case "hrl":
@@ -261,6 +263,20 @@ def _packed(address: str | None) -> str:
         return ip_address(address or "").packed.hex().upper()
     except ValueError:
         return ""
+
+
+def _port(end: Callable[[Record], tuple[str | None, int]], shape: Shape) -> Render:
+    """A number, that is, which is not quoted; of a UNIX socket its own, decimal."""
+    form = "04X" if shape & Shape.HEXADECIMAL else "d"
+    nothing = _shaped(lambda record: None, shape)
+
+    def render(record: Record) -> str:
+        address, port = end(record)
+        if address is None:
+            return nothing(record)
+        return str(port) if address == "unix" else format(port, form)
+
+    return render
 
 
 def _captures(shape: Shape) -> Render:

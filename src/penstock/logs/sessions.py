@@ -23,7 +23,10 @@ class SessionLogger:
     before that, once it is known that it is to be carried.
     """
 
-    def __init__(self, log: SessionLog, means: Means, unique: UniqueId | None = None) -> None:
+    def __init__(
+        self, log: SessionLog, means: Means, section: str, unique: UniqueId | None = None
+    ) -> None:
+        """*section*: the frontend's name."""
         means = means.named(log.naming)
         self._outlet = Outlet(log.journal, means)
         self._log = log
@@ -39,6 +42,7 @@ class SessionLogger:
             means.dates,
             means.sender.hostname,
             means.sender.pid,
+            section=section,
             early=log.early,
             count=lambda: self._outlet.lines,
         )

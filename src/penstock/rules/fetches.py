@@ -172,9 +172,11 @@ _BUILDERS: Final[dict[str, Builder]] = {
     "always_true": _plain(lambda subject: True),
     "always_false": _plain(lambda subject: False),
     "src": _plain(lambda subject: subject.source),
-    "src_port": _plain(lambda subject: subject.source_port),
+    "src_port": _plain(lambda subject: None if subject.source is None else subject.source_port),
     "dst": _plain(lambda subject: subject.destination),
-    "dst_port": _plain(lambda subject: subject.destination_port),
+    "dst_port": _plain(
+        lambda subject: None if subject.destination is None else subject.destination_port
+    ),
     "src_is_local": _plain(lambda subject: _is_local(subject, subject.source)),
     "dst_is_local": _plain(lambda subject: _is_local(subject, subject.destination)),
     "fc_src": _plain(lambda subject: subject.socket_ends[0]),

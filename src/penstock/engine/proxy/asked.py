@@ -101,7 +101,8 @@ class Asked:
 
     @property
     def default_pool(self) -> str:
-        return self._session.service.state.pool or ""
+        state = self._session.service.state
+        return "" if state.pool in (None, state.section) else state.pool or ""
 
     @property
     def pool(self) -> tuple[int, str] | None:

@@ -7,6 +7,7 @@ and a deadline behind. Once both sides are connected two ``Side`` objects take o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import ssl
@@ -21,7 +22,7 @@ from penstock.engine.proxy.choose import Ends, PoolView, Real
 from penstock.engine.proxy.dial import Peer, dial, keep_alive, peer_of, silence, target
 from penstock.engine.proxy.greeting import Greeting
 from penstock.engine.proxy.listening import Spot
-from penstock.engine.proxy.loop import BROKEN, OUT, STREAM
+from penstock.engine.proxy.loop import BROKEN, ENDED, OUT, STREAM
 from penstock.engine.proxy.reply import Reply
 from penstock.engine.proxy.side import Side
 from penstock.engine.proxy.tally import came, carried, lasted, queued
@@ -315,6 +316,16 @@ class Session:
         self.watch(delay or None, inspection.is_over)
         inspection.on_events(0)
 
+    def left(self, events: int) -> None:
+        """While it waits for a server: whether it has gone, and left nothing to be sent."""
+        if events & BROKEN:
+            self.give_up("CQ" if self.queued is not None else "CC")
+        elif events & ENDED and self.tls is None and not self.early:
+            with contextlib.suppress(OSError):
+                if not self.sock.recv(1, socket.MSG_PEEK):
+                    # HAProxy finds no fault with one that leaves a queue.
+                    self.give_up("" if self.queued is not None else "CC")
+
     def not_yet(self, _events: int) -> None:
         """What the client says meanwhile waits in its socket; it is read once there is a server."""
 
@@ -391,6 +402,7 @@ class Session:
         self.queued = waits_for
         world.wait(self, pool.state.name)
         queued(world.area, waits_for * COLUMNS)
+        self.hear(self.left)
         self.watch(self.service.timing(pool.state).queue, self.nobody)
 
     def nobody(self) -> None:
@@ -520,6 +532,7 @@ class Session:
             self.assign()
             return
         self._tell_both(real, pool, Column.RETRIES)
+        self.hear(self.left)
         self.watch(self.service.timing(pool.state).pause, self.connect)
 
     def _tell_both(self, real: Real, pool: PoolView, column: int) -> None:

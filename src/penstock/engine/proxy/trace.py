@@ -155,7 +155,7 @@ class Trace:
         record.queued, record.connected = self._queued, self._connected
         record.closed = self._connected if own else self._now()
         record.received = client.count if client is not None else len(session.early)
-        record.sent = server.count if server is not None else 0
+        record.sent = max(server.count, len(session.late)) if server is not None else 0
         record.end = self.end
         if "ac" in uses:
             record.live = world.all_live()

@@ -205,7 +205,7 @@ class World:
     def put_service(self, state: ServiceState, row: int) -> Service:
         logger = None
         if state.log is not None and self.means is not None:
-            logger = SessionLogger(state.log, self.means, state.unique_id)
+            logger = SessionLogger(state.log, self.means, state.section, state.unique_id)
         before = self.services.get(state.name)
         if before is None:
             self.services[state.name] = Service(state, row, logger)
