@@ -53,6 +53,7 @@ from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
 from penstock.health.agents import Agents
+from penstock.health.attempts import Around
 from penstock.health.runner import Change, CheckStatus, Runner, Target
 from penstock.health.sentences import cause, check_result
 from penstock.ipvs.model import DestKey, ServiceKey
@@ -450,6 +451,10 @@ class Controller:
                 connect_timeout=pool.timeouts.connect,
                 check_timeout=pool.timeouts.check,
                 initially_up=self.states.seems_up((pool.name, real.name)),
+                pool_id=pool.back.id,
+                server_id=real.link.id,
+                maxconn=real.maxconn,
+                interface=real.link.source_interface,
             )
             for pool, real, key in checked(self._configuration)
             if real.check is not None
@@ -486,6 +491,25 @@ class Controller:
             self.states.check(
                 change.key, up=change.up, stopping=change.stopping, why=cause(change, reported)
             )
+
+    def around(self, key: RealKey) -> Around:
+        """What a check may tell its server of its surroundings."""
+        pool, _ = self._find(key.pool, key.name)
+        weights = {
+            one.name: standing.spec.weight
+            for one in pool.reals
+            for standing in (self.states.server((pool.name, one.name)),)
+            if standing.is_usable
+        }
+        keys = [other for one in pool.reals if (other := real_key(pool, one)) is not None]
+        engines = self._engines.values()
+        sessions = {other: sum(engine.live(other) for engine in engines) for other in keys}
+        return Around(
+            weight=weights.get(key.name, 0),
+            total_weight=sum(weights.values()),
+            sessions=sessions.get(key, 0),
+            pool_sessions=sum(sessions.values()),
+        )
 
     def on_check(self, key: RealKey, result: CheckStatus) -> None:
         """A check's result that ``option log-health-checks`` has told."""

@@ -33,9 +33,11 @@ from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
 from penstock.engine.proxy import Owner, ProxyEngine, worker_count
+from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.tls_files import check_files, with_digests
 from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
 from penstock.health.agents import Agents
+from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner
 from penstock.ipvs.journal import Journal
 from penstock.ipvs_sync import Synchroniser
@@ -251,10 +253,14 @@ def _serve(
 ) -> frozenset[int]:
     """Until told to stop; the signals that did."""
     controllers: list[Controller] = []
+    chance = random.Random()  # noqa: S311  # jitter, not secrets
     runner = Runner(
         lambda change: controllers[0].on_change(change),
         report=lambda key, result: controllers[0].on_check(key, result),
-        rng=random.Random(),  # noqa: S311  # jitter, not secrets
+        attempts=AttemptMaker(
+            TlsContexts().wrap, around=lambda key: controllers[0].around(key), rng=chance
+        ),
+        rng=chance,
     )
     names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
     adopted = engine is not None and engine.adopted

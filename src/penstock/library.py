@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from penstock import log
 from penstock.api.wire import Done, Reload, SetState, SetWeight, Status
@@ -28,11 +28,15 @@ from penstock.desired import all_on_proxy, refuse_unsupported
 from penstock.engine.api import Counters, Engine, together
 from penstock.errors import CapabilityError, PenstockError
 from penstock.health.agents import Agents
+from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
 from penstock.runtime import InstanceLock, RuntimePaths
+
+if TYPE_CHECKING:
+    from penstock.engine.proxy.secure import TlsContexts
 
 _T = TypeVar("_T")
 _TICK = 1.0
@@ -64,10 +68,14 @@ class LoadBalancer:
         self._ending = threading.Lock()
         self._ended = False
         self._wake_reader, self._wake_writer = socket.socketpair()
+        chance = random.Random()  # noqa: S311  # jitter, not secrets
         self._runner = Runner(
             lambda change: self._controller.on_change(change),
             report=lambda key, result: self._controller.on_check(key, result),
-            rng=random.Random(),  # noqa: S311  # jitter, not secrets
+            attempts=AttemptMaker(
+                _tls_contexts().wrap, around=lambda key: self._controller.around(key), rng=chance
+            ),
+            rng=chance,
         )
         self._agents = Agents(
             lambda: self._controller.listener,
@@ -277,6 +285,12 @@ def _lack() -> str | None:
         logging.getLogger("penstock").warning("every service runs on the proxy engine: %s", error)
         return str(error)
     return None
+
+
+def _tls_contexts() -> TlsContexts:
+    from penstock.engine.proxy.secure import TlsContexts  # noqa: PLC0415
+
+    return TlsContexts()
 
 
 def _proxy_engine(configuration: Configuration) -> Engine:

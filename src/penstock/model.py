@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from penstock.admission import Admission
+from penstock.checks.model import PLAIN_LINK, CheckLink, External, Ruleset
 from penstock.errors import InvalidModel
 from penstock.http_service import HttpService
 from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
@@ -165,6 +166,11 @@ class HealthCheck:
     send: bytes = b""  # UDP only
     expect: bytes | None = None  # UDP only: the answer must contain it; None: any or no answer
     log: bool = False  # option log-health-checks
+    ruleset: Ruleset | None = None  # None: a connection is enough
+    link: CheckLink = PLAIN_LINK
+    external: External | None = None  # a program that decides instead
+    keep_404: bool = False  # http-check disable-on-404: alive, but no new connections
+    send_state: bool = False  # http-check send-state
 
     def __post_init__(self) -> None:
         for name in ("inter", "fastinter", "downinter"):

@@ -5,24 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 
-from penstock.checks.codes import CheckCode, Outcome
+from penstock.checks.codes import CheckCode
+from penstock.health.socket_errors import general, unbound
+from penstock.health.verdict import Verdict
 from penstock.model import HealthCheck
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome of one check, in HAProxy's words."""
-
-    code: CheckCode
-    info: str = ""  # "Connection refused"
-    number: int = 0  # an HTTP status or the like, where the code has one
-
-    @property
-    def passed(self) -> bool:
-        return self.code.outcome in (Outcome.PASSED, Outcome.CONDITIONAL)
-
 
 CONNECTED = Verdict(CheckCode.L4OK)
 CONNECT_TIMEOUT = Verdict(CheckCode.L4TOUT)
@@ -36,6 +23,17 @@ def connect_failed(number: int) -> Verdict:
     if number == errno.ETIMEDOUT:
         return CONNECT_TIMEOUT
     return Verdict(CheckCode.L4CON, os.strerror(number))
+
+
+def not_connected(number: int) -> Verdict:
+    """Connecting failed at once, before any packet, with *number* (an errno)."""
+    code = CheckCode.SOCKERR if number == errno.ENOENT else CheckCode.L4CON
+    return Verdict(code, general(number))
+
+
+def not_bound(number: int) -> Verdict:
+    """The address that the connection is to come from cannot be had."""
+    return Verdict(CheckCode.L4CON, unbound(number))
 
 
 def udp_answer(check: HealthCheck, data: bytes) -> Verdict:

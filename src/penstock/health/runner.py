@@ -18,15 +18,18 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol as Role
 
 from penstock.checks.codes import CheckCode, Outcome
 from penstock.engine.api import RealKey
 from penstock.health import probes
-from penstock.health.probes import Verdict
+from penstock.health.attempt import Attempt
 from penstock.health.state import State, jittered
+from penstock.health.verdict import Verdict
 from penstock.model import CheckKind, HealthCheck, PortMode, Protocol
 from penstock.proxied import LocalKind
 
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _LINGER_RST = struct.pack("ii", 1, 0)
 _MAX_EVENTS = 512
 _SPARE_FDS = 256  # for everything else in the process
@@ -45,6 +48,16 @@ class Target:
     connect_timeout: int | None = None
     check_timeout: int | None = None
     initially_up: bool = True
+    pool_id: int = 0
+    server_id: int = 0
+    maxconn: int = 0
+    interface: str | None = None  # that connections to it leave by
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the check is a mere connection, or a datagram."""
+        check = self.check
+        return check.ruleset is None and check.external is None and check.link.plain
 
     @property
     def destination(self) -> tuple[str, int] | str:
@@ -80,7 +93,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A real server went down or came back."""
+    """A real server went down or came back; *stopping*: it is up, but wants no new clients."""
 
     key: RealKey
     up: bool
@@ -109,6 +122,7 @@ class CheckStatus:
     duration_ms: int = -1  # of the last run; -1: none
     failures: int = 0  # that took health away
     running: bool = False  # a check is under way
+    stopping: bool = False  # up, but wants no new clients (``http-check disable-on-404``)
 
     @property
     def description(self) -> str:
@@ -134,6 +148,12 @@ class CheckStatus:
         return f"{self.health}/{self.rise} DOWN"
 
 
+class Attempts(Role):
+    """Makes an attempt for a check, which stands at *status*."""
+
+    def make(self, target: Target, status: CheckStatus) -> Attempt: ...
+
+
 Report = Callable[[RealKey, CheckStatus], None]
 """Told of each result that changed something, for ``option log-health-checks``."""
 
@@ -142,14 +162,20 @@ class _Check:
     """One target's running state."""
 
     __slots__ = (
-        *("began", "code", "duration", "failures", "info", "number", "paused", "serial"),
-        *("enabled", "socket", "state", "target", "told"),
+        *("attempt", "began", "code", "deadline", "duration", "enabled", "failures", "fd"),
+        *("generation", "info", "number", "paused", "plain", "serial", "socket", "state"),
+        *("target", "told", "wanted"),
     )
 
     def __init__(self, target: Target, state: State) -> None:
         self.target = target
         self.state = state
-        self.socket: socket.socket | None = None
+        self.plain = target.is_plain
+        self.socket: socket.socket | None = None  # of a plain one
+        self.attempt: Attempt | None = None  # of another
+        self.fd = -1  # the attempt's that is watched
+        self.generation = self.wanted = 0
+        self.deadline = 0.0
         self.began = 0.0
         self.serial = 0  # a timer of an older serial is void
         self.paused = False
@@ -161,6 +187,10 @@ class _Check:
         self.number = 0
         self.duration = -1
         self.failures = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.socket is not None or self.attempt is not None
 
     def status(self) -> CheckStatus:
         state = self.state
@@ -174,7 +204,8 @@ class _Check:
             last_code=self.number,
             duration_ms=self.duration,
             failures=self.failures,
-            running=self.socket is not None,
+            running=self.is_running,
+            stopping=self.told is not None and self.told[1],
         )
 
 
@@ -186,11 +217,14 @@ class Runner:
         on_change: Callable[[Change], None],
         *,
         report: Report | None = None,
+        attempts: Attempts | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random,
     ) -> None:
+        """*attempts* makes those checks that are more than a connection ready to run."""
         self._on_change = on_change
         self._report = report
+        self._attempts = attempts
         self._clock = clock
         self._random = rng
         self._spread = 0
@@ -229,6 +263,7 @@ class Runner:
             elif (known.target.check, known.target.waits) != (target.check, target.waits):
                 known.state = State.initial(target.check, up=known.state.up)
                 known.target = target
+                known.plain = target.is_plain
             else:
                 known.target = target
         self._begin(fresh)
@@ -252,12 +287,18 @@ class Runner:
         while ready:
             for fd, events in ready:
                 check = self._by_fd.get(fd)
-                if check is not None:
+                if check is None:
+                    continue
+                if check.attempt is None:
                     self._answered(check, events, self._clock())
+                else:
+                    self._progress(check, check.attempt, events, self._clock())
             ready = self._epoll.poll(0, _MAX_EVENTS) if len(ready) == _MAX_EVENTS else []
         while (due := self.next_deadline()) is not None and due <= now:
             check = heapq.heappop(self._timers)[3]
-            if check.socket is not None:
+            if check.attempt is not None:
+                self._done(check, check.attempt.expired(now), now)
+            elif check.socket is not None:
                 self._timed_out(check, now)
             elif len(self._by_fd) < self._limit:
                 self._start(check, now)
@@ -316,7 +357,11 @@ class Runner:
 
     def _start(self, check: _Check, now: float) -> None:
         check.began = now
+        check.info = ""
         target = check.target
+        if not check.plain:
+            self._start_attempt(check, now)
+            return
         destination = target.destination
         family = socket.AF_UNIX
         if not isinstance(destination, str):
@@ -329,6 +374,13 @@ class Runner:
             self._done(check, probes.connect_failed(error.errno or errno.EIO), now)
             return
         check.socket = fresh
+        number = 0
+        try:
+            if (target.key.source or target.interface) and family != socket.AF_UNIX:
+                _bind(fresh, target)
+        except OSError as error:
+            self._done(check, probes.not_bound(error.errno or errno.EIO), now)
+            return
         try:
             if not udp:
                 # Closed by reset: no TIME_WAIT, neither here nor there.
@@ -339,7 +391,7 @@ class Runner:
         except OSError as error:
             number = error.errno or errno.EIO
         if number not in (0, errno.EINPROGRESS):
-            self._done(check, probes.connect_failed(number), now)
+            self._done(check, probes.not_connected(number), now)
         elif not udp and number == 0:
             self._done(check, probes.CONNECTED, now)
         else:
@@ -347,6 +399,38 @@ class Runner:
             self._epoll.register(fresh.fileno(), select.EPOLLIN if udp else select.EPOLLOUT)
             patience = target.patience if udp else target.connect_patience
             self._at(now + patience / 1000, check)
+
+    def _start_attempt(self, check: _Check, now: float) -> None:
+        if self._attempts is None:
+            raise RuntimeError("this runner was given nothing to make attempts with")
+        attempt = self._attempts.make(check.target, check.status())
+        check.attempt = attempt
+        check.generation, check.fd, check.deadline = 0, -1, 0.0
+        verdict = attempt.begin(now)
+        self._carry_on(check, attempt, verdict, now)
+
+    def _progress(self, check: _Check, attempt: Attempt, events: int, now: float) -> None:
+        self._carry_on(check, attempt, attempt.ready(events, now), now)
+
+    def _carry_on(
+        self, check: _Check, attempt: Attempt, verdict: Verdict | None, now: float
+    ) -> None:
+        """Watch what *attempt* waits for now, unless it is over."""
+        if verdict is not None:
+            self._done(check, verdict, now)
+            return
+        if attempt.generation != check.generation:
+            # Closing a socket has ended its being watched.
+            self._by_fd.pop(check.fd, None)
+            check.fd, check.generation = attempt.fileno(), attempt.generation
+            self._by_fd[check.fd] = check
+            self._epoll.register(check.fd, attempt.wanted)
+        elif attempt.wanted != check.wanted:
+            self._epoll.modify(check.fd, attempt.wanted)
+        check.wanted = attempt.wanted
+        if attempt.deadline != check.deadline:
+            check.deadline = attempt.deadline
+            self._at(check.deadline, check)
 
     def _answered(self, check: _Check, events: int, now: float) -> None:
         active = check.socket
@@ -401,6 +485,10 @@ class Runner:
     def _end(self, check: _Check) -> None:
         """Close its socket and void its timers."""
         check.serial += 1
+        attempt, check.attempt = check.attempt, None
+        if attempt is not None:
+            self._by_fd.pop(check.fd, None)
+            attempt.close()
         active, check.socket = check.socket, None
         if active is not None:
             if self._by_fd.pop(active.fileno(), None) is not None:
@@ -412,6 +500,16 @@ class Runner:
         check.serial += 1
         self._ties += 1
         heapq.heappush(self._timers, (when, self._ties, check.serial, check))
+
+
+def _bind(sock: socket.socket, target: Target) -> None:
+    """To the address that connections to the real server come from."""
+    if target.interface is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.interface.encode())
+    source = target.key.source
+    if source is not None:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((str(source.address), 0))
 
 
 def _raise_fd_limit() -> int:

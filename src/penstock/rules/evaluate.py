@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.rules import http_fetches
@@ -58,10 +58,14 @@ def _compile(expression: Expression, where: Where) -> tuple[Fetch, bool]:
         fetcher = Fetcher(http_fetches.HTTP[call.name](call.arguments))
     else:
         fetcher = compile_fetch(call, where.section)
-    fetch = fetcher.fetch
-    for one in expression.converters:
+    return with_converters(fetcher.fetch, expression.converters, where), fetcher.patient
+
+
+def with_converters(fetch: Fetch, converters: tuple[Call, ...], where: Where = NOWHERE) -> Fetch:
+    """*fetch* and what is made of its sample. Raises UnsupportedError."""
+    for one in converters:
         fetch = _converted(fetch, one, where)
-    return fetch, fetcher.patient
+    return fetch
 
 
 def _converted(fetch: Fetch, call: Call, where: Where) -> Fetch:
@@ -190,10 +194,16 @@ def _all(tests: Iterable[Test]) -> Test:
 
 def compile_format(text: str, where: Where = NOWHERE) -> Callable[[Subject], str]:
     """A log format as text. Raises UnsupportedError."""
-    parts = [
-        part if isinstance(part, str) else compile_expression(part, where)
-        for part in read_format(text, Sources())
-    ]
+    return compile_parts(
+        [
+            part if isinstance(part, str) else compile_expression(part, where)
+            for part in read_format(text, Sources())
+        ]
+    )
+
+
+def compile_parts(parts: Sequence[str | Fetch]) -> Callable[[Subject], str]:
+    """Literals and samples, one after the other; what there is no sample for is left out."""
 
     def format_(subject: Subject) -> str:
         made = ""

@@ -181,7 +181,7 @@ def read_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes]:
     except (re.error, OverflowError, RecursionError) as error:
         at = getattr(error, "pos", None)
         said = _PCRE_WORDS.get(getattr(error, "msg", ""), str(getattr(error, "msg", error)))
-        if said == _PCRE_WORDS["missing ), unterminated subpattern"]:
+        if said in _PCRE_AT_END:
             at = len(text)
         raise RuleError(f"regex '{text}' is invalid (error={said}, erroffset={at or 0})") from None
 
@@ -193,6 +193,7 @@ _PCRE_WORDS: Final = {
     "unterminated character set": "missing terminating ] for character class",
     "bad escape (end of pattern)": "\\ at end of pattern",
 }
+_PCRE_AT_END: Final = ("missing closing parenthesis", "missing terminating ] for character class")
 
 
 def read_patterns(

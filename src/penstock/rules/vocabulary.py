@@ -42,6 +42,7 @@ class Checkpoint(Enum):
     RESPONSE = (11, "backend tcp-response content rule")
     STORE = (14, "backend stick-store rule")
     LOG = (18, "log-format")
+    CHECK = (19, "backend tcp-check rule")
 
     @property
     def bit(self) -> int:

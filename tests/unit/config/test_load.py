@@ -658,7 +658,6 @@ listen x
     )
     said = [(w.line, w.message.split(" is not carried out")[0]) for w in result.warnings]
     assert said == [
-        (12, "'option httpchk'"),
         (14, "'server s observe'"),
     ]
     assert result.configuration.services[0].engine is EngineKind.KERNEL

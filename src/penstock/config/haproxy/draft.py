@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, Flag, auto
 
 from penstock.config.haproxy.address import AddressFamilyPreference, Target
+from penstock.config.haproxy.check_draft import CheckDraft
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.http_service import DEFAULT_URI, HttpRule
@@ -158,6 +159,12 @@ class ServerOptions:
     fall: int = 3
     check_port: int | None = None
     check_address: Address | None = None
+    check_ssl: bool | None = None  # None: as the server
+    check_sni: str | None = None
+    check_alpn: tuple[str, ...] = ()
+    check_proto: str | None = None
+    check_send_proxy: bool = False
+    check_via_socks4: bool = False
     maxconn: int = 0
     minconn: int = 0
     slowstart: int = 0
@@ -293,8 +300,7 @@ class ProxyDraft:
     keepalive: dict[str, int] = field(default_factory=dict)  # clitcpka-cnt and its kin
     dispatch: Target | None = None
     dispatch_origin: Origin | None = None
-    check_option: str | None = None  # "tcp-check", "httpchk"…
-    tcp_check_rules: list[str] = field(default_factory=list)
+    checks: CheckDraft = field(default_factory=CheckDraft)
     external_command: str | None = None
     udp_send: bytes = b""
     udp_expect: bytes | None = None
@@ -350,7 +356,7 @@ class ProxyDraft:
         self.stats_inherited = parent.stats is not None
         self.unserved = dict(parent.unserved)
         self.http_rules = [inherited_http(rule, parent.acls) for rule in parent.http_rules]
-        self.check_option = parent.check_option
+        self.checks = parent.checks.handed_down()
         self.external_command = parent.external_command
         if front:
             self.monitor_uri = parent.monitor_uri
@@ -369,7 +375,6 @@ class ProxyDraft:
             self.balance_on = parent.balance_on
             self.persist_cookie = parent.persist_cookie
             self.layer7_balance = parent.layer7_balance
-            self.tcp_check_rules = list(parent.tcp_check_rules)
             self.fullconn = parent.fullconn
             self.retries = parent.retries
             self.redispatch = parent.redispatch

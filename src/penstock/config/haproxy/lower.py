@@ -24,6 +24,7 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
 from penstock.config.haproxy.log_formats import journal, session_log, unique_id
+from penstock.config.haproxy.lower_checks import health_check
 from penstock.config.haproxy.lower_http import Served, lower_http
 from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.parser import Resolve
@@ -36,12 +37,10 @@ from penstock.model import (
     AdminState,
     AgentCheck,
     Bind,
-    CheckKind,
     ClientTimeouts,
     Configuration,
     EngineKind,
     ForwardingMethod,
-    HealthCheck,
     NameLookup,
     Observed,
     Origin,
@@ -474,7 +473,7 @@ class Lowering:
                 maxconn=max(options.maxconn, options.minconn),  # as HAProxy
                 minconn=options.minconn if options.maxconn > options.minconn else 0,
                 slowstart=options.slowstart,
-                check=self._check(proxy, server),
+                check=health_check(proxy, server, self.draft.global_),
                 agent=_agent(options, log="log-health-checks" in proxy.options),
                 observed=Observed(options.on_error, options.error_limit)
                 if options.observe
@@ -566,26 +565,6 @@ class Lowering:
         if key not in self._names:
             self._names[key] = self.resolve(name, wanted)
         return self._names[key]
-
-    def _check(self, proxy: ProxyDraft, server: ServerLine) -> HealthCheck | None:
-        options = server.options
-        if not options.check or options.track:
-            return None
-        udp = proxy.mode is Mode.UDP
-        return HealthCheck(
-            kind=CheckKind.UDP if udp else CheckKind.TCP_CONNECT,
-            inter=options.inter,
-            fastinter=options.fastinter,
-            downinter=options.downinter,
-            rise=options.rise,
-            fall=options.fall,
-            address=options.check_address,
-            port=options.check_port,
-            connect_timeout=_timeout(proxy, "connect"),
-            check_timeout=_timeout(proxy, "check"),
-            send=proxy.udp_send if udp else b"",
-            expect=proxy.udp_expect if udp else None,
-        )
 
     def _tracks(self, proxy: ProxyDraft, server: ServerLine) -> tuple[str, str] | None:
         wanted = server.options.track

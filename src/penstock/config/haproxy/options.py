@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.config.haproxy.check_options import parse_check_option
 from penstock.config.haproxy.draft import (
     BACK,
     BOTH,
@@ -103,7 +104,7 @@ def _valued(context: Context, proxy: ProxyDraft, line: Line, name: str) -> None:
     elif name in _CHECKS:
         if name != "external-check":
             warn_without(context, proxy, line, BACK, name=name, ignore=True)
-        _check(proxy, line, name)
+        parse_check_option(context, proxy, line)
     elif name == "tcpka":
         warn_without(context, proxy, line, BOTH, name=name)
         at_most(line, 0, option=True)
@@ -153,29 +154,6 @@ def set_format(context: Context, proxy: ProxyDraft, line: Line, said: FormatLine
             line.origin,
             f"backend '{proxy.name}' : '{directive}' directive is ignored in backends.",
         )
-
-
-def _check(proxy: ProxyDraft, line: Line, name: str) -> None:
-    if (
-        name in ("ssl-hello-chk", "redis-check", "ldap-check", "spop-check", "tcp-check")
-        or name == "external-check"
-    ):
-        at_most(line, 0, option=True)
-    elif name in ("mysql-check", "pgsql-check") and line[2]:
-        if line[2] != "user":
-            raise LineError(
-                f"'option {name}' only supports optional values: 'user'"
-                + (" and 'post-41'/'pre-41'." if name == "mysql-check" else ".")
-            )
-        if not line[3]:
-            raise LineError(f"'option {name} user' expects <username> as argument.")
-    elif name == "pgsql-check":
-        raise LineError("'option pgsql-check' expects 'user <username>' as argument.")
-    proxy.check_option = name
-    proxy.said = [s for s in proxy.said if s.keyword not in _CHECK_KEYWORDS]
-
-
-_CHECK_KEYWORDS = [OPTIONS[name] for name in _CHECKS]
 
 
 def _forwardfor(line: Line, name: str) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.config.haproxy import http_lines, rules, section_stats, settings, stick_lines
+from penstock.config.haproxy import (
+    check_lines,
+    http_lines,
+    rules,
+    section_stats,
+    settings,
+    stick_lines,
+)
 from penstock.config.haproxy.bind_line import parse_bind
 from penstock.config.haproxy.draft import (
     BACK,
@@ -292,48 +299,6 @@ def _capture(context: Context, proxy: ProxyDraft, line: Line) -> None:
     proxy.rules.setdefault(f"capture {line[1]}", line.origin)
 
 
-def _check_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    """tcp-check, http-check and external-check lines: kept only to say what is not done."""
-    name = line[0]
-    if name == "external-check":
-        if line[1] not in ("command", "path"):
-            raise LineError(
-                f"'external-check' only supports 'command' and 'path'. but got '{line[1]}'."
-            )
-        if not line[2]:
-            raise LineError(f"missing argument after '{line[1]}'.")
-        if line[1] == "command":
-            proxy.external_command = line[2]
-        name = f"{name} {line[1]}"
-    else:
-        warn_without(context, proxy, line, BACK)
-    if name == "tcp-check":
-        if line[1].split("(")[0] not in _TCP_CHECKS:
-            raise LineError(
-                "'tcp-check' only supports 'comment', 'connect', 'send', 'send-binary', 'expect',"
-                f" 'set-var-fmt(*)', 'set-var(*)', 'unset-var(*)'. but got '{line[1]}'"
-            )
-        if line[1] != "comment":
-            proxy.tcp_check_rules.append(" ".join(line.words[1:]))
-    proxy.rules.setdefault(name, line.origin)
-
-
-_TCP_CHECKS = frozenset(
-    [
-        "comment",
-        "connect",
-        "expect",
-        "send",
-        "send-binary",
-        "send-binary-lf",
-        "send-lf",
-        "set-var",
-        "set-var-fmt",
-        "unset-var",
-    ]
-)
-
-
 def _http_reuse(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if line[1] not in ("never", "safe", "aggressive", "always"):
@@ -395,9 +360,9 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "server-state-file-name": settings.parse_server_state,
     "email-alert": settings.parse_email_alert,
     "udp-check": settings.parse_udp_check,
-    "tcp-check": _check_rule,
-    "http-check": _check_rule,
-    "external-check": _check_rule,
+    "tcp-check": check_lines.parse_tcp_check,
+    "http-check": check_lines.parse_http_check,
+    "external-check": check_lines.parse_external_check,
     "transparent": _transparent,
     "cookie": _cookie,
     "dynamic-cookie-key": _cookie,

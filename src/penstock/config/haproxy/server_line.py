@@ -64,6 +64,9 @@ _MISSING = {
     "observe": "'observe' expects <mode> as argument.",
     "error-limit": "'error-limit' expects an integer argument.",
     "port": "'port' expects a port number as argument.",
+    "check-sni": "'check-sni' : missing SNI",
+    "check-alpn": "'check-alpn' : missing the comma-delimited ALPN protocol suite",
+    "check-proto": "'check-proto' : missing value",
     "cookie": "'cookie' expects <value> as argument.",
     "track": "'track' expects [<proxy>/]<server> as argument.",
     "resolve-prefer": "'resolve-prefer' expects either ipv4 or ipv6 as argument.",
@@ -198,6 +201,14 @@ def _sni(context: Context, line: Line, text: str, server: str) -> Expression:
     return read.expression
 
 
+def _check_proto(value: str) -> str:
+    if value not in ("h1", "h2", "fcgi", "none"):
+        raise LineError(f"'check-proto' :  unknown MUX protocol '{value}'")
+    if value in ("h2", "fcgi"):
+        raise LineError(f"'check-proto {value}' : checks in this protocol are not carried out.")
+    return value
+
+
 def _template(prefix: str, text: str) -> list[str]:
     found = _TEMPLATE.match(text)
     first, last = 0, 0
@@ -324,6 +335,18 @@ class _Options:
                 options.check_port = self._port(name, value)
             case "addr":
                 self._check_address(value)
+            case "check-ssl" | "no-check-ssl":
+                options.check_ssl = name == "check-ssl"
+            case "check-send-proxy" | "no-check-send-proxy":
+                options.check_send_proxy = name == "check-send-proxy"
+            case "check-via-socks4":
+                options.check_via_socks4 = True
+            case "check-sni":
+                options.check_sni = value
+            case "check-alpn":
+                options.check_alpn = names(value)
+            case "check-proto":
+                options.check_proto = _check_proto(value)
             case "id":
                 self._id(value)
             case "track":

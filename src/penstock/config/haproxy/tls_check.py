@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.checks.model import Connect
 from penstock.config.haproxy.draft import BindLine, FileDraft, ProxyDraft, ServerLine
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.tls_words import bind_versions, server_versions
@@ -27,9 +28,19 @@ def check_tls(draft: FileDraft, report: Report) -> None:
                 _bind(draft, report, proxy, bind)
         told: set[str] = set()
         for server in proxy.servers:
-            if server.options.ssl and not (server.template and str(server.origin) in told):
+            if _speaks_tls(proxy, server) and not (server.template and str(server.origin) in told):
                 told.add(str(server.origin))
                 check_server(draft, report, proxy, server)
+
+
+def _speaks_tls(proxy: ProxyDraft, server: ServerLine) -> bool:
+    """To the server, or in its checks."""
+    steps = [*proxy.checks.tcp_rules, *proxy.checks.http_rules]
+    return (
+        server.options.ssl
+        or bool(server.options.check_ssl)
+        or any(isinstance(one, Connect) and one.tls for one in steps)
+    )
 
 
 def _bind(draft: FileDraft, report: Report, proxy: ProxyDraft, bind: BindLine) -> None:

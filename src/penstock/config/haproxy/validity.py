@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from penstock.checks.model import Connect
 from penstock.config.haproxy.address import PortKind
 from penstock.config.haproxy.draft import (
     BACK,
@@ -228,7 +229,7 @@ class _Checker:
 
     def _checks(self, proxy: ProxyDraft) -> None:
         name = f"{proxy.describe} '{proxy.name}'"
-        rules, option = proxy.rules, proxy.check_option
+        rules, option = proxy.rules, proxy.checks.option
         if "tcp-check" in rules and option != "tcp-check":
             self._warn(
                 rules["tcp-check"],
@@ -239,6 +240,22 @@ class _Checker:
             self._warn(
                 rules["http-check"],
                 f"{name} uses http-check rules without 'option httpchk', so the rules are ignored.",
+            )
+        if option not in (None, "httpchk"):
+            for word, said in (
+                ("disable-on-404", proxy.checks.keep_404),
+                ("send-state", proxy.checks.send_state),
+            ):
+                if said:
+                    self._warn(
+                        proxy.origin,
+                        f"'{word}' will be ignored for {name} (requires 'option httpchk').",
+                    )
+        if proxy.checks.lacks_request:
+            self.report.note(
+                rules["http-check"],
+                f"{name} has http-check rules of its own, and so nothing of 'option httpchk' in"
+                " the defaults section: no request is sent. Repeat the option here.",
             )
         if option == "external-check":
             self._external_check(proxy)
@@ -326,6 +343,7 @@ class _Checker:
                 )
             self._resolvers(proxy, server)
             self._check_port(proxy, server)
+            self._check_mux(proxy, server)
             if server.options.track:
                 self._track(proxy, server, server.options.track)
             self._rdp(proxy, server)
@@ -350,21 +368,46 @@ class _Checker:
             f" resolvers '{wanted}'",
         )
 
+    def _check_mux(self, proxy: ProxyDraft, server: ServerLine) -> None:
+        proto = server.options.check_proto
+        http = proxy.checks.option == "httpchk"
+        if server.options.check and proto is not None and (proto != "none") is not http:
+            self._error(
+                server.origin,
+                f"config: {proxy.describe} '{proxy.name}': server '{server.name}' uses an"
+                " incompatible MUX protocol for the selected check type",
+            )
+
     def _check_port(self, proxy: ProxyDraft, server: ServerLine) -> None:
         options, target = server.options, server.target
         if not options.check or options.check_port or target.port_kind is PortKind.FIXED:
             return
         if target.address is None and options.check_address is None:
             return  # HAProxy looks before names are resolved; the runner cannot check it
-        rules = proxy.tcp_check_rules if proxy.check_option in ("tcp-check", None) else []
-        if rules and rules[0].startswith("connect") and " port " in f"{rules[0]} ":
-            return
-        hint = " nor tcp_check rule 'connect' with port information" if rules else ""
-        self._error(
-            server.origin,
-            f"config: {proxy.describe} '{proxy.name}': server '{server.name}' has neither service"
-            f" port nor check port{hint}.",
-        )
+        wanted = self._lacks_port(proxy)
+        if wanted is not None:
+            self._error(
+                server.origin,
+                f"config: {proxy.describe} '{proxy.name}': server '{server.name}' has neither"
+                f" service port nor check port{wanted}.",
+            )
+
+    @staticmethod
+    def _lacks_port(proxy: ProxyDraft) -> str | None:
+        """What of a check's steps says no port either; None: they say one."""
+        ruleset = proxy.checks.finished()
+        if ruleset is None:
+            return ""
+        connects = [one for one in ruleset.steps if isinstance(one, Connect)]
+        told = [isinstance(one.port, int) or bool(one.address_port) for one in connects]
+        if proxy.checks.option == "tcp-check" and not proxy.checks.tcp_rules:
+            return ""
+        # HAProxy looks while the option's request still stands before all.
+        if not told[0] or proxy.checks.begins_with_request:
+            return " nor tcp_check rule 'connect' with port information"
+        if not all(told):
+            return ", and a tcp_check rule 'connect' with no port information"
+        return None
 
     def _track(self, proxy: ProxyDraft, server: ServerLine, wanted: str) -> None:
         name = f"'server {proxy.name}/{server.name}'"

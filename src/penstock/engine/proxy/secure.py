@@ -49,11 +49,15 @@ class TlsContexts:
 
     def towards(self, tls: ServerTls, session: Session, sock: socket.socket) -> ssl.SSLSocket:
         """*sock*, speaking TLS as a client. Raises OSError."""
+        name = session.sample(tls.sni) if tls.sni is not None else None
+        return self.wrap(tls, sock, name)
+
+    def wrap(self, tls: ServerTls, sock: socket.socket, name: str | None) -> ssl.SSLSocket:
+        """*sock*, speaking TLS as a client that asks for *name*. Raises OSError."""
         context = self._servers.get(tls)
         if context is None:
             with _files_may_have_gone():
                 context = self._servers[tls] = server_context(tls)
-        name = session.sample(tls.sni) if tls.sni is not None else None
         return wrap_server(context, sock, name)
 
     def forget(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+from penstock.checks.model import Connect
 from penstock.engine.proxy.crt import files_below, listed
 from penstock.engine.proxy.tls import listener_context, server_context
 from penstock.errors import ConfigError, Diagnostic
@@ -22,11 +23,22 @@ def with_digests(configuration: Configuration) -> Configuration:
             return one
         return replace(one, tls=replace(one.tls, settings=_noted(one.tls)))
 
+    def server(tls: ServerTls | None) -> ServerTls | None:
+        return None if tls is None else replace(tls, settings=_noted(tls))
+
     def real(one: RealServer) -> RealServer:
-        if one.link.tls is None:
+        check = one.check
+        if _of_check(one):
+            assert check is not None  # noqa: S101  # whose TLS there is
+            link = replace(
+                check.link,
+                tls=server(check.link.tls),
+                tls_settings=server(check.link.tls_settings),
+            )
+            check = replace(check, link=link)
+        elif one.link.tls is None:
             return one
-        tls = replace(one.link.tls, settings=_noted(one.link.tls))
-        return replace(one, link=replace(one.link, tls=tls))
+        return replace(one, check=check, link=replace(one.link, tls=server(one.link.tls)))
 
     return replace(
         configuration,
@@ -47,6 +59,19 @@ def with_digests(configuration: Configuration) -> Configuration:
             replace(pool, reals=tuple(map(real, pool.reals))) for pool in configuration.pools
         ),
     )
+
+
+def _of_check(real: RealServer) -> tuple[ServerTls, ...]:
+    """What the checks of *real* use."""
+    check = real.check
+    if check is None:
+        return ()
+    made = [check.link.tls] if check.link.tls is not None else []
+    settings = check.link.tls_settings
+    steps = check.ruleset.steps if check.ruleset is not None else ()
+    if settings is not None and any(isinstance(one, Connect) and one.tls for one in steps):
+        made.append(settings)
+    return tuple(made)
 
 
 def _noted(tls: ListenerTls | ServerTls) -> TlsSettings:
@@ -79,10 +104,11 @@ def check_files(configuration: Configuration) -> None:
         if listener.tls is not None
     }
     servers: set[tuple[ServerTls, Origin]] = {
-        (real.link.tls, real.origin)
+        (tls, real.origin)
         for pool in configuration.pools
         for real in pool.reals
-        if real.link.tls is not None and not pool.disabled
+        for tls in (real.link.tls, *_of_check(real))
+        if tls is not None and not pool.disabled
     }
     contexts: list[tuple[ListenerTls | ServerTls, Origin]] = [*listeners, *servers]
     for tls, origin in sorted(contexts, key=lambda one: (one[1].file, one[1].line)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from penstock.config.haproxy.keywords.table import Keyword, Need, Status, index, rows
 
-_CHECKS = "servers are checked by plain TCP connects for now, whatever they answer"
 _HTTP = "it has a meaning in mode http only"
 _PROXIED = "on the proxy engine; on the kernel engine the ends' own sockets decide"
 _ACK = "it saves an ACK, which the kernel delays anyway"
@@ -91,9 +90,7 @@ PROXY = index(
         "in mode http, of sections that route nothing; see above",
         where="DFLB",
     ),
-    rows("tcp-check", Need.C, Status.LATER, _CHECKS, where="DLB", family="check"),
-    rows("http-check", Need.C, Status.LATER, _CHECKS, where="DLB", family="check"),
-    rows("external-check", Need.C, Status.LATER, _CHECKS, where="DLB", family="check"),
+    rows("tcp-check http-check external-check", Need.C, Status.WORKS, where="DLB"),
     rows(
         "fullconn",
         Need.K_DIFFERS,
@@ -158,21 +155,11 @@ OPTIONS = index(
         where="DFL",
     ),
     rows(
-        "log-health-checks",
+        "external-check httpchk ldap-check log-health-checks mysql-check pgsql-check redis-check"
+        " smtpchk spop-check ssl-hello-chk tcp-check",
         Need.C,
-        Status.IGNORED,
-        "changes of state are always logged",
+        Status.WORKS,
         where="DLB",
-    ),
-    rows("tcp-check", Need.C, Status.WORKS, "without tcp-check rules: a connect", where="DLB"),
-    rows(
-        "httpchk ssl-hello-chk smtpchk pgsql-check redis-check mysql-check ldap-check spop-check"
-        " external-check",
-        Need.C,
-        Status.LATER,
-        _CHECKS,
-        where="DLB",
-        family="check",
     ),
     rows(
         "proxy-engine",

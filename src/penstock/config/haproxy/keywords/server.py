@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from penstock.config.haproxy.keywords.table import Need, Status, index, rows, words
 
-_PLAIN = "health checks are plain TCP connects"
-
 SERVER = index(
     rows(
         "addr backup check disabled downinter enabled fall fastinter id init-addr inter no-backup"
@@ -45,18 +43,12 @@ SERVER = index(
         Status.WORKS,
     ),
     rows(
-        "check-ssl check-sni check-alpn check-proto check-send-proxy check-via-socks4",
+        "check-ssl check-sni check-alpn check-send-proxy check-via-socks4 no-check-ssl"
+        " no-check-send-proxy",
         Need.C,
-        Status.LATER,
-        f"{_PLAIN} for now",
-        family="check-ssl",
+        Status.WORKS,
     ),
-    rows(
-        "no-check-ssl no-check-send-proxy",
-        Need.C,
-        Status.IGNORED,
-        _PLAIN,
-    ),
+    rows("check-proto", Need.C, Status.WORKS, "h1 and none; checks in HTTP/2 are refused"),
     rows(
         "send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn",
         Need.P,
