@@ -56,6 +56,8 @@ class ServerAgents:
         if found is None:
             return ""
         pool, real = found
+        if reply.up is not None:
+            self._states.agent_thinks(server, up=reply.up)
         warnings = []
         try:
             if reply.admin is not None:

@@ -129,6 +129,11 @@ class ServerStates:
         if name in self._states:
             self._do(self._states.agent(name, up=up, why=why, now=self._clock()))
 
+    def agent_thinks(self, name: ServerName, *, up: bool) -> None:
+        """An agent is about to say that; ``agent()`` follows when the rest has been done."""
+        if name in self._states:
+            self._states.agent_thinks(name, up=up)
+
     def want(self, name: ServerName, state: AdminState) -> None:
         """Operator or agent want a server to serve, to drain or to be left alone."""
         if name in self._states:

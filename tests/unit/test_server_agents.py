@@ -126,6 +126,22 @@ def test_all_words_of_a_line_are_carried_out(run: Run) -> None:
     assert rig.engine.reals[rig.key("s1")].weight == 75
 
 
+def test_what_it_says_of_health_counts_when_maintenance_is_over(run: Run) -> None:
+    rig = run()
+    says(rig, "maint down")
+    with capture_logs() as logs:
+        says(rig, "ready up")
+    assert [one["event"] for one in logs] == [
+        "Server web/s1 is UP/READY (leaving forced maintenance)."
+    ]
+    says(rig, "maint")
+    with capture_logs() as logs:
+        says(rig, "ready down")
+    assert [one["event"] for one in logs] == [
+        "Server web/s1 is DOWN/READY (leaving forced maintenance)."
+    ]
+
+
 def test_an_agent_that_cannot_be_reached_takes_nobody_down(run: Run) -> None:
     rig = run(log=True)
     status = CheckStatus(True, 1, 1, 1, CheckCode.L4CON, "Connection refused", duration_ms=0)

@@ -223,6 +223,10 @@ class States:
             self._run(server, why)
         return self._done()
 
+    def agent_thinks(self, name: ServerName, *, up: bool) -> None:
+        """What its agent is about to say; so that it leaves maintenance in the right state."""
+        self._servers[name].agent_ok = up
+
     def force(
         self, name: ServerName, state: Operational, why: str, now: float, *, agent: bool = False
     ) -> Sequence[Effect]:
@@ -270,6 +274,9 @@ class States:
             server.spec = replace(server.spec, weight=weight)
             self._effects.append(Moved(pool.name))
             self._nobody_left(pool, usable)
+            if server.admin & DRAIN and not server.admin & MAINT:
+                sentence = sentences.still_draining(server.spec, server.admin)
+                self._log(server, Level.NOTICE, sentence)
         return self._done()
 
     def tick(self, now: float) -> Sequence[Effect]:

@@ -293,6 +293,10 @@ def test_the_last_weight_that_is_taken_leaves_nobody() -> None:
     ]
     assert Moved("b") in life.states.weighed(("b", "x"), 5, life.now)
     assert life.states.weighed(("b", "x"), 5, life.now) == []
+    life.want("b", "x", DRAIN)
+    assert said(life.states.weighed(("b", "x"), 6, life.now)) == [
+        "Server b/x remains in forced drain mode."
+    ]
 
 
 def test_a_new_configuration_keeps_the_state_of_who_stays() -> None:
