@@ -17,6 +17,7 @@ from penstock.web.asked import Caller
 from penstock.web.errors import page
 from penstock.web.http1 import CONTINUE, Hangup, Reader, Request, Response, encoded
 from penstock.web.limits import MAX_REQUESTS, Patience
+from penstock.web.tally import Tally
 from penstock.wire.http_request import NotARequest
 from penstock.wire.proxy_protocol import Header, ProxyProtocolError
 from penstock.wire.proxy_protocol import parse as parse_proxy_header
@@ -44,6 +45,7 @@ class Client:
         sock: socket.socket,
         listener: Listener,
         patience: Patience,
+        tally: Tally,
         *,
         tls: Callable[[socket.socket], ssl.SSLSocket] | None,
         close: bool,
@@ -52,6 +54,7 @@ class Client:
         """*close*: one request is all that is answered. *tls* wraps the socket. Raises OSError."""
         self._listener = listener
         self._patience = patience
+        self._tally = tally
         self._close = close
         self._reader = Reader()
         self._unsent = memoryview(b"")
@@ -152,6 +155,7 @@ class Client:
         if not data:
             self.stage = Stage.OVER
             return
+        self._tally.bytes_in += len(data)
         if self._reader.idle:
             self.deadline = now + self._patience.request
         self._reader.receive(data)
@@ -176,9 +180,10 @@ class Client:
         try:
             self.request = self._reader.take()
         except NotARequest:
-            self._send(encoded(page(400), None, close=True), now, last=True)
+            self._refuse(400, now)
             return
         if self.request is not None:
+            self._tally.requests += 1
             self.stage = Stage.ANSWER
         elif self._reader.awaits_continue:
             with contextlib.suppress(*_WANT, ssl.SSLWantWriteError):
@@ -192,6 +197,7 @@ class Client:
             return
         self.request = None
         self.served = True
+        self._tally.answered(answer.status)
         self._left -= 1
         last = (
             answer.close
@@ -206,9 +212,16 @@ class Client:
         """Its time is over: one that began to ask is told so. Raises OSError."""
         begun = self.stage is Stage.REQUEST and not self._reader.idle
         if begun:
-            self._send(encoded(page(408), None, close=True), now, last=True)
+            self._refuse(408, now)
         if not begun or self.stage is Stage.WRITING:
             self.stage = Stage.OVER
+
+    def _refuse(self, status: int, now: float) -> None:
+        """What came is no request, or not a whole one."""
+        self._tally.requests += 1
+        self._tally.invalid += 1
+        self._tally.answered(status)
+        self._send(encoded(page(status), None, close=True), now, last=True)
 
     def _send(self, data: bytes, now: float, *, last: bool) -> None:
         self._close = last
@@ -220,6 +233,7 @@ class Client:
 
     def _write(self, now: float) -> None:
         sent = self.sock.send(self._unsent)
+        self._tally.bytes_out += sent
         self._unsent = self._unsent[sent:]
         self.deadline = now + self._patience.progress
         if self._unsent:

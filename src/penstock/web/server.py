@@ -36,6 +36,7 @@ from penstock.web.limits import (
     Patience,
     most_clients,
 )
+from penstock.web.tally import Tally
 
 _log = structlog.get_logger("penstock")
 
@@ -61,6 +62,7 @@ class _Service:
     service: HttpService
     site: Site
     admits: Callable[[Caller], bool]
+    tally: Tally
     contexts: dict[object, ssl.SSLContext] = field(default_factory=dict)
     clients: dict[int, Client] = field(default_factory=dict)  # the longest silent first
 
@@ -99,6 +101,11 @@ class WebServer:
         self._timers: list[tuple[float, int, int]] = []  # deadline, whose serial, descriptor
         self._serial = 0
         self._unsent = 0
+        self._tallies: dict[str, Tally] = {}
+
+    def tally(self, name: str) -> Tally:
+        """What has been counted of the service called *name*; zeros when there is none."""
+        return self._tallies.get(name) or Tally()
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -117,7 +124,8 @@ class WebServer:
         for service in services:
             if service.disabled:
                 continue
-            running = _Service(service, *self._build(service))
+            tally = self._tallies.get(service.name, Tally())
+            running = _Service(service, *self._build(service), tally)
             for listener in service.listeners:
                 if listener.tls is not None:
                     running.contexts[listener.tls] = listener_context(listener.tls, listener.origin)
@@ -142,6 +150,7 @@ class WebServer:
         for place in [place for place in self._open if place not in wanted]:
             self._shut(self._open.pop(place))
         self._open |= fresh
+        self._tallies = {one.service.name: one.tally for _, one in wanted.values()}
         for place, (spot, service) in wanted.items():
             opened = self._open[place]
             opened.spot, opened.service = spot, service
@@ -198,6 +207,7 @@ class WebServer:
             fd = client.sock.fileno()
             self._by_fd[fd] = service, client
             service.clients[fd] = client
+            service.tally.opened()
             self._epoll.register(fd, client.wants)
             self._serial = client.serial = self._serial + 1
             heapq.heappush(self._timers, (client.deadline, client.serial, fd))
@@ -219,12 +229,15 @@ class WebServer:
             sock,
             listener,
             Patience.of(service.service),
+            service.tally,
             tls=None if context is None else lambda raw: wrap_client(context, raw),
             close=service.service.close,
             now=now,
         )
         # Behind a PROXY header the site looks, when it is known who it is.
         if not listener.accept_proxy and not service.admits(client.caller):
+            service.tally.connections += 1
+            service.tally.denied_connections += 1
             raise ConnectionRefusedError
         return client
 
@@ -273,6 +286,7 @@ class WebServer:
         self._unsent -= client.unsent
         self._by_fd.pop(fd, None)
         service.clients.pop(fd, None)
+        service.tally.live -= 1
         client.stage = Stage.OVER
         client.close()
 

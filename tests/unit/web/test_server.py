@@ -308,3 +308,25 @@ def test_tls_where_the_listener_has_it(web: Web, certificate: Path, header: byte
     assert status_of(answer) == 200
     assert body_of(answer) == "csv\nf,FRONTEND\n"
     assert b"HTTP" not in web.talk(GET)  # in the clear
+
+
+# -- counters ----------------------------------------------------------------------------------
+
+
+def test_what_happens_is_counted_over_reloads(web: Web) -> None:
+    text = STATS + " stats auth a:b\n http-request deny if { path /deny }\n"
+    web.follow(text)
+    with web.connect() as client:
+        assert status_of(web.say(client, b"GET /deny HTTP/1.1\r\n\r\n")) == 403
+        tally = web.server.tally("s")
+        assert (tally.live, tally.most_live, tally.connections) == (1, 1, 1)
+        assert status_of(web.say(client, GET)) == 401
+    web.follow(text + " option httpclose\n")
+    assert status_of(web.talk(b"junk\r\n\r\n")) == 400
+    tally = web.server.tally("s")
+    assert (tally.live, tally.most_live, tally.connections) == (0, 1, 2)
+    assert (tally.requests, tally.denied, tally.invalid) == (3, 1, 1)
+    assert tally.responses == [0, 0, 0, 3, 0, 0]
+    assert tally.bytes_in == len(b"GET /deny HTTP/1.1\r\n\r\n" + GET + b"junk\r\n\r\n")
+    assert tally.bytes_out > 100
+    assert web.server.tally("nobody").connections == 0
