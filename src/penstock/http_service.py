@@ -77,6 +77,24 @@ class StatsPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """A ``user``; *hashed*: the password is what crypt(3) makes of it."""
+
+    name: str
+    password: str
+    hashed: bool = False
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UserList:
+    """A userlist section (manual 3.4)."""
+
+    name: str
+    accounts: tuple[Account, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSection:
     """One section's part: a frontend's own, or a backend's that it hands requests to."""
 
@@ -105,6 +123,7 @@ class HttpService:
     listeners: tuple[Listener, ...]
     routes: tuple[HttpRoute, ...] = ()
     tcp_rules: tuple[TcpRule, ...] = ()
+    users: tuple[UserList, ...] = ()  # that conditions may ask for
     monitor_uri: str | None = None
     monitor_fail: tuple[Condition, ...] = ()
     maxconn: int = 0  # 0: the configuration's

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from penstock.rules import http_fetches
 from penstock.rules.converters import compile_converter
@@ -37,6 +37,7 @@ class Where:
     response: bool = False
     final: bool = False  # nothing is waited for, whatever the subject says
     http: bool = False  # the head of an HTTP request has been received, and nothing else
+    users: Mapping[str, http_fetches.Users] = field(default_factory=dict)  # for ``http_auth``
 
 
 NOWHERE = Where()
@@ -54,7 +55,9 @@ def _compile(expression: Expression, where: Where) -> tuple[Fetch, bool]:
         call = replace(call, name=_OF_RESPONSE[call.name])
     if where.final and call.name == "wait_end":
         call = Call("always_true")
-    if where.http and call.name in http_fetches.HTTP:
+    if where.http and call.name in http_fetches.AUTH:
+        fetcher = Fetcher(http_fetches.AUTH[call.name](where.users.get(call.arguments[0])))
+    elif where.http and call.name in http_fetches.HTTP:
         fetcher = Fetcher(http_fetches.HTTP[call.name](call.arguments))
     else:
         fetcher = compile_fetch(call, where.section)
@@ -99,6 +102,9 @@ def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
     call = criterion.expression.fetch
     several = http_fetches.ANY.get(call.name) if where.http else None
     # One that is counted is named, and converters are for one.
+    if where.http and call.name == "http_auth_group":
+        groups = http_fetches.groups(where.users.get(call.arguments[0]))
+        return lambda subject: any(matches(value) for value in groups(subject))
     if several is not None and len(call.arguments) < 2 and not criterion.expression.converters:
         values = several(call.arguments)
         return lambda subject: any(matches(value) for value in values(subject))

@@ -15,6 +15,8 @@ from penstock.wire.http_request import Head, parse
 
 Fetch = Callable[[Subject], Found]
 ManyFetch = Callable[[Subject], list[str]]
+Users = Callable[[Head], tuple[str, ...] | None]
+"""The groups of whom a head names with the right password; None: there is nobody."""
 _Arguments = tuple[str, ...]
 
 
@@ -140,6 +142,27 @@ HTTP: Final[dict[str, Callable[[_Arguments], Fetch]]] = {
     "req.hdr_ip": _address,
     "urlp": _parameter,
     "url_param": _parameter,
+}
+
+
+def groups(users: Users | None) -> ManyFetch:
+    """Of whom the request names with the right password; none for nobody."""
+    return lambda subject: list((users(_head(subject.request)) if users else None) or ())
+
+
+def _known(users: Users | None) -> Fetch:
+    return lambda subject: users is not None and users(_head(subject.request)) is not None
+
+
+def _groups(users: Users | None) -> Fetch:
+    named = groups(users)
+    return lambda subject: ",".join(named(subject)) or None
+
+
+# Their argument is a list of users.
+AUTH: Final[dict[str, Callable[[Users | None], Fetch]]] = {
+    "http_auth": _known,
+    "http_auth_group": _groups,
 }
 
 # Of these a pattern may match any value, not the last one alone (manual 7.1).

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from penstock.http_service import DEFAULT_REALM, HttpAction, HttpRule, Redirection
 from penstock.rules.evaluate import Test, Where, compile_condition
-from penstock.rules.model import Condition
 from penstock.rules.subject import Subject
 from penstock.web.errors import page, unauthorized
 from penstock.web.http1 import Answer, Hangup, Request, Response
@@ -49,12 +48,8 @@ class Rules:
         return None
 
 
-def compile_rules(rules: Iterable[HttpRule], section: str, realm: str = DEFAULT_REALM) -> Rules:
-    return Rules(tuple((compile_test(rule.condition, section), rule) for rule in rules), realm)
-
-
-def compile_test(condition: Condition | None, section: str) -> Test:
-    return compile_condition(condition, Where(section, final=True, http=True))
+def compile_rules(rules: Iterable[HttpRule], where: Where, realm: str = DEFAULT_REALM) -> Rules:
+    return Rules(tuple((compile_condition(rule.condition, where), rule) for rule in rules), realm)
 
 
 def _type(rule: HttpRule) -> tuple[tuple[str, str], ...]:

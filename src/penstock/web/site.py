@@ -8,23 +8,24 @@ statistics, redirections. What is left gets what HAProxy says of a backend witho
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.http_service import DEFAULT_REALM, HttpSection, HttpService, StatsPage
-from penstock.rules.evaluate import Test
+from penstock.rules.evaluate import Test, Where, compile_condition
 from penstock.rules.model import Stage
 from penstock.rules.program import Program, Verdict
 from penstock.rules.program import compile_rules as compile_tcp_rules
 from penstock.rules.subject import Subject
 from penstock.web import page as html
 from penstock.web import prometheus
+from penstock.web.accounts import accounts
 from penstock.web.admin import FormError, carry_out, read_form
 from penstock.web.asked import Asked, Caller
 from penstock.web.credentials import is_one_of
 from penstock.web.errors import page as error_page
 from penstock.web.errors import unauthorized
 from penstock.web.http1 import Answer, Hangup, Request, Response
-from penstock.web.rules import Metrics, Rules, compile_rules, compile_test
+from penstock.web.rules import Metrics, Rules, compile_rules
 from penstock.web.statistics import Statistics, chosen
 from penstock.web.stats_uri import Format, Outcome, StatsQuery, read_query, redirection
 
@@ -60,12 +61,17 @@ class Site:
     def __init__(self, service: HttpService, statistics: Statistics) -> None:
         self._service = service
         self._statistics = statistics
-        self._front = _section(service.front)
+        users = accounts(service.users)
+        where = Where(service.name, final=True, http=True, users=users)
+        self._front = _section(service.front, where)
         self._routes = tuple(
-            (compile_test(route.condition, service.name), _section(route.section))
+            (
+                compile_condition(route.condition, where),
+                _section(route.section, replace(where, section=route.section.name)),
+            )
             for route in service.routes
         )
-        self._fails = tuple(compile_test(one, service.name) for one in service.monitor_fail)
+        self._fails = tuple(compile_condition(one, where) for one in service.monitor_fail)
         self._stages = {
             stage: compile_tcp_rules(service.tcp_rules, stage, service.name, http=True)
             for stage in (Stage.CONNECTION, Stage.SESSION, Stage.CONTENT)
@@ -182,19 +188,19 @@ def site(service: HttpService, statistics: Statistics) -> tuple[Site, Callable[[
     return made, made.admits
 
 
-def _section(said: HttpSection) -> _Section:
+def _section(said: HttpSection, where: Where) -> _Section:
     page = None
     if said.page is not None:
         page = _Page(
             said.page,
-            tuple(compile_test(one, said.name) for one in said.page.admin),
-            compile_rules(said.page.rules, said.name),
+            tuple(compile_condition(one, where) for one in said.page.admin),
+            compile_rules(said.page.rules, where),
         )
     return _Section(
         said,
-        compile_rules(said.rules, said.name, realm=said.name),
+        compile_rules(said.rules, where, realm=said.name),
         page,
-        compile_rules(said.redirects, said.name),
+        compile_rules(said.redirects, where),
     )
 
 

@@ -8,6 +8,8 @@ import base64
 import pytest
 from unit_web import Web, backend, body_of, field_of, frontend, server, status_of
 
+from penstock.web.accounts import hashed
+
 STATS = "listen s\n bind {d}/a\n stats enable\n stats uri /stats\n"
 SECRET = "Authorization: Basic " + base64.b64encode(b"admin:secret").decode()
 
@@ -253,3 +255,51 @@ def test_defaults_hand_statistics_down_until_a_section_has_its_own(web: Web) -> 
     assert status_of(web.get("/d")) == 401
     assert status_of(web.talk(b"GET /d HTTP/1.1\r\n\r\n", "b")) == 503
     assert status_of(web.talk(b"GET /own HTTP/1.1\r\n\r\n", "b")) == 200
+
+
+# -- users -----------------------------------------------------------------------------------
+
+USERS = """
+userlist people
+ group watchers users eve
+ user eve insecure-password one
+ user ann password HASH groups watchers
+ user bob insecure-password three
+listen s
+ mode http
+ bind {d}/a
+ http-request auth unless { http_auth(people) }
+ stats uri /
+ stats admin if { http_auth_group(people) watchers }
+"""
+
+
+def login(name: str, password: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def test_lists_of_users_are_asked(web: Web) -> None:
+    made = hashed("two", "$5$saltsalt$")
+    web.follow(USERS.replace("HASH", made or "$5$none"))
+    assert status_of(web.get("/;csv")) == 401
+    assert status_of(web.get("/;csv", login("eve", "one"))) == 200
+    assert status_of(web.get("/;csv", login("eve", "three"))) == 401
+    assert status_of(web.get("/;csv", login("nobody", ""))) == 401
+    if made is not None:
+        assert status_of(web.get("/;csv", login("ann", "two"))) == 200
+        assert status_of(web.get("/;csv", login("ann", made))) == 401
+    body = b"s=a&action=drain&b=x"
+    assert post(web, body, "/", login("eve", "one"))[1] == "/;st=DONE"
+    assert post(web, body, "/", login("bob", "three"))[1] == "/;st=DENY"
+
+
+def test_crypt_knows_what_it_is_given() -> None:
+    if hashed("x", "$6$saltsalt$") is None:
+        pytest.skip("needs libcrypt")
+    made = hashed("secret", "$6$saltsalt$")
+    assert made is not None
+    assert made.startswith("$6$saltsalt$")
+    assert hashed("secret", made) == made
+    assert hashed("other", made) != made
+    assert hashed("secret", "*0") is None
+    assert hashed("sec\0ret", made) is None

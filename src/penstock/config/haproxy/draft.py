@@ -249,6 +249,26 @@ class StatsDraft:
 
 
 @dataclass(slots=True)
+class Account:
+    """A ``user`` of a userlist."""
+
+    name: str
+    password: str = ""
+    hashed: bool = False
+    groups: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class UserListDraft:
+    """A userlist section; *groups* has the users that a ``group`` line names."""
+
+    name: str
+    origin: Origin
+    users: list[Account] = field(default_factory=list)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Timeout:
     value: int  # ms; 0: never
     origin: Origin
@@ -533,6 +553,7 @@ class FileDraft:
     proxies: list[ProxyDraft] = field(default_factory=list)
     resolvers: list[ResolversDraft] = field(default_factory=list)
     peers: list[PeersDraft] = field(default_factory=list)
+    userlists: list[UserListDraft] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from penstock.config.haproxy.section_global import parse_global
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_peers import parse_peers
 from penstock.config.haproxy.section_proxy import parse_proxy
+from penstock.config.haproxy.section_users import parse_userlist
 from penstock.config.haproxy.stick_check import complete, settle_sticks
 from penstock.errors import ConfigError, Diagnostic
 from penstock.model import Address, Configuration, Origin
@@ -29,6 +30,7 @@ _PARSERS: dict[str, SectionParser] = {
     "global": parse_global,
     "resolvers": parse_resolvers,
     "peers": parse_peers,
+    "userlist": parse_userlist,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
 }
 _SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}

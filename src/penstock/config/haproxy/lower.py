@@ -306,7 +306,7 @@ class Lowering:
     def _http_service(self, proxy: ProxyDraft) -> Service | None:
         origin = proxy.mode_origin or proxy.origin
         said = Said(origin, MODE_HTTP, "mode http")
-        served = lower_http(proxy, self._front(proxy).listeners, self.draft.global_, self._backend)
+        served = lower_http(proxy, self._front(proxy).listeners, self.draft, self._backend)
         if isinstance(served, Served):
             self._https.append(served.service)
             for one in served.ignored:

@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 
 from penstock.config.haproxy.draft import (
     BACK,
+    FileDraft,
     GlobalDraft,
     ProxyDraft,
     Said,
     StatsDraft,
+    UserListDraft,
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, Status
 from penstock.http_service import (
+    Account,
     HttpAction,
     HttpRoute,
     HttpRule,
     HttpSection,
     HttpService,
     StatsPage,
+    UserList,
 )
 from penstock.proxied import Listener
 from penstock.rules.model import Condition, Stage
@@ -45,7 +49,7 @@ class Served:
 def lower_http(
     proxy: ProxyDraft,
     listeners: tuple[Listener, ...],
-    global_: GlobalDraft,
+    draft: FileDraft,
     backend: Callable[[str], ProxyDraft | None],
 ) -> Served | Said | None:
     """A frontend or listen section of mode http; None: it has nothing that penstock answers.
@@ -66,7 +70,7 @@ def lower_http(
         for name, origin in one.unserved.items():
             if name not in _OF_RESPONSES:
                 return Said(origin, _LACKS, name)
-    service = _service(proxy, routes, listeners, global_)
+    service = _service(proxy, routes, listeners, draft)
     refused = _refused(service)
     if refused is not None:
         return refused
@@ -113,8 +117,9 @@ def _service(
     proxy: ProxyDraft,
     routes: list[_Route],
     listeners: tuple[Listener, ...],
-    global_: GlobalDraft,
+    draft: FileDraft,
 ) -> HttpService:
+    global_ = draft.global_
     return HttpService(
         front=_section(proxy, global_),
         listeners=listeners,
@@ -122,6 +127,7 @@ def _service(
             HttpRoute(_section(target, global_), condition) for target, condition, _ in routes
         ),
         tcp_rules=tuple(rule for rule in proxy.tcp_rules if rule.stage is not Stage.RESPONSE),
+        users=tuple(map(_users, draft.userlists)),
         monitor_uri=proxy.monitor_uri,
         monitor_fail=tuple(proxy.monitor_fail),
         maxconn=proxy.maxconn or 0,
@@ -130,6 +136,21 @@ def _service(
         keepalive_timeout=_timeout(proxy, "http-keep-alive"),
         close="httpclose" in proxy.options,
         disabled=proxy.disabled,
+    )
+
+
+def _users(users: UserListDraft) -> UserList:
+    return UserList(
+        users.name,
+        tuple(
+            Account(
+                one.name,
+                one.password,
+                one.hashed,
+                (*one.groups, *(name for name, who in users.groups.items() if one.name in who)),
+            )
+            for one in users.users
+        ),
     )
 
 

@@ -124,6 +124,9 @@ class _Checker:
                     one.name == text and one.capability & side for one in self.draft.proxies
                 ):
                     yield f"unable to find {kind} '{text}' referenced in {where}."
+            case "user list":
+                if all(one.name != text for one in self.draft.userlists):
+                    yield f"unable to find userlist '{text}' referenced in {where}."
             case "server":
                 yield from self._server(proxy, text, where)
             case "regex":
@@ -194,5 +197,10 @@ def _conditions(proxy: ProxyDraft) -> Iterator[Condition]:
         *(rule.condition for rule in proxy.use_servers),
         *(rule.condition for rule in proxy.persist_rules),
         *(rule.condition for rule in proxy.tcp_rules),
+        *(rule.condition for rule in proxy.http_rules),
+        *(rule.condition for rule in proxy.redirects),
+        *proxy.monitor_fail,
     ]
+    if proxy.stats is not None:
+        found += [*proxy.stats.admin, *(rule.condition for rule in proxy.stats.rules)]
     yield from filter(None, found)

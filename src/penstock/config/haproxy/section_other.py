@@ -16,7 +16,6 @@ _MISSING_NAME = {
     "peers": "missing name for peers section.",
     "mailers": "missing name for mailers section.",
     "cache": "'cache' expects a <name> argument",
-    "userlist": "'userlist' expects <name> as arguments.",
     "ring": "missing ring name.",
     "program": "'program' expects an <id> argument",
     "http-errors": "missing name for http-errors section.",
@@ -24,7 +23,6 @@ _MISSING_NAME = {
     "log-forward": "missing name for ip-forward section.",
 }
 _UNKNOWN = {
-    "userlist": "unknown keyword '{}' in 'users' section",
     "ring": "unknown statement '{}'.",
     "log-forward": "unknown keyword '{}' in log-forward section.",
 }

@@ -22,6 +22,7 @@ from penstock.config.haproxy.keywords import OPTIONS
 from penstock.config.haproxy.lower import find_server
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.rules_check import check_rules
+from penstock.config.haproxy.section_users import check_userlists
 from penstock.config.haproxy.stick_check import check_peers, check_stick
 from penstock.config.haproxy.tls_check import check_tls
 from penstock.model import Origin
@@ -48,6 +49,7 @@ def check(draft: FileDraft, report: Report) -> None:
         if not proxy.disabled:
             checker.proxy(proxy)
     checker.names()
+    check_userlists(draft, report)
     check_peers(draft, report)
     check_rules(draft, report)
     check_tls(draft, report)

@@ -37,7 +37,7 @@ SECTIONS = index(
         "write a frontend and a backend, or a listen, with 'mode udp'",
     ),
     rows("program", Need.C, Status.LATER, "no other program is started"),
-    rows("userlist", Need.P, Status.IGNORED, "it only serves HTTP authentication"),
+    rows("userlist", Need.P, Status.WORKS, "for `http_auth` in sections of mode http that run"),
     rows("cache", Need.P, Status.IGNORED, "it only serves HTTP"),
     rows("http-errors", Need.P, Status.IGNORED, "it only serves HTTP"),
     rows("fcgi-app", Need.P, Status.IGNORED, "it only serves HTTP"),
@@ -49,7 +49,7 @@ OTHER: dict[str, dict[str, Keyword]] = {
         rows("mailer", Need.C, Status.LATER, "no mail is sent yet"),
         rows("timeout", Need.C, Status.LATER, "no mail is sent yet"),
     ),
-    "userlist": index(rows("user group", Need.P, Status.IGNORED, "it only serves HTTP")),
+    "userlist": index(rows("user group", Need.P, Status.WORKS, "")),
     "cache": index(
         rows(
             "total-max-size max-age max-object-size process-vary max-secondary-entries",
