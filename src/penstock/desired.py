@@ -138,8 +138,13 @@ def served_pools(
     configuration: Configuration, engine: EngineKind | None = None
 ) -> tuple[Pool, ...]:
     """The pools that a service sends to; of *engine* alone, if one is named."""
-    wanted = {name for one in services_of(configuration, engine) for name in pools_of(one)}
-    return tuple(pool for pool in configuration.pools if pool.name in wanted)
+    services = services_of(configuration, engine)
+    wanted = {name for one in services for name in pools_of(one)}
+    # A name that is made for each connection may be that of any pool.
+    free = {one.protocol for one in services if any(route.format for route in one.front.routes)}
+    return tuple(
+        pool for pool in configuration.pools if pool.name in wanted or pool.protocol in free
+    )
 
 
 def services_of(

@@ -13,7 +13,7 @@ from penstock.rules.arguments import RuleError, is_int64
 from penstock.rules.conditions import read_condition
 from penstock.rules.expressions import Read, read_expression
 from penstock.rules.formats import read_format
-from penstock.rules.model import Call, Criterion, Expression, Stage, TcpRule
+from penstock.rules.model import Call, Criterion, Expression, Stage, TcpRule, TextFormat
 from penstock.rules.patterns import Sources
 from penstock.rules.vocabulary import Checkpoint
 from penstock.terms import Origin
@@ -81,6 +81,7 @@ class _Action:
     expression: Expression | None = None
     table: str | None = None
     text: tuple[str, ...] = ()
+    format: TextFormat = ()
 
 
 def read_tcp_rule(line: Line) -> TcpRule:
@@ -120,6 +121,7 @@ def read_tcp_rule(line: Line) -> TcpRule:
         action.table,
         action.text,
         condition,
+        action.format,
         line.origin,
     )
 
@@ -271,8 +273,8 @@ def _variable(line: Line) -> _Action:
         return _Action(call, 3)
     if base == "set-var-fmt":
         text = line.word(3)
-        read_format(text, line.sources)
-        return _Action(call, 4 if text else 3, text=(text,))
+        format_ = read_format(text, line.sources)
+        return _Action(call, 4 if text else 3, text=(text,), format=format_)
     read = read_expression(line.words, 3, line.sources)
     _available(read, line, word)
     return _Action(call, read.next, read.expression)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from penstock.rules import http_fetches
 from penstock.rules.converters import compile_converter
 from penstock.rules.fetches import Fetch, Fetcher, compile_fetch
-from penstock.rules.formats import read_format
 from penstock.rules.matching import compile_patterns
 from penstock.rules.model import (
     Call,
@@ -20,8 +19,8 @@ from penstock.rules.model import (
     Route,
     ServerRule,
     Term,
+    TextFormat,
 )
-from penstock.rules.patterns import Sources
 from penstock.rules.samples import WAITING, Changing, Found, Sample, Waiting, to_text
 from penstock.rules.subject import Subject
 
@@ -198,20 +197,17 @@ def _all(tests: Iterable[Test]) -> Test:
     return test
 
 
-def compile_format(text: str, where: Where = NOWHERE) -> Callable[[Subject], str]:
+def compile_format(format_: TextFormat, where: Where = NOWHERE) -> Callable[[Subject], str]:
     """A log format as text. Raises UnsupportedError."""
     return compile_parts(
-        [
-            part if isinstance(part, str) else compile_expression(part, where)
-            for part in read_format(text, Sources())
-        ]
+        [part if isinstance(part, str) else compile_expression(part, where) for part in format_]
     )
 
 
 def compile_parts(parts: Sequence[str | Fetch]) -> Callable[[Subject], str]:
     """Literals and samples, one after the other; what there is no sample for is left out."""
 
-    def format_(subject: Subject) -> str:
+    def compiled(subject: Subject) -> str:
         made = ""
         for part in parts:
             if isinstance(part, str):
@@ -221,7 +217,7 @@ def compile_parts(parts: Sequence[str | Fetch]) -> Callable[[Subject], str]:
             made += "" if sample is None else to_text(sample)
         return made
 
-    return format_
+    return compiled
 
 
 def compile_routes(routes: tuple[Route, ...], section: str = "") -> Callable[[Subject], str | None]:
@@ -230,7 +226,7 @@ def compile_routes(routes: tuple[Route, ...], section: str = "") -> Callable[[Su
     made = [
         (
             compile_condition(route.condition, where),
-            compile_format(route.pool, where) if "%" in route.pool else route.pool,
+            compile_format(route.format, where) if route.format else route.pool,
         )
         for route in routes
     ]
@@ -255,7 +251,7 @@ def compile_server_rules(
     made = [
         (
             compile_condition(rule.condition, where),
-            compile_format(rule.server, where) if "%" in rule.server else rule.server,
+            compile_format(rule.format, where) if rule.format else rule.server,
         )
         for rule in rules
     ]

@@ -31,6 +31,10 @@ class Expression:
     converters: tuple[Call, ...] = ()
 
 
+TextFormat = tuple[str | Expression, ...]
+"""A log format (manual 8.2.4): its parts are put one after another."""
+
+
 class Matching(StrEnum):
     """How a sample is compared with patterns (``-m``; manual 7.1.1)."""
 
@@ -106,7 +110,7 @@ class TcpRule:
 
     *action* is the keyword with what stands in its parentheses: ``reject``, ``track-sc0``,
     ``sc-inc-gpc0(0)``, ``set-var(txn.name)``. *expression* is its sample, *table* what follows the
-    word ``table``, *text* whatever else it takes.
+    word ``table``, *format* the log format, *text* whatever else it takes.
     """
 
     stage: Stage
@@ -115,24 +119,30 @@ class TcpRule:
     table: str | None = None
     text: tuple[str, ...] = ()
     condition: Condition | None = None
+    format: TextFormat = ()
     origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``use_backend NAME [if COND]``: the pool of whoever it holds for first."""
+    """``use_backend NAME [if COND]``: the pool of whoever it holds for first.
+
+    With *format* that makes the name for each connection, and *pool* is how it was written.
+    """
 
     pool: str
     condition: Condition | None = None
+    format: TextFormat = ()
     origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRule:
-    """``use-server NAME if COND``: that server, if it is there."""
+    """``use-server NAME if COND``: that server, if it is there; *format* as in a Route."""
 
     server: str
     condition: Condition
+    format: TextFormat = ()
     origin: Origin = Origin()
 
 

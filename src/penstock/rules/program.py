@@ -203,7 +203,7 @@ def _set_variable(rule: TcpRule, where: Where) -> _Step:
 
 def _set_format(rule: TcpRule, where: Where) -> _Step:
     name = rule.action.arguments[0]
-    format_ = compile_format(rule.text[0], where)
+    format_ = compile_format(rule.format, where)
     return lambda subject: subject.set_variable(name, format_(subject))
 
 

@@ -105,8 +105,8 @@ def _refusal(rule: Rule) -> Refusal | None:
         match rule:
             case TcpRule():
                 compile_step(rule, NOWHERE)
-            case Route(pool=name) | ServerRule(server=name) if "%" in name:
-                compile_format(name)
+            case Route() | ServerRule():
+                compile_format(rule.format)
     except UnsupportedError as error:
         return Refusal(f"it uses {error}, which is not carried out", rule.origin)
     return None

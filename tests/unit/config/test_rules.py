@@ -32,7 +32,7 @@ def draft(text: str, files: dict[str, str] | None = None) -> FileDraft:
     context = Context(report, {}, {}, resolve, lambda name: True, (files or {}).get)
     Parser(context, _SECTIONS).read("f", text)
     assert report.errors == []
-    rules.settle(context.draft)
+    rules.settle(context)
     return context.draft
 
 

@@ -254,3 +254,22 @@ listen front
         mine = one.ask(str(fronts[0]))
         wait_for(lambda: two.ask(str(fronts[1])) == mine, "the other knows")
         assert {two.ask(str(fronts[1])) for _ in range(4)} == {mine}
+
+
+def test_a_map_names_the_backend_and_one_that_nobody_has_is_the_default(
+    proxy: ProxyRig, tmp_path: Path
+) -> None:
+    servers = echoes(proxy, "a", "b")
+    table = tmp_path / "backends.map"
+    front = f"""
+frontend front
+ bind {proxy.path()}
+ use_backend %[str(me),map({table},nowhere)]
+ default_backend a
+"""
+    answers = []
+    for line in ("me b\n", "me c\n", "you b\n"):
+        table.write_text(line)
+        proxy.run(front + backends(servers))
+        answers.append(proxy.ask(proxy.path()))
+    assert answers == [b"b:x", b"a:x", b"a:x"]

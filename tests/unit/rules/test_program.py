@@ -18,7 +18,9 @@ from penstock.rules.evaluate import (
     compile_routes,
     compile_server_rules,
 )
+from penstock.rules.formats import read_format
 from penstock.rules.model import PersistRule, Route, ServerRule, Stage, TcpRule
+from penstock.rules.patterns import Sources
 from penstock.rules.program import Outcome, Verdict, compile_rules
 from penstock.rules.subject import Capture, Change, Expect, Mark, SetEnd, Subject, Track
 from penstock.rules.support import Refusal, refusals
@@ -156,7 +158,7 @@ def test_routes_and_servers() -> None:
     )
     routes = (
         Route("a", condition("{ nbsrv(b) lt 2 }")),
-        Route("%[var(txn.p)]-pool", condition("{ nbsrv(b) 2 }")),
+        Route("…", condition("{ nbsrv(b) 2 }"), read_format("%[var(txn.p)]-pool", Sources())),
         Route("c"),
     )
     assert compile_routes(routes)(one) == "x-pool"
@@ -170,7 +172,8 @@ def test_routes_and_servers() -> None:
 
 def test_formats() -> None:
     one = cast("Subject", FakeSubject())
-    assert compile_format("%f:%[src,ipmask(8)]/%[var(txn.none)]%%")(one) == "fe:127.0.0.0/%"
+    parts = read_format("%f:%[src,ipmask(8)]/%[var(txn.none)]%%", Sources())
+    assert compile_format(parts)(one) == "fe:127.0.0.0/%"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from penstock.rules.model import (
     ServerRule,
     Stage,
     TcpRule,
+    TextFormat,
 )
 from penstock.rules.vocabulary import Type
 from penstock.runtime_sockets import AccessLevel, SeverityOutput
@@ -219,6 +220,7 @@ class UseBackend:
     origin: Origin
     name: str
     condition: Condition | None
+    format: TextFormat = ()  # that makes the name
 
 
 @dataclass(frozen=True, slots=True)

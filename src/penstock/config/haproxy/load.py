@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.config.haproxy import rules, validity
@@ -60,7 +60,8 @@ class LoadResult:
     notes: tuple[Diagnostic, ...] = ()  # what is ignored because it makes no difference, .notice
     resolvers: tuple[Resolvers, ...] = ()
     listens: bool = False  # whether any section has an address, also one that is left out
-    servers: ServerReader | None = None  # for those that operators add; None: no haproxy.cfg
+    # For those that operators add; None: no haproxy.cfg.
+    servers: ServerReader | None = field(default=None, repr=False, compare=False)
 
 
 def load(
@@ -160,7 +161,7 @@ def _load(
     except StopError:
         pass  # reported where it was raised; nothing after it is read
     _raise(report)
-    rules.settle(context.draft)
+    rules.settle(context)
     read_formats(context)
     validity.check(context.draft, report)
     _raise(report)

@@ -202,7 +202,7 @@ class Lowering:
             self._tell(proxy)
         target = self._target(proxy)
         reasons = self._decisive(proxy)
-        if proxy.use_backends and not proxy.use_backends[0].condition:
+        if _named_first(proxy) is not None:
             # An unconditional first rule is the default backend by another name.
             reasons = [one for one in reasons if one.keyword.name != "use_backend"]
         for name in self._reachable(proxy):
@@ -330,8 +330,9 @@ class Lowering:
         return _on_proxy(service, [said])
 
     def _target(self, proxy: ProxyDraft) -> str | None:
-        if proxy.use_backends and not proxy.use_backends[0].condition:
-            return proxy.use_backends[0].name
+        named = _named_first(proxy)
+        if named is not None:
+            return named
         if proxy.default_backend is not None:
             return proxy.default_backend
         return proxy.name if proxy.capability & BACK else None
@@ -583,6 +584,13 @@ def _agent(options: ServerOptions, *, log: bool) -> AgentCheck | None:
         options.agent_send,
         log,
     )
+
+
+def _named_first(proxy: ProxyDraft) -> str | None:
+    """The backend that a first rule without a condition names, and no other."""
+    if not proxy.use_backends or proxy.use_backends[0].condition:
+        return None
+    return None if proxy.use_backends[0].format else proxy.use_backends[0].name
 
 
 def find_server(

@@ -49,7 +49,10 @@ def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Fro
         listeners=tuple(_numbered(listeners)),
         tcp_rules=tuple(rule for rule in proxy.tcp_rules if rule.stage is not Stage.RESPONSE),
         inspect_delay=proxy.inspect_delay,
-        routes=tuple(Route(rule.name, rule.condition, rule.origin) for rule in proxy.use_backends),
+        routes=tuple(
+            Route(rule.name, rule.condition, rule.format, rule.origin)
+            for rule in proxy.use_backends
+        ),
         table=proxy.stick_table,
         rate_limit=proxy.rate_limit,
         backlog=proxy.backlog,

@@ -14,7 +14,6 @@ from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
     Capability,
-    FileDraft,
     Line,
     ProxyDraft,
     UseBackend,
@@ -27,7 +26,8 @@ from penstock.config.haproxy.units import DurationError, atol, parse_time, trail
 from penstock.http_service import HttpRule
 from penstock.rules import actions, conditions
 from penstock.rules.arguments import RuleError
-from penstock.rules.model import Condition, PersistRule, ServerRule, Stage
+from penstock.rules.formats import read_format
+from penstock.rules.model import Condition, PersistRule, ServerRule, Stage, TextFormat
 from penstock.rules.patterns import Sources
 from penstock.rules.vocabulary import Checkpoint
 from penstock.terms import Origin
@@ -123,7 +123,7 @@ def parse_use_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
         condition = read_condition(context, proxy, line, 2, Checkpoint.SERVER)
     except RuleError as error:
         raise LineError(f"error detected while parsing switching rule : {error.message}.") from None
-    proxy.use_servers.append(ServerRule(line[1], condition, line.origin))
+    proxy.use_servers.append(ServerRule(line[1], condition, origin=line.origin))
 
 
 def parse_persist_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -226,9 +226,13 @@ def _inspect_delay(context: Context, proxy: ProxyDraft, line: Line, where: str) 
     return False
 
 
-def settle(draft: FileDraft) -> None:
-    """Let every condition know all lines of the ACLs that it names, also later ones."""
-    for proxy in draft.proxies:
+def settle(context: Context) -> None:
+    """Let every condition know all lines of the ACLs that it names, also later ones.
+
+    Names that are made for each connection are read now, as HAProxy does.
+    """
+    for proxy in context.draft.proxies:
+        _settle_formats(context, proxy)
         acls = proxy.acls
         proxy.use_backends = [
             replace(rule, condition=conditions.settle(rule.condition, acls))
@@ -263,6 +267,35 @@ def _settle_http(proxy: ProxyDraft) -> None:
     if page is not None and not proxy.stats_inherited:
         page.rules = list(map(settled, page.rules))
         page.admin = [conditions.settle(one, acls) for one in page.admin]
+
+
+def _settle_formats(context: Context, proxy: ProxyDraft) -> None:
+    for route in proxy.use_backends:
+        head = f"failed to parse use_backend rule '{route.name}' : "
+        route.format = _format(context, route.name, route.origin, head)
+    proxy.use_servers = [
+        replace(
+            rule,
+            format=_format(
+                context,
+                rule.server,
+                rule.origin,
+                f"use-server rule failed to parse log-format '{rule.server}' : ",
+            ),
+        )
+        for rule in proxy.use_servers
+    ]
+
+
+def _format(context: Context, text: str, origin: Origin, head: str) -> TextFormat:
+    """A name that is made for each connection; empty: it is one, or wrong, which is reported."""
+    if "%" not in text:
+        return ()
+    try:
+        return read_format(text, sources(context, origin))
+    except RuleError as error:
+        context.report.error(origin, f"{head}{error.message}.")
+        return ()
 
 
 # From the rules that are looked at last to those that are looked at first.

@@ -336,8 +336,9 @@ class Session:
         book, name = self.service.book, None
         if book is not None and book.route is not None:
             name = book.route(self.subject())
-        name = name or self.service.state.pool
-        self.pool = self.world.pools.get(name) if name is not None else None
+        pools = self.world.pools
+        # A name that a rule has made up, and that nobody has, counts as no name.
+        self.pool = (name and pools.get(name)) or pools.get(self.service.state.pool or "")
         if self.pool is None:
             self.give_up("SC")
             return
