@@ -455,6 +455,7 @@ class Controller:
                 server_id=real.link.id,
                 maxconn=real.maxconn,
                 interface=real.link.source_interface,
+                observed=real.observed,
             )
             for pool, real, key in checked(self._configuration)
             if real.check is not None
@@ -510,6 +511,10 @@ class Controller:
             sessions=sessions.get(key, 0),
             pool_sessions=sum(sessions.values()),
         )
+
+    def errors_in_a_row(self, key: RealKey) -> int:
+        """How many of clients' connections to a real server have failed in a row."""
+        return sum(engine.errors_in_a_row(key) for engine in self._engines.values())
 
     def on_check(self, key: RealKey, result: CheckStatus) -> None:
         """A check's result that ``option log-health-checks`` has told."""

@@ -257,6 +257,7 @@ def _serve(
     runner = Runner(
         lambda change: controllers[0].on_change(change),
         report=lambda key, result: controllers[0].on_check(key, result),
+        errors=lambda key: controllers[0].errors_in_a_row(key),
         attempts=AttemptMaker(
             TlsContexts().wrap, around=lambda key: controllers[0].around(key), rng=chance
         ),

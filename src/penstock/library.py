@@ -72,6 +72,7 @@ class LoadBalancer:
         self._runner = Runner(
             lambda change: self._controller.on_change(change),
             report=lambda key, result: self._controller.on_check(key, result),
+            errors=lambda key: self._controller.errors_in_a_row(key),
             attempts=AttemptMaker(
                 _tls_contexts().wrap, around=lambda key: self._controller.around(key), rng=chance
             ),

@@ -335,6 +335,13 @@ def who_comes_after_begins_at_nothing(subject: Subject) -> None:
 
 def one_that_it_does_not_know_has_none_live(subject: Subject) -> None:
     assert subject.engine.live(key(subject, "x")) == 0
+    assert subject.engine.errors_in_a_row(key(subject, "x")) == 0
+
+
+def one_that_takes_connections_makes_no_errors(subject: Subject) -> None:
+    serve_one(subject)
+    with subject.connected(subject.bind(0), "front", key(subject)):
+        assert subject.engine.errors_in_a_row(key(subject)) == 0
 
 
 def what_is_cut_is_over(subject: Subject) -> None:
@@ -386,6 +393,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     retired_ones_keep_what_is_live,
     who_comes_after_begins_at_nothing,
     one_that_it_does_not_know_has_none_live,
+    one_that_takes_connections_makes_no_errors,
     what_is_cut_is_over,
     what_is_cut_may_be_of_a_real_that_is_gone,
     nothing_is_left_when_it_is_closed,

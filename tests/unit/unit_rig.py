@@ -48,6 +48,7 @@ class Rig:
         self.runner = Runner(
             lambda change: self.controller.on_change(change),
             report=lambda key, result: self.controller.on_check(key, result),
+            errors=self.engine.errors_in_a_row,
             clock=self.clock,
             rng=random.Random(1),  # noqa: S311  # the same in every run
         )

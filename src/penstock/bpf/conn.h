@@ -310,6 +310,27 @@ static __always_inline void close_flow(struct flow *forward, struct flow *back, 
 	}
 }
 
+static __always_inline void connect_failed(u32 id)
+{
+	struct real_live *r = map_lookup(&real_lives, &id);
+
+	if (!r)
+		return;
+	__sync_fetch_and_add(&r->errors, 1);
+	__sync_fetch_and_add(&r->errors_in_a_row, 1);
+}
+
+/* A real's first packet of a flow: it takes the connection, or it does not. */
+static __always_inline void answered(u32 id, u32 refused)
+{
+	struct real_live *r = map_lookup(&real_lives, &id);
+
+	if (refused)
+		connect_failed(id);
+	else if (r && r->errors_in_a_row)
+		r->errors_in_a_row = 0;
+}
+
 /*
  * What a packet's flags do to its flow; scratch->stamp is that of a FIN. Returns 0; verified once,
  * whoever calls it.
@@ -333,6 +354,7 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 	if (reverse && !(f->ctl & CTL_REPLIED)) {
 		ctl_change(back, CTL_REPLIED, 0);
 		ctl_change(forward, CTL_REPLIED, 0);
+		answered(f->real, tcp_flags & TCP_RST);
 	}
 	if (tcp_flags & TCP_RST) {
 		close_flow(forward, back, first_af, first);

@@ -62,6 +62,8 @@ static __always_inline u32 sweep_slot(const u8 af, u32 slot, u32 now)
 	}
 	if (!(f->ctl & CTL_CLOSED))
 		count(EVENT_FLOW_EXPIRED);
+	if (!(f->ctl & (CTL_CLOSED | CTL_REPLIED | CTL_IPVS | CTL_PROTO)))
+		connect_failed(f->real);
 	flow_end(af, slot);
 	return 1;
 }

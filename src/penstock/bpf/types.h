@@ -203,7 +203,8 @@ struct real_live {
 	u32 lower;
 	u32 overloaded;
 	u32 gone; /* deleted: packets of its connections are dropped */
-	u32 pad[2];
+	u32 errors; /* connections that it refused, or did not answer */
+	u32 errors_in_a_row; /* since the last that it took */
 };
 
 struct traffic {

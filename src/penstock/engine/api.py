@@ -348,6 +348,9 @@ class Engine(TypingProtocol):
     def live(self, key: RealKey) -> int:
         """Connections of one real server now; 0 for one it does not hold."""
 
+    def errors_in_a_row(self, key: RealKey) -> int:
+        """How many connections to one real server have failed since the last that did not."""
+
     def cut(self, key: RealKey) -> int:
         """Reset all connections of one real server at both ends; how many there were.
 

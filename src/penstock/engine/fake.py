@@ -143,6 +143,7 @@ class FakeEngine:
         self.stick_tables = FakeTables()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
+        self.errors: dict[RealKey, int] = {}  # in a row, as a test wants them
         self.service_conns: dict[str, int] = {}
         self.figures: dict[tuple[object, Figure], int] = {}  # by service, pool or real
         self.refuse: str | None = None  # refuse to put the service of this name
@@ -228,6 +229,9 @@ class FakeEngine:
 
     def busy(self) -> bool:
         return any(self.conns.values())
+
+    def errors_in_a_row(self, key: RealKey) -> int:
+        return self.errors.get(key, 0)
 
     def cut(self, key: RealKey) -> int:
         return self.conns.pop(key, 0)

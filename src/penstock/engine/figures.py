@@ -41,6 +41,7 @@ class Figure(IntEnum):
     CONNECT_TIME_MAX = 24
     TOTAL_TIME_MAX = 25
     CONNECTED = 26  # sessions that a server has taken
+    ERRORS_IN_A_ROW = 27  # connects that failed since the last that did not
 
 
 MAXIMA = frozenset(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
+import math
 import random
 import resource
 import select
@@ -24,9 +25,10 @@ from penstock.checks.codes import CheckCode, Outcome
 from penstock.engine.api import RealKey
 from penstock.health import probes
 from penstock.health.attempt import Attempt
+from penstock.health.observation import PERIOD, Watch
 from penstock.health.state import State, jittered
 from penstock.health.verdict import Verdict
-from penstock.model import CheckKind, HealthCheck, PortMode, Protocol
+from penstock.model import CheckKind, HealthCheck, Observed, OnError, PortMode, Protocol
 from penstock.proxied import LocalKind
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
@@ -52,6 +54,7 @@ class Target:
     server_id: int = 0
     maxconn: int = 0
     interface: str | None = None  # that connections to it leave by
+    observed: Observed | None = None  # clients' errors count too
 
     @property
     def is_plain(self) -> bool:
@@ -122,6 +125,7 @@ class CheckStatus:
     duration_ms: int = -1  # of the last run; -1: none
     failures: int = 0  # that took health away
     running: bool = False  # a check is under way
+    observed_failures: int = 0  # how often clients' errors counted as one
     stopping: bool = False  # up, but wants no new clients (``http-check disable-on-404``)
 
     @property
@@ -162,9 +166,9 @@ class _Check:
     """One target's running state."""
 
     __slots__ = (
-        *("attempt", "began", "code", "deadline", "duration", "enabled", "failures", "fd"),
-        *("generation", "info", "number", "paused", "plain", "serial", "socket", "state"),
-        *("target", "told", "wanted"),
+        *("attempt", "began", "code", "deadline", "due", "duration", "enabled", "failures"),
+        *("fd", "generation", "info", "number", "paused", "plain", "serial", "socket"),
+        *("state", "target", "told", "wanted", "watch"),
     )
 
     def __init__(self, target: Target, state: State) -> None:
@@ -176,6 +180,8 @@ class _Check:
         self.fd = -1  # the attempt's that is watched
         self.generation = self.wanted = 0
         self.deadline = 0.0
+        self.due = 0.0  # when its timer goes off
+        self.watch: Watch | None = None  # of its clients' errors
         self.began = 0.0
         self.serial = 0  # a timer of an older serial is void
         self.paused = False
@@ -206,6 +212,7 @@ class _Check:
             failures=self.failures,
             running=self.is_running,
             stopping=self.told is not None and self.told[1],
+            observed_failures=self.watch.hits if self.watch is not None else 0,
         )
 
 
@@ -218,10 +225,17 @@ class Runner:
         *,
         report: Report | None = None,
         attempts: Attempts | None = None,
+        errors: Callable[[RealKey], int] = lambda key: 0,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random,
     ) -> None:
-        """*attempts* makes those checks that are more than a connection ready to run."""
+        """*attempts* makes those checks that are more than a connection ready to run.
+
+        *errors*: how many connections of clients to a real server have failed in a row.
+        """
+        self._errors = errors
+        self._watched: list[_Check] = []
+        self._look_at = math.inf
         self._on_change = on_change
         self._report = report
         self._attempts = attempts
@@ -242,7 +256,8 @@ class Runner:
         """When ``run_once()`` is next due, on the clock given."""
         while self._timers and self._timers[0][2] != self._timers[0][3].serial:
             heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        due = min(self._timers[0][0] if self._timers else math.inf, self._look_at)
+        return None if due == math.inf else due
 
     def configure(self, targets: Iterable[Target], *, spread: int = 0) -> None:
         """Check exactly *targets*; those that have not changed keep their state and rhythm.
@@ -267,6 +282,7 @@ class Runner:
             else:
                 known.target = target
         self._begin(fresh)
+        self._watch()
 
     def _begin(self, fresh: list[_Check]) -> None:
         """Spread first checks as HAProxy does, so that ten thousand do not begin at one moment.
@@ -294,6 +310,10 @@ class Runner:
                 else:
                     self._progress(check, check.attempt, events, self._clock())
             ready = self._epoll.poll(0, _MAX_EVENTS) if len(ready) == _MAX_EVENTS else []
+        if self._look_at <= now:
+            self._look_at = now + PERIOD
+            for check in self._watched:
+                self._look(check, now)
         while (due := self.next_deadline()) is not None and due <= now:
             check = heapq.heappop(self._timers)[3]
             if check.attempt is not None:
@@ -354,6 +374,41 @@ class Runner:
         self._epoll.close()
 
     # -- one check ---------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Look at the errors of the servers for which that is wanted."""
+        self._watched = []
+        for key, check in self._checks.items():
+            wanted = check.target.observed
+            if wanted is None:
+                check.watch = None
+                continue
+            if check.watch is None or check.watch.observed != wanted:
+                check.watch = Watch(wanted, self._errors(key))
+            self._watched.append(check)
+        if not self._watched:
+            self._look_at = math.inf
+        elif self._look_at == math.inf:
+            self._look_at = self._clock() + PERIOD
+
+    def _look(self, check: _Check, now: float) -> None:
+        """Too many of its clients' connections may have failed."""
+        watch = check.watch
+        if watch is None or check.paused or not check.enabled:
+            return
+        text = watch.look(self._errors(check.target.key))
+        if not text:
+            return
+        on_error, state = watch.observed.on_error, check.state
+        if on_error is OnError.SUDDEN_DEATH and state.health > state.check.rise:
+            check.state = State.last_chance(state.check)
+        elif on_error is OnError.MARK_DOWN:
+            check.state = State.initial(state.check, up=True)
+        if on_error is not OnError.FASTINTER:
+            self._judge(check, Verdict(CheckCode.HANA, text), duration=-1)
+        fast = state.check.fastinter
+        if fast is not None and not check.is_running and now + fast / 1000 < check.due:
+            self._at(now + fast / 1000, check)
 
     def _start(self, check: _Check, now: float) -> None:
         check.began = now
@@ -458,6 +513,17 @@ class Runner:
     def _done(self, check: _Check, verdict: Verdict, now: float) -> None:
         duration = max(0, int((now - check.began) * 1000 + _ROUNDING))
         self._end(check)
+        if verdict.passed and check.watch is not None:
+            check.watch.forget(self._errors(check.target.key))
+        self._judge(check, verdict, duration, ended=now)
+
+    def _judge(
+        self, check: _Check, verdict: Verdict, duration: int, *, ended: float | None = None
+    ) -> None:
+        """What a result does to the health of a server, and who is told.
+
+        *ended*: when the check was over, for the next one to count from; None: it was none.
+        """
         changed = check.code is not verdict.code
         check.code, check.info, check.number = verdict.code, verdict.info, verdict.number
         check.duration = duration
@@ -466,8 +532,9 @@ class Runner:
             check.state = before.after(passed=verdict.passed)
         state = check.state
         check.failures += state.health < before.health
-        interval = jittered(state.interval, self._spread, self._random.random())
-        self._at(now + interval / 1000, check)
+        if ended is not None:
+            interval = jittered(state.interval, self._spread, self._random.random())
+            self._at(ended + interval / 1000, check)
         target = check.target
         if (
             target.check.log
@@ -498,6 +565,7 @@ class Runner:
 
     def _at(self, when: float, check: _Check) -> None:
         check.serial += 1
+        check.due = when
         self._ties += 1
         heapq.heappush(self._timers, (when, self._ties, check.serial, check))
 

@@ -43,13 +43,17 @@ def cause(change: Change, reported: bool) -> str:
     if reported:
         return ""
     result = _result(change.code, change.number, change.info)
-    return f"{result}, check duration: {change.duration_ms}ms"
+    return result + _duration(change.duration_ms)
 
 
 def cause_of(status: CheckStatus) -> str:
     """The same for the last result of an agent."""
     result = _result(status.code, status.last_code, status.info)
-    return f"{result}, check duration: {status.duration_ms}ms"
+    return result + _duration(status.duration_ms)
+
+
+def _duration(ms: int) -> str:
+    return f", check duration: {ms}ms" if ms >= 0 else ""
 
 
 def check_result(
@@ -65,7 +69,7 @@ def check_result(
     if status.code is CheckCode.L7OKC:
         how = "conditionally succeeded"
     counted = status.counted.replace("UP", "DRAIN") if draining else status.counted
-    duration = f", check duration: {status.duration_ms}ms" if status.duration_ms >= 0 else ""
+    duration = _duration(status.duration_ms)
     return (
         f"{'Agent' if agent else 'Health'} check for {'backup ' if is_backup else ''}server"
         f" {'/'.join(server)} {how}"

@@ -30,6 +30,11 @@ class State:
         """As healthy as can be, or as unhealthy."""
         return cls(check, check.rise + check.fall - 1 if up else 0)
 
+    @classmethod
+    def last_chance(cls, check: HealthCheck) -> State:
+        """One failed check is forgiven, and the next one not (on-error sudden-death)."""
+        return cls(check, check.rise + 1)
+
     @property
     def up(self) -> bool:
         return self.health >= self.check.rise

@@ -25,6 +25,8 @@ from penstock.model import (
     HashType,
     Hook,
     NameLookup,
+    Observed,
+    OnError,
     PortMode,
     Protocol,
     RealServer,
@@ -341,6 +343,27 @@ backend a
     assert one.check is None
 
 
+def test_errors_that_count_as_checks() -> None:
+    configuration = configure(
+        """
+backend a
+    server one 10.0.0.1:80 check observe layer4
+    server two 10.0.0.2:80 check observe layer4 error-limit 3 on-error mark-down
+    server three 10.0.0.3:80 check observe none on-error fastinter
+"""
+    )
+    found = [real.observed for real in configuration.pool("a").reals]
+    assert found == [Observed(), Observed(OnError.MARK_DOWN, 3), None]
+
+
+def test_an_answer_cannot_be_observed_without_http() -> None:
+    result = read("backend a\n server one 10.0.0.1:80 check observe layer7\n")
+    assert result.configuration.pool("a").reals[0].observed is None
+    assert [str(one) for one in result.warnings] == [
+        "[f.cfg:8] : 'server a/one' : 'layer7' can only be used in http proxies.."
+    ]
+
+
 def test_what_happens_to_sessions_when_a_server_changes() -> None:
     configuration = configure(
         """
@@ -652,13 +675,14 @@ listen x
     option redispatch
     option httpchk
     http-check expect status 200
-    server s 1.1.1.1:1 check observe layer4
-    server t 1.1.1.1:2 check observe layer4
+    email-alert to me
+    email-alert mailers m
+    server s 1.1.1.1:1 check
 """
     )
     said = [(w.line, w.message.split(" is not carried out")[0]) for w in result.warnings]
     assert said == [
-        (14, "'server s observe'"),
+        (14, "'email-alert to'"),
     ]
     assert result.configuration.services[0].engine is EngineKind.KERNEL
 

@@ -395,6 +395,24 @@ def _runs(pid: int) -> bool:
     return True
 
 
+def test_failed_connects_count_until_one_succeeds(proxy: ProxyRig) -> None:
+    server = proxy.server()
+    port = closed_port()
+    proxy.run(ONE.format(path=f"127.0.0.1:{port}", a=server.where))
+    key = proxy.key("a")
+    server.close()
+    with proxy.connect(str(port)) as client:
+        client.sendall(b"x")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    wait_for(lambda: proxy.engine.errors_in_a_row(key) == 4, "three retries are counted as well")
+    where = ("127.0.0.1", key.port.value)
+    with socket.create_server(where) as back, proxy.connect(str(port)) as client:
+        client.sendall(b"x")
+        back.accept()[0].close()
+        wait_for(lambda: proxy.engine.errors_in_a_row(key) == 0, "it is forgotten")
+
+
 def test_connections_to_one_server_can_be_cut(proxy: ProxyRig) -> None:
     server = proxy.server()
     port = closed_port()

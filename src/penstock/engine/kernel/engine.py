@@ -255,6 +255,11 @@ class KernelEngine:
     def busy(self) -> bool:
         return any(self.live(key) for key in self._reals)
 
+    def errors_in_a_row(self, key: RealKey) -> int:
+        real = self._reals.get(key)
+        at = self._codec.real_live.offset("errors_in_a_row")
+        return self._maps.real_lives.load32(real.id, at) if real else 0
+
     def cut(self, key: RealKey) -> int:
         real = self._reals.get(key)
         return self._cutting.cut(real.id) if real else 0

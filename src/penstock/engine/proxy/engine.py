@@ -397,6 +397,10 @@ class ProxyEngine:
         row = self._real_rows.get(key)
         return self._board.read(row, Column.LIVE) if row is not None else 0
 
+    def errors_in_a_row(self, key: RealKey) -> int:
+        row = self._real_rows.get(key)
+        return self._board.read(row, Column.ERRORS_IN_A_ROW) if row is not None else 0
+
     def cut(self, key: RealKey) -> int:
         live = self.live(key)  # before a worker is quick enough to have ended them
         self._tell(Kill(key))

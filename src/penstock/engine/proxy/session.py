@@ -48,6 +48,7 @@ _NOT_CONNECTED = {errno.ETIMEDOUT: "sC"} | dict.fromkeys(
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _LIVE, _TOTAL, _SESSIONS = int(Column.LIVE), int(Column.TOTAL), int(Column.SESSIONS)
 _CHOSEN, _LAST, _CONNECTED = int(Column.CHOSEN), int(Column.LAST), int(Column.CONNECTED)
+_ERRORS_IN_A_ROW = int(Column.ERRORS_IN_A_ROW)
 _DENIED = int(Column.DENIED)
 
 
@@ -517,6 +518,7 @@ class Session:
         if real is None or pool is None:
             self.give_up()
             return
+        self.world.count(real.row, Column.ERRORS_IN_A_ROW)
         back = pool.state.back
         self.tries += 1
         if self.tries > back.retries:
@@ -573,6 +575,7 @@ class Session:
             return
         area = self.world.area
         area[real.row * COLUMNS + _CONNECTED] += 1
+        area[real.row * COLUMNS + _ERRORS_IN_A_ROW] = 0
         area[pool.row * COLUMNS + _CONNECTED] += 1
         self.reached = self.loop.now
         if self.trace is not None:

@@ -30,12 +30,13 @@ SERVER = index(
     ),
     rows("minconn", Need.K_DIFFERS, Status.WORKS, "the limit follows the frontend's connections"),
     rows("maxqueue", Need.P, Status.WORKS, "on the proxy engine; nothing queues on the kernel's"),
+    rows("error-limit on-error", Need.K, Status.WORKS),
     rows(
-        "observe error-limit on-error",
-        Need.K_DIFFERS,
-        Status.LATER,
-        "live traffic does not count as a health check yet",
-        family="observe",
+        "observe",
+        Need.K,
+        Status.WORKS,
+        "looked at ten times a second; on the kernel engine an error is a SYN that is refused, or"
+        " not answered within timeout connect",
     ),
     rows(
         "agent-check agent-addr agent-inter agent-port agent-send no-agent-check",

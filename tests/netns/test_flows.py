@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that are cut in the kernel engine: both ends are reset, and others go on."""
+"""Single connections through the kernel engine: those that are cut, and those that fail."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Cut:
     def serve(self, client_family: int = 4, real_family: int = 4) -> list[RealKey]:
         """One service whose pool is a server on each real, in turn."""
         self.vip = self.site.balancer.address(client_family)
-        self.listening = [self._listen(host, real_family) for host in self.site.reals]
+        self.listening = [self.listen(host, real_family) for host in self.site.reals]
         port = RealPort(PortMode.FIXED, PORT)
         keys = [
             RealKey("web", f"r{number}", ip_address(host.address(real_family)), port)
             for number, host in enumerate(self.site.reals, 1)
         ]
         bind = Bind(ip_address(self.vip), PortRange.single(PORT))
-        times = Timeouts(connect=5000, client=60_000, server=60_000)
+        times = Timeouts(connect=1000, client=60_000, server=60_000)
         for key in keys:
             self.engine.apply(PutReal(RealState(key, Protocol.TCP, 1, available=True)))
         turns = tuple(range(len(keys)))
@@ -64,7 +64,7 @@ class Cut:
         self.engine.apply(PutService(front))
         return keys
 
-    def _listen(self, host: Host, family: int) -> socket.socket:
+    def listen(self, host: Host, family: int) -> socket.socket:
         address = host.address(family)
         with host.namespace.entered():
             kind = socket.AF_INET if family == 4 else socket.AF_INET6
@@ -188,3 +188,32 @@ def test_a_client_may_come_again_from_the_same_port(cut: Cut) -> None:
         with behind:
             behind.settimeout(3)
             talk((again, behind))
+
+
+@pytest.mark.parametrize(("client_family", "real_family"), FAMILIES)
+def test_connections_that_are_refused_count_until_one_is_not(
+    cut: Cut, client_family: int, real_family: int
+) -> None:
+    first, second = cut.serve(client_family, real_family)
+    cut.listening[0].close()
+    for count in (1, 2, 3):
+        with pytest.raises(ConnectionRefusedError):
+            cut.connect(0)
+        assert cut.engine.errors_in_a_row(first) == count
+        cut.connect(1)
+    assert cut.engine.errors_in_a_row(second) == 0
+    cut.listening[0] = cut.listen(cut.site.reals[0], real_family)
+    talk(cut.connect(0))
+    assert cut.engine.errors_in_a_row(first) == 0
+
+
+def test_connections_that_are_not_answered_count_too(cut: Cut) -> None:
+    first, _ = cut.serve()
+    cut.site.reals[0].namespace.ip("link", "set", "eth0", "down")
+    with cut.site.client.namespace.entered():
+        client = socket.socket()
+    with client:
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.connect((cut.vip, PORT))
+    cut.tick_until("it has failed", lambda: cut.engine.errors_in_a_row(first) == 1)
