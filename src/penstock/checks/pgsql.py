@@ -38,7 +38,7 @@ def ruleset(user: str) -> Ruleset:
             ),
             Expect(
                 4,
-                Regex("^52000000(08|0A|0C)000000(00|02|03|04|05|06)", binary=True),
+                Regex("^52000000[A-Z0-9]{2}000000(00|02|03|04|05|06|07|09|0A)", binary=True),
                 min_recv=9,
                 error=CheckCode.L7STS,
                 on_success=("PostgreSQL server is ok",),

@@ -25,7 +25,7 @@ from penstock.config.haproxy import loads
 from penstock.desired import real_key
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.health.attempts import AttemptMaker
-from penstock.health.runner import Runner, Target
+from penstock.health.runner import CheckStatus, Runner, Target
 from penstock.model import Configuration
 
 HAPROXY = shutil.which("haproxy")
@@ -147,14 +147,16 @@ def running(text: str) -> Iterator[Runner]:
 def ours(text: str) -> dict[str, Seen]:
     """What penstock's first checks come to, by pool."""
     keys = {one.key.pool: one.key for one in targets_of(configuration_of(text))}
+    found: dict[str, CheckStatus] = {}
     deadline = time.monotonic() + _LIMIT
     with running(text) as runner:
-        while True:
+        while len(found) < len(keys):
             turn(runner)
-            found = {pool: runner.status(key) for pool, key in keys.items()}
-            if all(one.duration_ms >= 0 for one in found.values()):
-                break
-            assert time.monotonic() < deadline, [p for p, o in found.items() if o.duration_ms < 0]
+            for pool, key in keys.items():
+                one = runner.status(key)
+                if one.duration_ms >= 0 and not one.running:
+                    found.setdefault(pool, one)
+            assert time.monotonic() < deadline, sorted(keys.keys() - found.keys())
     return {
         pool: Seen(one.code, str(one.last_code) if one.code.has_number else "", one.info)
         for pool, one in found.items()

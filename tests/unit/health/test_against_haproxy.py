@@ -203,9 +203,23 @@ PROTOCOLS = [
     Case("redis", "option redis-check", (READ, b"+PONG\r\n")),
     Case("redis-cut", "option redis-check", (READ, b"-NOAUTH x\r\n", CLOSE)),
     Case("pgsql", "option pgsql-check user u", (READ, bytes.fromhex("520000000800000000"))),
+    Case(
+        "pgsql-scram", "option pgsql-check user u", (READ, bytes.fromhex("52000000170000000a5343"))
+    ),
     Case("pgsql-error", "option pgsql-check user u", (READ, b"E\0\0\0\x10SFATAL\0Cfoo\0\0")),
     Case("pgsql-other", "option pgsql-check user u", (READ, b"N", CLOSE)),
     Case("ldap-code", "option ldap-check", (READ, bytes.fromhex("300c02010161070a013104000400"))),
+    Case(
+        "ldap-long",
+        "option ldap-check",
+        (
+            READ,
+            bytes.fromhex("308400000010020101618400000007"),
+            0.05,
+            bytes.fromhex("0a013104000400"),
+        ),
+    ),
+    Case("ldap-short", "option ldap-check", (READ, bytes.fromhex("300c0201016107"), CLOSE)),
     Case("ldap-not", "option ldap-check", (READ, b"SSH-2.0-OpenSSH-xxxxxxxxxx")),
     Case("hello", "option ssl-hello-chk", (READ, b"\x15\3\0\0\2\2\x28")),
     Case("hello-not", "option ssl-hello-chk", (READ, b"HTTP/1.0 400")),
@@ -233,8 +247,25 @@ PROTOCOLS = [
     Case("smtp-temper", "option smtpchk", (b"220 hi\r\n", READ, b"250 b\r\n", READ, b"421 x\r\n")),
 ]
 
+GRANTED = b"\0\x5a" + bytes(6)
+SOCKS = "socks4 127.0.0.1:{port} check-via-socks4"
+
 CONNECTIONS = [
     Case("proxy-v1", "option tcp-check|tcp-check expect string ok", (READ, b"ok"), "send-proxy"),
+    Case("socks", "option httpchk", (READ, GRANTED, READ, OK), SOCKS),
+    Case("socks-plain", "", (READ, GRANTED), SOCKS),
+    Case("socks-split", "", (READ, GRANTED[:3], 0.05, GRANTED[3:]), SOCKS),
+    Case("socks-denied", "", (READ, b"\0\x5b" + bytes(6)), SOCKS),
+    Case("socks-closed", "", (READ, CLOSE), SOCKS),
+    Case("socks-silent", "option tcp-check", (READ,), SOCKS),
+    Case("socks-refused", "", (), SOCKS, refused=True),
+    Case(
+        "socks-step",
+        "option tcp-check|tcp-check connect via-socks4|tcp-check expect string hi",
+        (READ, GRANTED, b"hi"),
+        "socks4 127.0.0.1:{port}",
+    ),
+    Case("proxy-v2", "option tcp-check|tcp-check expect string ok", (READ, b"ok"), "send-proxy-v2"),
     Case("tls", "", (), "ssl verify none", tls=True),
     Case("tls-step", "option tcp-check|tcp-check connect ssl", (), "verify none", tls=True),
     Case("tls-plain", "", (READ, b"HTTP/1.0 400 x\r\n\r\n"), "ssl verify none"),
