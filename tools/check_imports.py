@@ -142,10 +142,11 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "web": (*RUNNING, "controller", "runtime_api", "rules", "stick", "wire"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "lifetime": ("runtime",),
-    "daemon": (*ROOTS, "lifetime"),
+    "tenure": (*ROOTS,),
+    "daemon": (*ROOTS, "lifetime", "tenure"),
     "library": (*ROOTS, "daemon"),
     # HAProxy's own command line in front of the daemon.
-    "haproxy": (*ROOTS, "daemon"),
+    "haproxy": (*ROOTS, "daemon", "tenure"),
     # The command line checks files and starts the daemon; the rest goes through the socket.
     "cli": (
         "model",

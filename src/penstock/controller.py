@@ -248,6 +248,20 @@ class Controller:
         except DatapathError as error:
             _log_refused(error)
 
+    def let_go(self, kind: EngineKind) -> None:
+        """Have no more to do with one engine; what it does goes on."""
+        self._engines = {other: one for other, one in self._engines.items() if other is not kind}
+        del self._reconcilers[kind]
+
+    def take_up(self, kind: EngineKind, engine: Engine) -> None:
+        """The opposite: bring *engine* to what is to run."""
+        self._engines = {**self._engines, kind: engine}
+        self._reconcilers[kind] = Reconciler(engine)
+        try:
+            self._adopt(self._configuration, {})
+        except DatapathError as error:
+            _log_refused(error)
+
     def has_sessions(self) -> bool:
         """Whether any client is still connected, also of services that are gone."""
         return any(engine.busy() for engine in self._engines.values())

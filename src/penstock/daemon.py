@@ -55,6 +55,7 @@ from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Runtime
 from penstock.runtime_api.server import RuntimeServer
 from penstock.surroundings import mtu, surroundings
+from penstock.tenure import Beside
 from penstock.web.running import Running
 from penstock.web.server import WebServer
 from penstock.web.site import site
@@ -83,8 +84,7 @@ class Options:
     keep_datapath: bool = False
     on_demand: bool = False  # ends by itself when its network namespace is no longer used
     rules_only: bool = False  # IPVS rules, which need the kernel engine
-    shares: bool = False  # runs on the proxy engine where the kernel engine is another's
-    graceful: bool = False  # SIGUSR1: no new connections, the end with the last one, no reloads
+    beside: Beside | None = None  # one of several processes in haproxy's place
     ready: Callable[[], None] = notify.ready  # called when clients can connect
 
 
@@ -109,15 +109,14 @@ def _with_options(loaded: LoadResult, options: Options) -> LoadResult:
     return replace(loaded, configuration=replace(loaded.configuration, settings=settings))
 
 
-def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> frozenset[int]:
-    """Run in the foreground until told to stop; the signals that did.
-
-    Raises PenstockError before it is up.
-    """
+def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> None:
+    """Run in the foreground until SIGTERM or SIGINT. Raises PenstockError before it is up."""
+    lack = _lack(options)
+    paths.create()
     with contextlib.ExitStack() as stack:
-        lack, paths = _place(stack, paths, options, loader)
+        stack.callback(_lock(paths, options, loader).close)
         if lack is not None:
-            loader = _without_kernel(loader, lack)
+            loader = without_kernel(loader, lack)
         loaded = loader()
         for warning in loaded.warnings:
             _log.warning(str(warning))
@@ -129,16 +128,15 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         if lack is None:
             bpffs.mount()
             engine = KernelEngine.open(settings, pins=paths.pins, state=paths.directory)
-        elif lack:
+        else:
             _log.warning(f"every service runs on the proxy engine: {lack}")
-        ended: frozenset[int] = frozenset()
         keep = options.keep_datapath
         lifetime = of_this_namespace(time.monotonic()) if options.on_demand else None
         try:
-            ended = _serve(
+            ended = serve(
                 engine, proxy, loader, loaded, paths=paths, options=options, lifetime=lifetime
             )
-            keep = keep or (signal.SIGUSR1 in ended and not options.graceful)
+            keep = keep or signal.SIGUSR1 in ended
         except PenstockError:
             # Another configuration was running before us.
             keep = keep or (engine is not None and engine.adopted)
@@ -156,47 +154,6 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
             if lifetime and lifetime.over:
                 paths.remove()
         _log.info("stopped", datapath="kept" if keep and engine is not None else "removed")
-        return ended
-
-
-def _place(
-    stack: contextlib.ExitStack,
-    paths: RuntimePaths,
-    options: Options,
-    loader: Callable[[], LoadResult],
-) -> tuple[str | None, RuntimePaths]:
-    """Why there is no kernel engine (None: there is one), and where this daemon lives."""
-    if options.shares and not _wants_kernel(loader().configuration):
-        return "", _own_place(stack, paths)
-    lack = _lack(options)
-    if options.shares and lack is not None:
-        return lack, _own_place(stack, paths)
-    paths.create()
-    try:
-        stack.callback(_lock(paths, options, loader).close)
-    except InstanceRunning as running:
-        if not options.shares:
-            raise
-        owner = f" (pid {running.pid})" if running.pid else ""
-        other = f"the kernel engine of this network namespace is another penstock's{owner}"
-        return other, _own_place(stack, paths)
-    return lack, paths
-
-
-def _wants_kernel(configuration: Configuration) -> bool:
-    return any(
-        service.engine is EngineKind.KERNEL and not service.disabled
-        for service in configuration.services
-    )
-
-
-def _own_place(stack: contextlib.ExitStack, paths: RuntimePaths) -> RuntimePaths:
-    """Beside the one of the namespace, for as long as this process runs."""
-    own = paths.of_process(os.getpid())
-    own.create()
-    stack.callback(own.remove)
-    stack.callback(InstanceLock(own).close)
-    return own
 
 
 def _lack(options: Options) -> str | None:
@@ -210,7 +167,9 @@ def _lack(options: Options) -> str | None:
     return None
 
 
-def _without_kernel(loader: Callable[[], LoadResult], lack: str) -> Callable[[], LoadResult]:
+def without_kernel(loader: Callable[[], LoadResult], lack: str) -> Callable[[], LoadResult]:
+    """*loader* for where there is no kernel engine, because of *lack*."""
+
     def load_for_proxy() -> LoadResult:
         loaded = loader()
         return replace(loaded, configuration=all_on_proxy(loaded.configuration, lack))
@@ -241,7 +200,7 @@ def _lock(paths: RuntimePaths, options: Options, loader: Callable[[], LoadResult
         time.sleep(0.02)
 
 
-def _serve(
+def serve(
     engine: KernelEngine | None,
     proxy: ProxyEngine,
     loader: Callable[[], LoadResult],
@@ -249,7 +208,7 @@ def _serve(
     *,
     paths: RuntimePaths,
     options: Options,
-    lifetime: Lifetime | None,
+    lifetime: Lifetime | None = None,
 ) -> frozenset[int]:
     """Until told to stop; the signals that did."""
     controllers: list[Controller] = []
@@ -278,6 +237,7 @@ def _serve(
         stack.callback(names.close)
         if engine is not None:
             engines = {EngineKind.KERNEL: engine, **engines}
+        if engine is not None and options.beside is None:
             journal = Journal(paths.rules, adopt=adopted)
             stack.callback(journal.close)
             peers = Synchroniser(engine.sync)
@@ -337,6 +297,8 @@ def _live(
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
         workers = (*workers, web)
         try:
+            if options.beside is not None:
+                _stand_beside(options.beside, selector, commands, runtime, pending)
             controller.stage = partial(_stage, runtime, web)
             controller.stage(loaded.configuration).commit()
             for worker in workers:
@@ -355,13 +317,15 @@ def _live(
             # What is there by now stays; looking for cycles among 100,000 rules takes its time.
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
-            going = _Going(selector, workers, controller, (server, runtime), pending)
-            going.loop(lifetime, reloads=not options.graceful)
-            if options.graceful and not pending & _AT_ONCE:
+            beside, servers = options.beside, (server, runtime)
+            going = _Going(selector, workers, controller, servers, pending, beside)
+            going.loop(lifetime, reloads=beside is None)
+            if beside is not None and not pending & _AT_ONCE:
                 controller.stop_serving()
                 web.stage(()).commit()  # whoever is connected still gets an answer
                 going.drain(loaded.configuration.settings.process.hard_stop_after)
-            notify.stopping()
+            if beside is None:  # else it is the master's to say
+                notify.stopping()
             return frozenset(pending)
         finally:
             web.close()
@@ -395,6 +359,31 @@ class AllStaged:
             part.drop()
 
 
+def _stand_beside(
+    beside: Beside,
+    selector: selectors.BaseSelector,
+    operated: Runtime,
+    runtime: RuntimeServer,
+    pending: set[int],
+) -> None:
+    """Answer the process that comes next, and the master; give the kernel engine up when asked."""
+    controller, tenure = operated.controller, beside.tenure
+
+    def release() -> bool:
+        if tenure.engine is None:
+            return False
+        controller.let_go(EngineKind.KERNEL)
+        selector.unregister(tenure.engine.fileno())
+        return tenure.release()
+
+    operated.listeners = beside.proxy.hand_over
+    operated.release = release
+    runtime.listen_for_next(str(beside.paths.succession))
+    if beside.master is not None:
+        runtime.attach(beside.master, lambda: pending.add(int(signal.SIGTERM)))
+    beside.proxy.settled()
+
+
 def _run(worker: Worker) -> None:
     worker.run_once(time.monotonic())
 
@@ -412,6 +401,7 @@ class _Going:
     controller: Controller
     servers: tuple[ControlServer | RuntimeServer, ...]
     pending: set[int]
+    beside: Beside | None
 
     def loop(self, lifetime: Lifetime | None, *, reloads: bool) -> None:
         """Until SIGTERM, SIGINT, SIGUSR1, or the end of its life."""
@@ -458,6 +448,9 @@ class _Going:
                 worker.run_once(now)
 
     def _tick(self) -> None:
+        if self.beside is not None and (engine := self.beside.tenure.regain()) is not None:
+            _register(self.selector, engine.fileno(), self.controller.tick)
+            self.controller.take_up(EngineKind.KERNEL, engine)
         self.controller.tick()
         for server in self.servers:
             server.drop_idle()

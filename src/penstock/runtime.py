@@ -58,6 +58,7 @@ class RuntimePaths:
 
     directory: Path
     pins: Path
+    control: Path | None = None  # the control socket, where it is not in the directory
 
     @classmethod
     def of(
@@ -89,7 +90,7 @@ class RuntimePaths:
 
     @property
     def socket(self) -> Path:
-        return self.directory / "control.sock"
+        return self.control or self.directory / "control.sock"
 
     @property
     def lock(self) -> Path:
@@ -102,6 +103,11 @@ class RuntimePaths:
     @property
     def rules(self) -> Path:
         return self.directory / "rules.jsonl"
+
+    @property
+    def succession(self) -> Path:
+        """Where the next process asks for what it takes over."""
+        return self.directory / "succession.sock"
 
     @property
     def log(self) -> Path:
@@ -130,7 +136,7 @@ class RuntimePaths:
 
     def remove(self) -> None:
         """Remove what is ours, and the directory if nothing else is in it."""
-        for path in (self.socket, self.overrides, self.log, self.lock):
+        for path in (self.socket, self.succession, self.overrides, self.log, self.lock):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.directory.rmdir()

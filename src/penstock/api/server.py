@@ -58,6 +58,7 @@ class ControlServer:
         finally:
             os.umask(umask)
         self._listener.listen(_MAX_CLIENTS)
+        self._inode = path.stat().st_ino
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
@@ -65,7 +66,9 @@ class ControlServer:
             self._drop(client)
         self._selector.unregister(self._listener)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # the next process may be there already
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
     def drop_idle(self) -> None:
         """Close connections that have been silent for too long."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from penstock.config.haproxy import LoadResult
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.background import in_background, silence, write_pid
-from penstock.haproxy.serving import serve
+from penstock.haproxy.predecessors import Predecessors
+from penstock.haproxy.serving import Surroundings, serve
 from penstock.haproxy.voice import Voice
 
 
@@ -25,16 +26,19 @@ def start(arguments: Arguments, loaded: LoadResult, voice: Voice) -> int:
     in_front = arguments.foreground or arguments.debug
     pidfile = arguments.pidfile or said.pidfile
 
+    before = Predecessors(arguments.old, arguments.old_terminate, arguments.sockets_from)
+
     def work(up: Callable[[], None], *, daemon: bool) -> int:
         def is_up() -> None:
             if daemon and pidfile is not None:
                 write_pid(pidfile, os.getpid())
+            before.tell()
             voice.starting = False
             if quiet:
                 silence()
             up()
 
-        return serve(arguments, loaded, voice, is_up)
+        return serve(arguments, loaded, voice, is_up, Surroundings(before))
 
     if (arguments.daemon or said.daemon) and not in_front:
         return in_background(lambda up: work(up, daemon=True))

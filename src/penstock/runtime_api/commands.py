@@ -10,6 +10,7 @@ from penstock.runtime_api import (
     set_health,
     set_server,
     stick_tables,
+    succession,
     toggles,
     weights,
 )
@@ -26,6 +27,7 @@ def registry() -> Registry:
             *set_server.COMMANDS,
             *stick_tables.COMMANDS,
             *toggles.COMMANDS,
+            *succession.COMMANDS,
             *weights.COMMANDS,
         )
     )

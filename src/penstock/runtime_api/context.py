@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.controller import Controller
+from penstock.engine.proxy.handover import Handed
 from penstock.runtime_api.registry import Registry
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput
 
@@ -23,6 +24,8 @@ class Session:
     experimental: bool = False
     closing: bool = False  # nothing more is read or written
     bare: bool = False  # no line break after this command
+    exposes_listeners: bool = False  # may be handed the listening sockets
+    hands_over: bool = False  # they go out now
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class Runtime:
     registry: Registry
     environ: Mapping[str, str] = field(default_factory=dict)
     sockets: tuple[RuntimeSocket, ...] = ()  # that are open
+    listeners: Callable[[], Sequence[Handed]] = tuple  # for the next process
+    release: Callable[[], bool] = bool  # let go of the kernel engine; whether there was one
 
 
 @dataclass(frozen=True, slots=True)

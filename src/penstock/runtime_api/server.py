@@ -10,18 +10,22 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from penstock.engine.proxy.handover import send_listeners
 from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
 from penstock.errors import DatapathError
 from penstock.model import Protocol
-from penstock.proxied import LocalKind
+from penstock.proxied import Listener, LocalAddress, LocalKind
 from penstock.runtime_api.context import Context, Runtime, Session
 from penstock.runtime_api.terminal import Terminal
-from penstock.runtime_sockets import RuntimeSocket, RuntimeSockets
+from penstock.runtime_sockets import AccessLevel, RuntimeSocket, RuntimeSockets
 
 _CHUNK = 1 << 16  # bytes made ahead of what the client has taken
 _TURN = 1 << 18  # bytes for one client before others get their turn
 _BACKLOG = 128
 _PRIVATE = 0o600
+_FROM_MASTER = RuntimeSocket(
+    Listener(LocalAddress(LocalKind.INHERITED, "0")), AccessLevel.ADMIN, exposes_listeners=True
+)
 
 
 @dataclass(slots=True)
@@ -100,6 +104,7 @@ class RuntimeServer:
         self._open: dict[tuple[object, ...], _Open] = {}
         self._clients: dict[int, _Client] = {}
         self._listens = True
+        self._always: list[_Open] = []  # also with no room for clients
 
     # -- sockets ---------------------------------------------------------------------------
 
@@ -142,6 +147,35 @@ class RuntimeServer:
             self._open[place].of = one
         self._look_for_room()
 
+    def listen_for_next(self, path: str) -> None:
+        """Also listen at *path*, for the process that comes after. Raises DatapathError."""
+        listener = Listener(LocalAddress(LocalKind.UNIX, path))
+        of = RuntimeSocket(listener, AccessLevel.ADMIN, exposes_listeners=True)
+        opened = _Open.at(next(iter(spots(listener, Protocol.TCP))), of)
+        self._selector.register(
+            opened.sock, selectors.EVENT_READ, lambda _events: self._accept(opened)
+        )
+        self._always.append(opened)
+
+    def attach(self, link: socket.socket, on_end: Callable[[], None]) -> None:
+        """Take clients that a master passes over *link*; *on_end*: it has gone."""
+        link.setblocking(False)
+
+        def take(_events: int) -> None:
+            try:
+                data, fds, _, _ = socket.recv_fds(link, 64, 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            for fd in fds:
+                self._welcome(socket.socket(fileno=fd), _FROM_MASTER)
+            if not data:
+                self._selector.unregister(link)
+                on_end()
+
+        self._selector.register(link, selectors.EVENT_READ, take)
+
     def _register(self, opened: _Open) -> None:
         self._selector.register(
             opened.sock, selectors.EVENT_READ, lambda _events: self._accept(opened)
@@ -158,6 +192,10 @@ class RuntimeServer:
         for held in self._open.values():
             self._shut(held)
         self._open.clear()
+        for opened in self._always:
+            self._selector.unregister(opened.sock)
+            opened.close()
+        self._always.clear()
 
     def _look_for_room(self) -> None:
         """Listen while there are fewer clients than may be; further ones wait to be accepted."""
@@ -185,16 +223,17 @@ class RuntimeServer:
         # Nobody there any more, or no descriptor left: the next turn of the loop tries again.
         with contextlib.suppress(OSError):
             sock, _ = opened.sock.accept()
-            sock.setblocking(False)
-            one = opened.of
-            session = Session(one.level, one.severity, self._settings.timeout / 1000)
-            terminal = Terminal(self._runtime.registry, Context(self._runtime, session))
-            client = _Client(sock, terminal, self._clock())
-            self._clients[sock.fileno()] = client
-            self._selector.register(
-                sock, client.events, lambda events: self._on_events(client, events)
-            )
-            self._look_for_room()
+            self._welcome(sock, opened.of)
+
+    def _welcome(self, sock: socket.socket, one: RuntimeSocket) -> None:
+        sock.setblocking(False)
+        session = Session(one.level, one.severity, self._settings.timeout / 1000)
+        session.exposes_listeners = one.exposes_listeners
+        terminal = Terminal(self._runtime.registry, Context(self._runtime, session))
+        client = _Client(sock, terminal, self._clock())
+        self._clients[sock.fileno()] = client
+        self._selector.register(sock, client.events, lambda events: self._on_events(client, events))
+        self._look_for_room()
 
     def _on_events(self, client: _Client, events: int) -> None:
         client.seen = self._clock()
@@ -214,6 +253,11 @@ class RuntimeServer:
         left = _TURN
         while True:
             idle = self._fill(client)
+            if client.terminal.session.hands_over:
+                with contextlib.suppress(OSError):
+                    send_listeners(client.sock, self._runtime.listeners())
+                self._drop(client)
+                return
             sent = self._send(client)
             left -= sent
             if client.unsent or left <= 0:

@@ -32,6 +32,7 @@ from penstock.engine.api import (
 )
 from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.proxy.board import MAX_ROWS, Board, Column
+from penstock.engine.proxy.handover import Handed, Inheritance
 from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
 from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, Put, Silence
 from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
@@ -42,7 +43,7 @@ from penstock.errors import DatapathError
 from penstock.logs.model import Descriptor
 from penstock.logs.process import PROGRAM
 from penstock.logs.sinks import is_open
-from penstock.proxied import Listener
+from penstock.proxied import Listener, LocalKind
 from penstock.stick.model import PeersSpec, TableSpec
 
 _log = structlog.get_logger("penstock")
@@ -90,13 +91,20 @@ class ProxyEngine:
     """Implements ``engine.api.Engine`` with worker processes."""
 
     def __init__(
-        self, workers: int = 1, owner: Owner = NOBODY_ELSE, program: str = PROGRAM
+        self,
+        workers: int = 1,
+        owner: Owner = NOBODY_ELSE,
+        program: str = PROGRAM,
+        inheritance: Inheritance | None = None,
     ) -> None:
         """*workers*: processes; they are started when there is something to listen on.
 
-        *program*: what log lines call us.
+        *program*: what log lines call us. *inheritance*: sockets of the process before, which are
+        listened on instead of own ones.
         """
         self._program = program
+        self._inheritance = inheritance or Inheritance()
+        self._shared = False  # another process may listen on our sockets
         self.stick_tables = ProxyTables(self.ask)
         self._owner = owner
         self._count = workers
@@ -230,7 +238,8 @@ class ProxyEngine:
             for spot in wanted:
                 count = 1 if spot.shared else len(self._workers_for(state))
                 held = fresh.setdefault(spot.place, [])
-                held += [open_spot(spot, backlog) for _ in range(count)]
+                held += self._inheritance.take(spot)
+                held += [open_spot(spot, backlog) for _ in range(count - len(held))]
         except DatapathError:
             for held in fresh.values():
                 for one in held:
@@ -306,7 +315,8 @@ class ProxyEngine:
         self._silence(held)
         for sock in held.sockets:
             sock.close()
-        remove_path(held.spot)
+        if not self._shared:
+            remove_path(held.spot)
 
     def _remove_service(self, name: str) -> None:
         del self._services[name]
@@ -315,6 +325,20 @@ class ProxyEngine:
                 self._close_place(place)
         self._tell(Put(RemoveService(name)))
         # The row stays until sessions are over; tick() looks.
+
+    def hand_over(self) -> list[Handed]:
+        """What is listened on, for another process to go on with; paths stay from now on."""
+        self._shared = True
+        return [
+            Handed(sock, held.spot.listener.interface or "")
+            for held in self._open.values()
+            if held.spot.local is None or held.spot.local.kind is not LocalKind.INHERITED
+            for sock in held.sockets
+        ]
+
+    def settled(self) -> None:
+        """Everything that is listened on has been put: the rest of the inheritance is nobody's."""
+        self._inheritance.close()
 
     # -- workers ---------------------------------------------------------------------------
 
@@ -441,7 +465,8 @@ class ProxyEngine:
         for held in self._open.values():
             for sock in held.sockets:
                 sock.close()
-            remove_path(held.spot)
+            if not self._shared:
+                remove_path(held.spot)
         self._open.clear()
         for worker in self._workers:
             worker.end(Drain(at_once=not keep), wait=not keep)
