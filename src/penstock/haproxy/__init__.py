@@ -12,6 +12,7 @@ import os
 import sys
 
 from penstock.haproxy.arguments import Action, Arguments, UsageError, parse
+from penstock.haproxy.roster import VARIABLE, Roster
 from penstock.haproxy.voice import Voice
 
 _NAME = "haproxy"
@@ -36,7 +37,7 @@ def main(words: list[str]) -> int:
             return 0
         case Action.CONDITION:
             return _condition(arguments, voice)
-    return _files(arguments, voice)
+    return _files(arguments, voice, words)
 
 
 def _usage() -> int:
@@ -56,8 +57,13 @@ def _condition(arguments: Arguments, voice: Voice) -> int:
     return holds(arguments.condition, voice)
 
 
-def _files(arguments: Arguments, voice: Voice) -> int:
+def _files(arguments: Arguments, voice: Voice, words: list[str]) -> int:
     voice.quiet = arguments.quiet and not arguments.verbose
+    roster = _roster()
+    if roster is not None and roster.waits:
+        from penstock.haproxy import master  # noqa: PLC0415
+
+        return master.wait(roster, arguments, words, voice)
     for complaint in arguments.complaints:
         voice.warning(complaint)
     if arguments.directory is not None:
@@ -76,9 +82,18 @@ def _files(arguments: Arguments, voice: Voice) -> int:
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from penstock.haproxy import reading, starting  # noqa: PLC0415
 
+    begin = starting.Start(arguments, words, voice)
     loaded = reading.read(arguments, voice)
     if loaded is None:
+        if roster is not None:
+            starting.refused(begin, roster)
         return 1
     if arguments.action is Action.CHECK:
         return reading.say_valid(loaded, voice)
-    return starting.start(arguments, loaded, voice)
+    return starting.start(begin, loaded, roster)
+
+
+def _roster() -> Roster | None:
+    """What a master knows that has executed itself."""
+    text = os.environ.get(VARIABLE)
+    return Roster.from_text(text) if text else None

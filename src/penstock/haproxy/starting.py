@@ -7,15 +7,18 @@ import os
 from collections.abc import Callable
 
 from penstock.config.haproxy import LoadResult
-from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.background import in_background, silence, write_pid
+from penstock.haproxy.launching import Start, launch, refused
 from penstock.haproxy.predecessors import Predecessors
+from penstock.haproxy.roster import Roster
 from penstock.haproxy.serving import Surroundings, serve
-from penstock.haproxy.voice import Voice
+
+__all__ = ["Start", "refused", "start"]
 
 
-def start(arguments: Arguments, loaded: LoadResult, voice: Voice) -> int:
-    """The exit status of this process, when that ends."""
+def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
+    """The exit status of this process, when that ends; *roster*: what a master knows already."""
+    arguments, voice = begin.arguments, begin.voice
     said = loaded.configuration.settings.process
     if not loaded.listens:
         voice.alert(
@@ -26,6 +29,17 @@ def start(arguments: Arguments, loaded: LoadResult, voice: Voice) -> int:
     in_front = arguments.foreground or arguments.debug
     pidfile = arguments.pidfile or said.pidfile
 
+    in_back = (arguments.daemon or said.daemon) and not in_front
+    if arguments.master or said.master_worker:
+        return _under_master(begin, loaded, roster, quiet=quiet, back=in_back)
+    if said.programs:
+        voice.alert("config : Can't use a 'program' section without master worker mode.")
+        voice.alert("config : Fatal errors found in configuration.")
+        return 1
+    if arguments.master_sockets:
+        voice.warning(
+            "config : a master CLI socket was defined, but master-worker mode (-W) is not enabled."
+        )
     before = Predecessors(arguments.old, arguments.old_terminate, arguments.sockets_from)
 
     def work(up: Callable[[], None], *, daemon: bool) -> int:
@@ -40,6 +54,22 @@ def start(arguments: Arguments, loaded: LoadResult, voice: Voice) -> int:
 
         return serve(arguments, loaded, voice, is_up, Surroundings(before))
 
-    if (arguments.daemon or said.daemon) and not in_front:
+    if in_back:
         return in_background(lambda up: work(up, daemon=True))
     return work(lambda: None, daemon=False)
+
+
+def _under_master(
+    begin: Start, loaded: LoadResult, roster: Roster | None, *, quiet: bool, back: bool
+) -> int:
+    def master(up: Callable[[], None]) -> int:
+        def is_up() -> None:
+            if quiet:
+                silence()
+            up()
+
+        return launch(begin, loaded, roster or Roster(), is_up)
+
+    if back and roster is None:
+        return in_background(master)
+    return master(lambda: None)

@@ -15,7 +15,6 @@ from penstock.http_service import DEFAULT_URI, HttpRule
 from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
 from penstock.model import Address, Hook, Network, OnError, Origin, PortRange, SchedulerSpec
-from penstock.process import Program
 from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
@@ -509,6 +508,18 @@ class PeersDraft:
 
 
 @dataclass(slots=True)
+class ProgramDraft:
+    """A program section."""
+
+    name: str
+    origin: Origin
+    command: tuple[str, ...] = ()
+    restart_on_reload: bool = True
+    user: str | None = None
+    group: str | None = None
+
+
+@dataclass(slots=True)
 class GlobalDraft:
     """The global sections together."""
 
@@ -538,7 +549,7 @@ class GlobalDraft:
     quiet: bool = False
     pidfile: str | None = None
     hard_stop_after: int | None = None  # ms
-    programs: list[Program] = field(default_factory=list)
+    programs: list[ProgramDraft] = field(default_factory=list)
     description: str | None = None
     hook: Hook = Hook.AUTO
     max_flows: int | None = None

@@ -20,6 +20,7 @@ from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_peers import parse_peers
+from penstock.config.haproxy.section_program import check_programs, parse_program
 from penstock.config.haproxy.section_proxy import parse_proxy
 from penstock.config.haproxy.section_users import parse_userlist
 from penstock.config.haproxy.stick_check import complete, settle_sticks
@@ -31,6 +32,7 @@ _PARSERS: dict[str, SectionParser] = {
     "resolvers": parse_resolvers,
     "peers": parse_peers,
     "userlist": parse_userlist,
+    "program": parse_program,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
 }
 _SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}
@@ -164,6 +166,7 @@ def _load(
     rules.settle(context)
     read_formats(context)
     validity.check(context.draft, report)
+    check_programs(context.draft.global_.programs, report)
     _raise(report)
     settle_sticks(context.draft)
     lowering = Lowering(context.draft, report, resolve)

@@ -18,7 +18,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Bind
-from penstock.process import ProcessSettings
+from penstock.process import ProcessSettings, Program
 from penstock.proxied import (
     Back,
     Front,
@@ -72,7 +72,10 @@ def process(said: GlobalDraft) -> ProcessSettings:
         quiet=said.quiet,
         pidfile=said.pidfile,
         hard_stop_after=said.hard_stop_after,
-        programs=tuple(said.programs),
+        programs=tuple(
+            Program(one.name, one.command, one.restart_on_reload, one.user, one.group)
+            for one in said.programs
+        ),
     )
 
 

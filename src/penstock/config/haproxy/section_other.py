@@ -17,7 +17,6 @@ _MISSING_NAME = {
     "mailers": "missing name for mailers section.",
     "cache": "'cache' expects a <name> argument",
     "ring": "missing ring name.",
-    "program": "'program' expects an <id> argument",
     "http-errors": "missing name for http-errors section.",
     "fcgi-app": "'fcgi-app' expects <name> as argument.",
     "log-forward": "missing name for ip-forward section.",

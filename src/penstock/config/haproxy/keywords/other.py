@@ -36,7 +36,7 @@ SECTIONS = index(
         Status.REFUSED,
         "write a frontend and a backend, or a listen, with 'mode udp'",
     ),
-    rows("program", Need.C, Status.LATER, "no other program is started"),
+    rows("program", Need.C, Status.WORKS, "under `penstock haproxy -W`"),
     rows("userlist", Need.P, Status.WORKS, "for `http_auth` in sections of mode http that run"),
     rows("cache", Need.P, Status.IGNORED, "it only serves HTTP"),
     rows("http-errors", Need.P, Status.IGNORED, "it only serves HTTP"),
@@ -74,9 +74,7 @@ OTHER: dict[str, dict[str, Keyword]] = {
             "logs are not forwarded",
         )
     ),
-    "program": index(
-        rows("command user group option", Need.C, Status.LATER, "no other program is started")
-    ),
+    "program": index(rows("command user group option", Need.C, Status.WORKS)),
     "http-errors": index(rows("errorfile", Need.P, Status.IGNORED, "it only serves HTTP")),
     "fcgi-app": index(
         rows(
