@@ -45,7 +45,7 @@ from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime, of_this_namespace
 from penstock.log import own_log
 from penstock.logs.events import EventLog
-from penstock.logs.process import means_of
+from penstock.logs.process import PROGRAM, means_of
 from penstock.logs.sinks import Sinks
 from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
@@ -85,6 +85,7 @@ class Options:
     on_demand: bool = False  # ends by itself when its network namespace is no longer used
     rules_only: bool = False  # IPVS rules, which need the kernel engine
     beside: Beside | None = None  # one of several processes in haproxy's place
+    program: str = PROGRAM  # the tag of its lines in logs
     ready: Callable[[], None] = notify.ready  # called when clients can connect
 
 
@@ -252,7 +253,7 @@ def serve(
             )
         sinks = Sinks(_log.warning)
         stack.callback(sinks.close)
-        events = EventLog(own_log, means_of(sinks))
+        events = EventLog(own_log, means_of(sinks, tag=options.program))
         controller = Controller(
             engines,
             runner,

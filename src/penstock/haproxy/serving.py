@@ -26,6 +26,9 @@ from penstock.runtime import RuntimePaths
 from penstock.tenure import Beside, Tenure
 
 
+_PROGRAM = "haproxy"  # what logs call it, for whoever reads them looks for that
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The processes around this one."""
@@ -71,6 +74,7 @@ def _run(
         proxy = ProxyEngine(
             _workers(loaded.configuration),
             owner=Owner.of(settings.user, settings.group),
+            program=_PROGRAM,
             inheritance=Inheritance(around.before.listeners()),
         )
         stack.callback(lambda: proxy.close(keep=False))
@@ -80,7 +84,8 @@ def _run(
             load = daemon.without_kernel(load, lack)
         if lack:
             voice.warning(f"every service runs on the proxy engine: {lack}")
-        options = daemon.Options(ready=up, beside=Beside(tenure, proxy, own, around.master))
+        beside = Beside(tenure, proxy, own, around.master)
+        options = daemon.Options(ready=up, beside=beside, program=_PROGRAM)
         place = own if engine is None else replace(own, control=paths.socket)
         try:
             return daemon.serve(engine, proxy, load, load(), paths=place, options=options)
