@@ -25,7 +25,6 @@ from penstock.proxied import LocalAddress, LocalKind
 from penstock.runtime import RuntimePaths
 from penstock.tenure import Beside, Tenure
 
-
 _PROGRAM = "haproxy"  # what logs call it, for whoever reads them looks for that
 
 

@@ -25,11 +25,16 @@ GLOBAL = index(
     rows("penstock.max-flows", Need.K, Status.EXTENSION, "how many flows are tracked at once"),
     rows("penstock.interfaces", Need.K, Status.EXTENSION, "interfaces to attach to; all if unset"),
     rows(
-        "daemon master-worker mworker-max-reloads chroot pidfile set-dumpable"
-        " strict-limits quiet insecure-setuid-wanted ulimit-n fd-hard-limit",
+        "chroot set-dumpable strict-limits insecure-setuid-wanted ulimit-n fd-hard-limit",
         Need.C,
         Status.IGNORED,
         _PROCESS,
+    ),
+    rows(
+        "daemon master-worker mworker-max-reloads pidfile quiet hard-stop-after",
+        Need.C,
+        Status.WORKS,
+        "under `penstock haproxy`; `penstock run` leaves it to the service manager",
     ),
     rows("user group uid gid", Need.C, Status.WORKS, "of the proxy engine's workers"),
     rows("zero-warning", Need.C, Status.WORKS, "a warning that HAProxy gives too is an error"),
@@ -48,7 +53,7 @@ GLOBAL = index(
     rows("max-spread-checks", Need.C, Status.IGNORED, "checks are spread by spread-checks alone"),
     rows("node", Need.C, Status.IGNORED, "it labels HAProxy's own output"),
     rows(
-        "hard-stop-after grace close-spread-time",
+        "grace close-spread-time",
         Need.C,
         Status.IGNORED,
         "no old process stays behind after a reload: flows live in the datapath",
