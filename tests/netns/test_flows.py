@@ -217,3 +217,32 @@ def test_connections_that_are_not_answered_count_too(cut: Cut) -> None:
         with pytest.raises(TimeoutError):
             client.connect((cut.vip, PORT))
     cut.tick_until("it has failed", lambda: cut.engine.errors_in_a_row(first) == 1)
+
+
+FIREWALL = """
+table inet filter {
+    chain input {
+        type filter hook input priority 0; policy drop;
+        ct state established,related accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+        tcp dport 8080 accept
+    }
+}
+"""
+
+
+@pytest.mark.needs("nft")
+@pytest.mark.parametrize(("client_family", "real_family"), FAMILIES)
+def test_a_firewall_that_knows_nothing_of_them_does_not_hinder(
+    cut: Cut, client_family: int, real_family: int
+) -> None:
+    """Packets that we forward never meet it: what real servers answer is strange to it."""
+    cut.site.balancer.namespace.run("nft", FIREWALL)
+    first, _ = cut.serve(client_family, real_family)
+    pair = cut.connect(0)
+    talk(pair)
+    assert cut.engine.cut(first) == 1
+    for end in pair:
+        until("an end is reset", partial(is_reset, end))
+    reasons = {one.name: one.count for one in cut.engine.counters().reasons}
+    assert reasons["parted"] >= 2

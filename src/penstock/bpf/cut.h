@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Ends the connections of one real server on the control plane's word. From then on nothing of them
- * is forwarded: what either end sends is answered with a reset that its own numbers make right. The
- * control plane asks ends that are silent to send something.
+ * is forwarded: what either end sends is answered with a reset that its own numbers make right
+ * (reset.h). The control plane asks ends that are silent to send something.
  */
 #pragma once
 #include "conn.h"

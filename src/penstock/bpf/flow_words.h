@@ -18,8 +18,8 @@
 #define CTL_REAL_WAITS 0x400u /* reverse: the real sent FIN first, so TIME_WAIT is with it */
 #define CTL_STAMPED 0x800u /* reverse: closing is a timestamp, not a sequence number */
 /*
- * Nothing is forwarded: both directions were cut; or this is the reverse one, its client went on,
- * and the real's TIME_WAIT holds the port.
+ * Nothing is forwarded, and what comes is answered with a reset: both directions were cut; or this is
+ * the reverse one, its client went on, and the real's TIME_WAIT holds the port.
  */
 #define CTL_PARTED 0x1000u
 #define CTL_INACTIVE 0x400u /* IPVS, forward: one of the inactive connections */

@@ -2,6 +2,7 @@
 /* The TC path: everything, including what XDP leaves to it. */
 #pragma once
 #include "cross_icmp.h"
+#include "reset.h"
 #include "tunnel_icmp.h"
 
 /* Does it fit? A GSO packet is cut later, at gso_size payload bytes each. */
@@ -253,9 +254,12 @@ static __always_inline int tc_plain(struct __sk_buff *skb, const u8 af, struct r
 	f = flow_at(af, slot);
 	if (!f)
 		return TCX_NEXT;
-	if (unlikely(f->ctl & CTL_CROSS))
+	if (unlikely(f->ctl & (CTL_CROSS | CTL_PARTED))) {
+		if (f->ctl & CTL_PARTED)
+			return af == 4 ? answer_reset4(skb) : answer_reset6(skb);
 		return af == 4 ? cross_from4(skb, slot, q->tcp_flags) :
 				 cross_from6(skb, slot, q->tcp_flags);
+	}
 	if (f->ctl & CTL_ONEWAY)
 		verdict = af == 4 ? forward_oneway4(skb, slot, q->key.proto, q->tcp_flags) :
 				    forward_oneway6(skb, slot, q->key.proto, q->tcp_flags);

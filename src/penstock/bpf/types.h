@@ -42,6 +42,7 @@ enum reason {
 	DROP_NO_DESTINATION, /* IPVS: nobody to send to: answered with ICMP, TCP too */
 	DROP_DESTINATION_GONE, /* IPVS: of a connection whose destination was deleted */
 	DROP_LOAD, /* IPVS: drop_packet */
+	DROP_PARTED, /* of a connection that is over for its sender: answered with a reset */
 	EVENT_FORWARDED_XDP,
 	EVENT_FORWARDED_TC,
 	EVENT_FLOW_NEW,
