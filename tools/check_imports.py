@@ -32,7 +32,18 @@ DECISIONS: Final = (*VOCABULARY, "config", "schedulers", "health.state", "desire
 ANSWERS: Final = ("api.wire", "status", "metrics")
 RUNNING: Final = (
     *DECISIONS,
-    *("engine", "health", "names", "reconcile", "runtime", "edits", "overrides", "log", "logs"),
+    *(
+        "engine",
+        "health",
+        "names",
+        "reconcile",
+        "runtime",
+        "edits",
+        "listed",
+        "overrides",
+        "log",
+        "logs",
+    ),
     *("states", "server_states", "server_agents"),
     *("ipvs", "director"),
     *ANSWERS,
@@ -121,6 +132,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),
     "edits": (*VOCABULARY, "desired"),
+    "listed": (*VOCABULARY, "admission_rules", "rules"),
     "server_states": (*DECISIONS, "engine", "states", "events"),
     "server_agents": (
         *DECISIONS,
@@ -183,6 +195,7 @@ PURE: Final = (
     "schedulers",
     "desired",
     "edits",
+    "listed",
     "states",
     "plan",
     "engine.api",

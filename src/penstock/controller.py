@@ -36,6 +36,7 @@ from penstock.desired import (
     pool_states,
     real_key,
     served_pools,
+    service_states,
     weight_of,
 )
 from penstock.director import Director, RuleRequest
@@ -58,6 +59,7 @@ from penstock.health.runner import Change, CheckStatus, Runner, Target
 from penstock.health.sentences import cause, check_result
 from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
+from penstock.listed import References
 from penstock.log import own_log
 from penstock.model import (
     AdminState,
@@ -133,6 +135,8 @@ class Controller:
         self.adopted = adopted  # the datapath was there before us
         self._started = clock()
         self._files = Configuration()  # as the files have it
+        self._references: References | None = None  # made when they are asked for
+        self._lists_changed = False
         self._reader: ServerReader | None = None
         self._resolvers: tuple[Resolvers, ...] = ()
         self._configuration = Configuration()  # with what operators and DNS make of it
@@ -193,7 +197,8 @@ class Controller:
         """
         before = self._configuration, self._served, self._served_by
         memory = self.states.memory()
-        files, edits = (self._files, self._reader, self._resolvers), self._overrides.edits
+        files = self._files, self._reader, self._resolvers, self._references
+        edits = self._overrides.edits
         try:
             loaded = self._load()
             if self._director is not None:
@@ -204,14 +209,14 @@ class Controller:
         try:
             self._overrides.put_edits(carried(edits))
             self._files, self._reader = loaded.configuration, loaded.servers
-            self._resolvers = loaded.resolvers
+            self._resolvers, self._references = loaded.resolvers, None
             self._adopt(self._effective(), {})
         except Exception as error:
             if staged is not None:
                 staged.drop()
             self._configuration, self._served, self._served_by = before
             self.states.restore(memory)
-            self._files, self._reader, self._resolvers = files
+            self._files, self._reader, self._resolvers, self._references = files
             self._follow(self._configuration)
             try:
                 self._overrides.put_edits(edits)
@@ -298,13 +303,7 @@ class Controller:
 
         *causes*: why servers that had an address have none now.
         """
-        self._configuration = configuration
-        self._follow(self._configuration)
-        self._served = {pool.name: pool for pool in served_pools(configuration)}
-        self._served_by = {
-            kind: frozenset(pool.name for pool in served_pools(configuration, kind))
-            for kind in self._engines
-        }
+        self._take_over(configuration)
         overrides = self._overrides.current
         down = [
             (pool.name, real.name)
@@ -319,6 +318,16 @@ class Controller:
             self._director.reserve(configuration)
         self._configure_checks()
         self.states.settle()
+
+    def _take_over(self, configuration: Configuration) -> None:
+        """*configuration* is the running one."""
+        self._configuration = configuration
+        self._follow(self._configuration)
+        self._served = {pool.name: pool for pool in served_pools(configuration)}
+        self._served_by = {
+            kind: frozenset(pool.name for pool in served_pools(configuration, kind))
+            for kind in self._engines
+        }
 
     def _follow_names(self) -> None:
         resolvers = self._resolvers
@@ -347,7 +356,8 @@ class Controller:
     def _effective(self) -> Configuration:
         """What the files say, with what operators and DNS make of it."""
         edits = self._overrides.edits
-        configuration = edited(self._files, edits)
+        files = self._files if self._references is None else self._references.applied()
+        configuration = edited(files, edits)
         known = self._names.known(configuration)
         placed = {name: place for name, place in known.items() if not is_placed(edits, name)}
         return with_places(configuration, placed)
@@ -367,6 +377,43 @@ class Controller:
     @property
     def edits(self) -> Edits:
         return self._overrides.edits
+
+    @property
+    def references(self) -> References:
+        """The lists of patterns; what is changed of them holds after ``catch_up()``."""
+        if self._references is None:
+            self._references = References(self._files)
+        return self._references
+
+    def lists_have_changed(self) -> None:
+        """``catch_up()`` is to come: datapaths take their time for each change, however small."""
+        self._lists_changed = True
+
+    def catch_up(self) -> None:
+        """Run with the lists of patterns as they are now; what is refused is tried again later."""
+        if not self._lists_changed:
+            return
+        self._lists_changed = False
+        try:
+            self._relist()
+        except DatapathError as error:
+            _log_refused(error)
+
+    def _relist(self) -> None:
+        before = {one.name: one for one in self._configuration.services}
+        pools = {one.name: one for one in self._configuration.pools}
+        configuration = self._effective()
+        changed = [one for one in configuration.services if one != before.get(one.name)]
+        if any(one.engine is not before[one.name].engine for one in changed):
+            self._adopt(configuration, {})
+            return
+        self._take_over(configuration)
+        self._update(one for one in configuration.pools if one != pools.get(one.name))
+        names = {one.name for one in changed}
+        for kind, reconciler in self._reconcilers.items():
+            part = service_states(configuration, names, kind)
+            if part.services:
+                reconciler.update(part)
 
     def edit(self, edits: Edits) -> None:
         """Run the files with *edits*. Raises PenstockError; then all is as it was."""
@@ -541,6 +588,7 @@ class Controller:
 
     def tick(self) -> None:
         """Once a second: slow starts, what was refused before, the engine's own upkeep."""
+        self.catch_up()
         for engine in self._engines.values():
             try:
                 engine.tick()

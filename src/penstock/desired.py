@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -204,6 +204,18 @@ def desired_state(
     if engine is not EngineKind.PROXY:
         return whole
     return replace(whole, peers=configuration.peers, tables=tables_of(configuration))
+
+
+def service_states(
+    configuration: Configuration, names: Collection[str], engine: EngineKind
+) -> DatapathState:
+    """The services of those *names*, and nothing else."""
+    services = {
+        one.name: _service_state(one, configuration)
+        for one in services_of(configuration, engine)
+        if one.name in names
+    }
+    return DatapathState(services=services)
 
 
 def tables_of(configuration: Configuration) -> tuple[TableSpec, ...]:

@@ -17,10 +17,17 @@ from penstock.rules.model import (
     Expression,
     Matching,
     Pattern,
+    PatternList,
     TcpRule,
     Term,
 )
-from penstock.rules.patterns import Sources, no_name, read_pattern_file, read_patterns
+from penstock.rules.patterns import (
+    Sources,
+    no_name,
+    pattern_texts,
+    read_pattern_file,
+    read_patterns,
+)
 from penstock.rules.vocabulary import (
     ACL_KEYWORDS,
     FETCHES,
@@ -68,6 +75,8 @@ class _Matcher:
     ignore_case: bool = False
     as_map: bool = False
     patterns: tuple[Pattern, ...] = ()
+    lists: tuple[PatternList, ...] = ()
+    number: int | None = None
     loaded: bool = False
 
     def method(self) -> Matching:
@@ -90,6 +99,7 @@ class _Matcher:
             case "-u":
                 if not value.lstrip("-").isdigit():
                     raise RuleError("the argument of -u must be an integer")
+                self.number = int(value)
                 return 2
             case "-m":
                 if self.loaded:
@@ -100,13 +110,15 @@ class _Matcher:
                 self.matching, self.versions = _named(value, output, self.keyword), False
                 return 2
             case "-f":
-                self.patterns += read_pattern_file(
+                texts, patterns = read_pattern_file(
                     value,
                     self.method(),
                     versions=self.versions,
                     as_map=self.as_map,
                     sources=self.sources,
                 )
+                self.patterns += patterns
+                self.lists += (PatternList(value, texts),)
                 self.loaded = True
                 return 2
             case _:
@@ -137,6 +149,7 @@ def read_criterion(
     patterns = matcher.patterns + read_patterns(
         matching, words[at:], versions=matcher.versions, sources=matcher.sources
     )
+    own = PatternList("", pattern_texts(matching, words[at:]), matcher.number)
     if "(" not in word and second.startswith("("):
         sources.warn(_SPACE.format(name, word, second))
     return Criterion(
@@ -145,6 +158,7 @@ def read_criterion(
         patterns,
         ignore_case=matcher.ignore_case,
         keyword=matcher.keyword,
+        lists=(*matcher.lists, own),
         origin=origin,
     )
 

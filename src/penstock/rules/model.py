@@ -8,7 +8,7 @@ datapath as *admission* rules (``penstock.admission``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from penstock.terms import Network, Origin
@@ -67,14 +67,27 @@ Pattern = Network | IntRange | bytes | str
 
 
 @dataclass(frozen=True, slots=True)
+class PatternList:
+    """Patterns as they were written: in a file, or (no *file*) where the ACL stands."""
+
+    file: str = ""
+    texts: tuple[str, ...] = ()
+    number: int | None = None  # what ``-u`` says that operators call it
+
+
+@dataclass(frozen=True, slots=True)
 class Criterion:
-    """One line of an ACL, or an anonymous one: an expression and what it is to match."""
+    """One line of an ACL, or an anonymous one: an expression and what it is to match.
+
+    *lists* are what *patterns* were made of, in order.
+    """
 
     expression: Expression
     matching: Matching
     patterns: tuple[Pattern, ...] = ()
     ignore_case: bool = False
     keyword: str = ""  # as written: ``hdr_beg``, where the fetch is ``req.hdr``
+    lists: tuple[PatternList, ...] = field(default=(), repr=False, compare=False)
     origin: Origin = Origin()
 
 

@@ -217,6 +217,24 @@ def read_patterns(
             return tuple(words)
 
 
+def pattern_texts(matching: Matching, words: list[str]) -> tuple[str, ...]:
+    """*words* one by one: numbers with an operator in front as ranges, as HAProxy keeps them."""
+    if matching not in (Matching.INT, Matching.LEN):
+        return tuple(words)
+    texts: list[str] = []
+    operator = "eq"
+    for word in words:
+        if word in _OPERATORS:
+            operator = word
+        elif operator == "eq" or not word.lstrip("-").isdecimal():
+            texts.append(word)
+        else:
+            made = next(read_ranges([operator, word], versions=False))
+            low, high = made.low, made.high
+            texts.append(f"{'' if low is None else low}:{'' if high is None else high}")
+    return tuple(texts)
+
+
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """Lines of a file of patterns with their numbers, without empty ones and comments."""
     for number, raw in enumerate(text.split("\n"), start=1):
@@ -229,15 +247,17 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
 
 def read_pattern_file(
     name: str, matching: Matching, *, versions: bool, as_map: bool, sources: Sources
-) -> tuple[Pattern, ...]:
-    """Patterns of the file *name*, of a map its keys. Raises RuleError."""
+) -> tuple[tuple[str, ...], tuple[Pattern, ...]]:
+    """Lines and patterns of the file *name*, of a map its keys. Raises RuleError."""
     text = sources.read(name)
     if text is None:
         raise RuleError(f"failed to open pattern file <{name}>")
     # Names in files are asked for too, but a list of addresses has none to be slow for.
     made: list[Pattern] = []
+    words: list[str] = []
     for number, line in lines_of(text):
         word = line.split(None, 1)[0] if as_map else line
+        words.append(word)
         try:
             if matching in (Matching.INT, Matching.LEN):
                 made.append(read_range(word, versions=versions))
@@ -245,4 +265,4 @@ def read_pattern_file(
                 made += read_patterns(matching, [word], versions=versions, sources=sources)
         except RuleError as error:
             raise RuleError(f"{error.message} at line {number} of file '{name}'") from None
-    return tuple(made)
+    return tuple(words), tuple(made)

@@ -81,6 +81,9 @@ class Terminal:
             self.session.closing = True
             return "Internal error.\n"
         session = self.session
+        if session.closing or self._requests.empty:
+            # Before the last answer's end is read, all of them are true.
+            self._context.controller.catch_up()
         if session.closing:
             return ""
         if session.interactive:

@@ -343,8 +343,152 @@ clear table d
 """
 
 
+LISTS = """
+frontend f
+    bind 127.0.0.1:{port}
+    tcp-request inspect-delay 5s
+    acl bad src -f {ips}
+    acl bad2 src 1.2.3.4 5.6.7.0/24
+    acl bad2 src 9.9.9.9
+    acl p dst_port 80 443:445 ge 1000
+    acl s req.ssl_sni -i -f {names}
+    acl named src -u 77 -f {ips}
+    acl nn src -u 78 6.6.6.6
+    tcp-request connection reject if bad or bad2
+    tcp-request connection reject if { src 8.8.8.8 } !p named nn
+    tcp-request content reject if s
+    use_backend b if { src,map_ip_int({numbers},3) 5 }
+    use_backend b if { req.ssl_sni,map_reg({expressions}) x }
+    default_backend b
+backend b
+    balance roundrobin
+    server s1 127.0.0.1:1
+"""
+FILES = {
+    "ips": "# comment\n10.0.0.0/8\n192.168.1.1\n::1\n\n  172.16.0.0/12\n10.1.0.0/16\n",
+    "names": "foo.example.com\nBAR.example.com\n",
+    "numbers": "10.0.0.0/8 5\n10.1.0.0/16 7\n",
+    "expressions": "^foo.*$ x\n",
+    "backends": "a.com b1\nb.com b2\n.c.com  b3 trailing\nnoval\n",
+}
+
+LIST_COMMANDS = """
+show map
+show acl #0
+show acl #1
+show acl #2
+show acl {ips}
+show acl {names}
+show acl #99
+show acl #abc
+show acl 0
+show acl foo
+show map #0
+show map foo
+get acl
+get acl {ips}
+get acl {ips} 10.2.1.1
+get acl {ips} 10.1.1.1
+get acl {ips} 11.1.1.1
+get acl {ips} abc
+get acl #99 x
+get acl {names} FOO.example.com
+get acl {names} nope
+get map {numbers} 10.1.2.3
+get map {numbers} 10.2.2.3
+get map {numbers} 11.2.2.3
+get map {expressions} foobar
+get map {expressions} bar
+get map
+get map {numbers}
+get map foo bar
+add acl
+add acl {ips}
+add acl {ips} 7.7.7.7
+add acl {ips} 7.7.7.7
+add acl {ips} abc
+add acl #99 1.1.1.1
+add acl foo 1.1.1.1
+show acl {ips}
+get acl {ips} 7.7.7.7
+del acl {ips} 7.7.7.7
+del acl {ips} 7.7.7.7
+del acl {ips} #0x1
+del acl {ips} #zz
+del acl
+del acl {ips}
+del acl #99 x
+show acl {ips}
+add map
+add map {numbers}
+add map {numbers} 10.9.9.9
+add map {numbers} 10.9.9.9 4
+add map {numbers} abc 5
+add map {numbers} 11.0.0.0/8 abc
+add map {numbers} 11.0.0.0/8 8
+add map {expressions} ( 8
+add map {expressions} <<\\nx.com 1\\ny.com 2 3\\n
+add map {expressions} <<\\nz.com\\n
+show map {expressions}
+show map {numbers}
+set map {numbers} 10.9.9.9 9
+set map {numbers} nokey 9
+set map {numbers} 10.9.9.9
+set map {numbers}
+set map
+set map foo a b
+set map {numbers} #0x1 9
+get map {numbers} 10.9.9.9
+del map {numbers} 10.9.9.9
+del map {numbers} 10.9.9.9
+show map {numbers}
+prepare acl
+prepare acl {ips}
+prepare acl {ips}
+prepare map {numbers}
+prepare map foo
+show acl @1 {ips}
+add acl @2 {ips} 3.3.3.3
+add acl @9 {ips} 3.3.3.3
+show acl @2 {ips}
+show acl @9 {ips}
+get acl {ips} 3.3.3.3
+commit acl {ips}
+commit acl @9 {ips}
+commit acl @2 {ips}
+commit acl @1 {ips}
+commit acl
+commit acl @2 foo
+show acl {ips}
+get acl {ips} 3.3.3.3
+clear acl @2 {ips}
+clear acl {ips}
+clear acl
+clear acl foo
+show acl {ips}
+clear map @1 {numbers}
+clear map {numbers}
+add map @1 {numbers} 10.0.0.0/8 3
+show map @1 {numbers}
+commit map @1 {numbers}
+show map {numbers}
+show acl #77
+show acl #78
+add acl #78 1.2.3.4
+show acl #78
+show acl #4
+add acl #4 90
+add acl #4 gt
+add acl #4 100:200
+show acl #4
+get acl #4 90
+get acl #4 150
+get acl #4 201
+"""
+
+
 def differences(directory: Path, text: str, commands: str) -> list[tuple[str, str, str]]:
-    lines = [line for line in commands.split("\n") if line]
+    lines = [line.replace("\\n", "\n") for line in commands.split("\n") if line]
     return [one for one in both(directory, text, lines) if one[1] != one[2]]
 
 
@@ -359,3 +503,14 @@ def test_servers_and_frontends(tmp_path: Path, commands: str) -> None:
 def test_stick_tables(tmp_path: Path) -> None:
     text = TABLES.replace("{port}", str(closed_port()))
     assert differences(tmp_path, text, TABLE_COMMANDS) == []
+
+
+def test_lists_of_patterns(tmp_path: Path) -> None:
+    where = {"port": str(closed_port())}
+    for name, content in FILES.items():
+        where[name] = str(tmp_path / f"{name}.lst")
+        Path(where[name]).write_text(content)
+    text, commands = LISTS, LIST_COMMANDS
+    for name, one in where.items():
+        text, commands = text.replace(f"{{{name}}}", one), commands.replace(f"{{{name}}}", one)
+    assert differences(tmp_path, text, commands) == []
