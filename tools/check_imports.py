@@ -70,6 +70,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),
     "sections": (),
+    "statistics": (*RUNNING, "controller"),
     "process": (),
     "http_service": ("terms", "rules.model", "proxied"),
     # Who may open a connection, as far as its first packet says.

@@ -345,6 +345,9 @@ class Engine(TypingProtocol):
         its servers does.
         """
 
+    def forget_maxima(self) -> None:
+        """Highest numbers begin anew, with what there is now."""
+
     def live(self, key: RealKey) -> int:
         """Connections of one real server now; 0 for one it does not hold."""
 

@@ -29,7 +29,7 @@ from penstock.engine.api import (
     Traffic,
     fingerprint,
 )
-from penstock.engine.figures import Figure, Readings, Table
+from penstock.engine.figures import MAXIMA, Figure, Readings, Table
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
 from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
@@ -223,6 +223,10 @@ class FakeEngine:
             Table({name: at for at, name in enumerate(self.pools)}, pools),
             Table({key: at for at, key in enumerate(keys)}, reals),
         )
+
+    def forget_maxima(self) -> None:
+        for name, figure in [one for one in self.figures if one[1] in MAXIMA]:
+            del self.figures[name, figure]
 
     def live(self, key: RealKey) -> int:
         return self.conns.get(key, 0)

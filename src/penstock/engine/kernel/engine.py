@@ -40,6 +40,7 @@ from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
+from penstock.engine.kernel.pool_figures import PoolFigures
 from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
 from penstock.engine.kernel.source_tables import SourceTables
@@ -51,6 +52,10 @@ from penstock.kernel.maps import ArrayMap, PerCpuArray
 from penstock.model import Protocol, Settings
 
 _SERVICE_RULES = 16  # types.h
+
+
+# A connection that begins is one that a scheduler has chosen for.
+_BEGUN = frozenset({Figure.TOTAL, Figure.SESSIONS, Figure.CHOSEN, Figure.CONNECTED})
 
 
 @dataclass(slots=True)
@@ -95,6 +100,9 @@ class KernelEngine:
         self._vips: dict[str, set[bytes]] = {}
         self._binds: dict[str, ServiceState] = {}
         self._pool_of: dict[str, int] = {}  # by service; 0: it has none
+        self._pool_figures = PoolFigures()
+        # Who has which number of services and reals; None: somebody has come or gone.
+        self._places: tuple[dict[str, int], dict[RealKey, int]] | None = None
         self._taken = _Taken()
         self._read_back()
         self._real_ids = Ids(
@@ -179,6 +187,8 @@ class KernelEngine:
         return ObservedState(reals=reals, pools=pools, services=services, maxconn=maxconn)
 
     def apply(self, step: Step) -> None:
+        if not isinstance(step, PutReal) or step.state.key not in self._reals:
+            self._places = None
         match step:
             case PutReal(state):
                 self._put_real(state)
@@ -223,29 +233,37 @@ class KernelEngine:
         )
 
     def readings(self, figures: Collection[Figure]) -> Readings:
-        in_service = {key: real.id for key, real in self._reals.items() if not real.retired}
+        services, reals = self._places or self._placed()
+        live, traffic = self._maps.real_lives, self._maps.real_traffic
+        most = max((real.id for real in self._reals.values()), default=0)
+        columns = self._columns(figures, traffic, live, self._codec.real_live, most + 1)
         return Readings(
             services=Table(
-                dict(self._services),
+                services,
                 self._columns(
                     figures,
                     self._maps.service_traffic,
                     self._maps.service_lives,
                     self._codec.service_live,
-                    max(self._services.values(), default=0) + 1,
+                    max(services.values(), default=0) + 1,
                 ),
             ),
-            reals=Table(
-                in_service,
-                self._columns(
-                    figures,
-                    self._maps.real_traffic,
-                    self._maps.real_lives,
-                    self._codec.real_live,
-                    max(in_service.values(), default=0) + 1,
-                ),
-            ),
+            pools=self._pool_figures.table(figures, columns),
+            reals=Table(reals, columns),
         )
+
+    def _placed(self) -> tuple[dict[str, int], dict[RealKey, int]]:
+        """Who has which number; the same objects until something comes or goes."""
+        self._places = (
+            dict(self._services),
+            {key: real.id for key, real in self._reals.items() if not real.retired},
+        )
+        numbers = ((key, real.id) for key, real in self._reals.items())
+        self._pool_figures.place(self._pools, numbers)
+        return self._places
+
+    def forget_maxima(self) -> None:
+        """It has none."""
 
     def live(self, key: RealKey) -> int:
         real = self._reals.get(key)
@@ -510,9 +528,21 @@ class KernelEngine:
         real = self._reals[key]
         at = self._codec.real_live.offset("conns")
         if self._maps.real_lives.load32(real.id, at) == 0:
+            self._pool_figures.forgotten(key.pool, self._last_figures(real.id))
+            self._places = None
             self._maps.reals.delete(_id(real.id))
             self._real_ids.free(real.id)
             del self._reals[key]
+
+    def _last_figures(self, number: int) -> dict[Figure, int]:
+        """What a real server has counted in all."""
+        counted, fields = self._maps.real_traffic.sum(number), self._codec.traffic.fields
+        total = self._maps.real_lives.load64(number, self._codec.real_live.offset("total"))
+        return {
+            **dict.fromkeys(_BEGUN, total),
+            Figure.BYTES_IN: counted[fields["bytes_in"].offset // 8],
+            Figure.BYTES_OUT: counted[fields["bytes_out"].offset // 8],
+        }
 
     # -- counters ----------------------------------------------------------------------
 
@@ -524,12 +554,12 @@ class KernelEngine:
         layout: Layout,
         count: int,
     ) -> dict[Figure, Sequence[int]]:
-        """Of the first *count* numbers; a connection that begins is one that is chosen for."""
+        """Of the first *count* numbers."""
         found: dict[Figure, Sequence[int]] = {}
         if Figure.LIVE in figures:
             words, step = lives.words, lives.stride // 4
             found[Figure.LIVE] = words[layout.offset("conns") // 4 : count * step : step].tolist()
-        begun = {Figure.TOTAL, Figure.SESSIONS, Figure.CHOSEN, Figure.CONNECTED} & set(figures)
+        begun = _BEGUN & set(figures)
         if begun:
             quads, step = lives.quads, lives.stride // 8
             totals = quads[layout.offset("total") // 8 : count * step : step].tolist()

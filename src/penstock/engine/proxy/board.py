@@ -20,6 +20,7 @@ MAX_WORKERS = 64
 Column = Figure
 COLUMNS = len(Column)
 _TURN = int(Column.TURN)
+_TIMES = (Column.QUEUE_TIME_MAX, Column.CONNECT_TIME_MAX, Column.TOTAL_TIME_MAX)
 _ROW_BYTES = COLUMNS * 8
 _AREA = MAX_ROWS * _ROW_BYTES
 
@@ -68,6 +69,19 @@ class Board:
         for part in parts[1:]:
             whole = list(map(join, whole, part))
         return whole
+
+    def forget_maxima(self, rows: int) -> None:
+        """Highest numbers of the first *rows* rows begin anew; a worker may be writing one.
+
+        Then it stands as if that had been a moment later, or earlier.
+        """
+        size = MAX_ROWS * COLUMNS
+        for worker in range(self._workers):
+            for at in range(worker * size, worker * size + rows * COLUMNS, COLUMNS):
+                self._cells[at + Column.LIVE_MAX] = self._cells[at + Column.LIVE]
+                self._cells[at + Column.QUEUED_MAX] = self._cells[at + Column.QUEUED]
+                for column in _TIMES:
+                    self._cells[at + column] = 0
 
     def turn(self, row: int) -> int:
         """How many were asked for before, by all workers together.

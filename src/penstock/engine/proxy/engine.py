@@ -119,6 +119,8 @@ class ProxyEngine:
         self._service_rows: dict[str, int] = {}
         self._pool_rows: dict[str, int] = {}
         self._open: dict[tuple[object, ...], _Open] = {}
+        # Who has which row of services, pools and reals; None: somebody has come or gone.
+        self._places: tuple[dict[str, int], dict[str, int], dict[RealKey, int]] | None = None
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
         self._tables: tuple[TableSpec, ...] = ()
@@ -137,6 +139,7 @@ class ProxyEngine:
 
     def apply(self, step: Step) -> None:  # noqa: PLR0912 one branch a step
         """Raises DatapathError where a port cannot be listened on; then nothing has changed."""
+        self._replaced(step)
         match step:
             case PutReal(state):
                 self._put_real(state)
@@ -173,6 +176,10 @@ class ProxyEngine:
             case SetTables(tables):
                 self._tables = tables
                 self._tell(Put(step))
+
+    def _replaced(self, step: Step) -> None:
+        if not isinstance(step, PutReal) or step.state.key not in self._reals:
+            self._places = None
 
     def _put_real(self, state: RealState) -> None:
         key = state.key
@@ -399,11 +406,20 @@ class ProxyEngine:
     def readings(self, figures: Collection[Figure] = tuple(Figure)) -> Readings:
         """*figures* of everything that is in service."""
         columns = {one: self._board.column(one, self._rows.next) for one in figures}
-        return Readings(
-            Table({name: self._service_rows[name] for name in self._services}, columns),
-            Table({name: self._pool_rows[name] for name in self._pools}, columns),
-            Table({key: self._real_rows[key] for key in self._reals}, columns),
+        services, pools, reals = self._places or self._placed()
+        return Readings(Table(services, columns), Table(pools, columns), Table(reals, columns))
+
+    def _placed(self) -> tuple[dict[str, int], dict[str, int], dict[RealKey, int]]:
+        """Who has which row; the same objects until something comes or goes."""
+        self._places = (
+            {name: self._service_rows[name] for name in self._services},
+            {name: self._pool_rows[name] for name in self._pools},
+            {key: self._real_rows[key] for key in self._reals},
         )
+        return self._places
+
+    def forget_maxima(self) -> None:
+        self._board.forget_maxima(self._rows.next)
 
     def _traffic(self, row: int) -> Traffic:
         read = self._board.read

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pools have counted: the datapath counts for services and real servers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from penstock.engine.api import RealKey
+from penstock.engine.figures import Figure, Table
+
+
+class PoolFigures:
+    """Sums over a pool's real servers, with those that are gone."""
+
+    def __init__(self) -> None:
+        self._gone: dict[str, dict[Figure, int]] = {}
+        self._places: dict[str, int] = {}
+        self._members: list[tuple[int, int]] = []  # place of a real, and that of its pool
+
+    def forgotten(self, pool: str, counted: Mapping[Figure, int]) -> None:
+        """A real server of *pool* has no number any more."""
+        gone = self._gone.setdefault(pool, {})
+        for figure, value in counted.items():
+            gone[figure] = gone.get(figure, 0) + value
+
+    def place(self, pools: Iterable[str], reals: Iterable[tuple[RealKey, int]]) -> None:
+        """These pools there are, and these real servers with their numbers."""
+        self._places = {name: at for at, name in enumerate(pools)}
+        self._gone = {name: one for name, one in self._gone.items() if name in self._places}
+        self._members = [
+            (number, self._places[key.pool]) for key, number in reals if key.pool in self._places
+        ]
+
+    def table(
+        self, figures: Collection[Figure], columns: Mapping[Figure, Sequence[int]]
+    ) -> Table[str]:
+        """*columns* are those of real servers."""
+        found: dict[Figure, Sequence[int]] = {}
+        for figure in figures:
+            column = columns.get(figure)
+            if column is None:
+                continue
+            sums = [self._gone.get(name, {}).get(figure, 0) for name in self._places]
+            for number, place in self._members:
+                sums[place] += column[number]
+            found[figure] = sums
+        return Table(self._places, found)

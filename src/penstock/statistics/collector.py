@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follows what the engines count: highest numbers, rates, and counters over changes of objects.
+
+A look at live numbers and totals each second costs a millisecond or two for ten thousand servers;
+everything else is read when somebody asks. Highest live numbers of the proxy engine are exact for
+each worker; those of the kernel engine, and rates, are the highest of those looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+from penstock.engine.api import Engine, RealKey
+from penstock.engine.figures import Figure, Readings, Table
+from penstock.statistics.counted import NOTHING, Counted, lasting, since, together
+from penstock.statistics.meter import Meter
+
+Key = TypeVar("Key", bound=Hashable)
+ServerName = tuple[str, str]
+
+_ALL: Final = tuple(Figure)
+_SAMPLED: Final = (Figure.LIVE, Figure.TOTAL, Figure.SESSIONS)
+
+
+class Rows(Generic[Key]):
+    """All numbers of one kind of object, of all engines."""
+
+    def __init__(self, parts: Sequence[tuple[Mapping[Key, int], Sequence[Counted]]]) -> None:
+        self._parts = parts
+
+    def of(self, key: Key) -> Counted:
+        """Zeros for one that no engine has."""
+        found: Counted | None = None
+        for places, rows in self._parts:
+            place = places.get(key)
+            if place is not None:
+                found = rows[place] if found is None else together(found, rows[place])
+        return found or NOTHING
+
+    def keys(self) -> set[Key]:
+        return {key for places, _ in self._parts for key in places}
+
+
+class Reading:
+    """All numbers at one moment; with *base*, those that have been counted after it."""
+
+    def __init__(
+        self,
+        services: Rows[str],
+        pools: Rows[str],
+        reals: Rows[RealKey],
+        carried: Mapping[ServerName, Counted],
+        base: Reading | None = None,
+    ) -> None:
+        self.reals = reals
+        self._services = services
+        self._pools = pools
+        self._carried = carried
+        self._base = base
+
+    def service(self, name: str) -> Counted:
+        found = self._services.of(name)
+        return found if self._base is None else since(found, self._base.service(name))
+
+    def pool(self, name: str) -> Counted:
+        found = self._pools.of(name)
+        return found if self._base is None else since(found, self._base.pool(name))
+
+    def server(self, name: ServerName, key: RealKey | None) -> Counted:
+        """Of a server, whatever its address was when it was counted; *key*: what it is now."""
+        found = self.reals.of(key) if key is not None else NOTHING
+        carried = self._carried.get(name)
+        if carried is not None:
+            found = together(found, carried)
+        return found if self._base is None else since(found, self._base.server(name, key))
+
+
+class _Watched:
+    """One engine's meters."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.services = Meter((Figure.SESSIONS, Figure.TOTAL))
+        self.pools = Meter((Figure.TOTAL,))
+        self.reals = Meter((Figure.TOTAL,))
+
+    def meters(self, readings: Readings) -> Iterable[tuple[Meter, Table[Hashable]]]:
+        yield self.services, readings.services  # type: ignore[misc]
+        yield self.pools, readings.pools  # type: ignore[misc]
+        yield self.reals, readings.reals  # type: ignore[misc]
+
+
+class Collector:
+    """One per daemon; ``tick()`` is to be called once a second."""
+
+    def __init__(self, engines: Iterable[Engine], clock: Callable[[], float]) -> None:
+        self._watched = [_Watched(engine) for engine in engines]
+        self._clock = clock
+        self._carried: dict[ServerName, Counted] = {}
+        self._held: Rows[RealKey] | None = None
+        self._base: Reading | None = None
+
+    def tick(self) -> None:
+        """Look at live numbers and totals."""
+        now = self._clock()
+        for one in self._watched:
+            readings = one.engine.readings(_SAMPLED)
+            for meter, table in one.meters(readings):
+                meter.sample(table, now)
+        self._settle()
+
+    def hold(self) -> None:
+        """Real servers may be about to be replaced: keep what has been counted for them."""
+        self._settle()
+        self._held = self._rows().reals
+
+    def read(self) -> Reading:
+        """Everything, now."""
+        self._settle()
+        return self._rows(base=self._base)
+
+    def clear(self, *, everything: bool) -> None:
+        """Highest numbers begin anew; *everything*: all counters too (``clear counters all``)."""
+        for one in self._watched:
+            readings = one.engine.readings((Figure.LIVE,))
+            one.engine.forget_maxima()
+            for meter, table in one.meters(readings):
+                meter.forget(table.columns.get(Figure.LIVE, ()))
+        if everything:
+            self._settle()
+            self._base = self._rows()
+
+    def _settle(self) -> None:
+        """After ``hold()``: what was counted for those that are gone goes on to count."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        there = {key for one in self._watched for key in one.engine.readings(()).reals.places}
+        names = {(key.pool, key.name) for key in there}
+        for key in held.keys() - there:
+            name = (key.pool, key.name)
+            if name in names:
+                before = self._carried.get(name, NOTHING)
+                self._carried[name] = together(before, lasting(held.of(key)))
+        self._carried = {name: one for name, one in self._carried.items() if name in names}
+
+    def _rows(self, base: Reading | None = None) -> Reading:
+        now = self._clock()
+        seen = [(one, one.engine.readings(_ALL)) for one in self._watched]
+        return Reading(
+            Rows([_part(one.services, readings.services, now) for one, readings in seen]),
+            Rows([_part(one.pools, readings.pools, now) for one, readings in seen]),
+            Rows([_part(one.reals, readings.reals, now) for one, readings in seen]),
+            dict(self._carried),
+            base,
+        )
+
+
+def _part(
+    meter: Meter, table: Table[Key], now: float
+) -> tuple[Mapping[Key, int], Sequence[Counted]]:
+    """A table as rows, with its rates."""
+    columns = table.columns
+    live = columns.get(Figure.LIVE, ())
+    zeros = [0] * len(live)
+    filled = [columns.get(one, zeros) for one in Figure]
+    most_live = meter.most_live + zeros[len(meter.most_live) :]
+    filled[Figure.LIVE_MAX] = list(map(max, filled[Figure.LIVE_MAX], most_live, live))
+    if Figure.LAST not in columns:
+        filled[Figure.LAST] = meter.grew + zeros[len(meter.grew) :]
+    for one in meter.rated:
+        rates = meter.rates(one, columns.get(one, zeros), now)
+        most = meter.most_rate[one]
+        filled.append(rates)
+        filled.append(list(map(max, rates, most + zeros[len(most) :])))
+    while len(filled) < len(Counted._fields):
+        filled.append(zeros)
+    return table.places, list(map(Counted._make, zip(*filled, strict=False)))
+
+
+__all__ = ["Collector", "Reading", "Rows"]

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of ``show stat`` and their formats: CSV, typed, JSON (management guide, 9.1, 9.2). Pure.
+
+Which fields a row has follows from its shape: what it is of, and whether its proxy speaks HTTP.
+Most fields of most rows are constants; a CSV line is a template that the rest is put into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from penstock.statistics.fields import FIRST_OF_MODULES, STAT_FIELDS, Field
+
+Value = int | str | None
+PROCESS: Final = 1  # the relative number of the process: there has been one since HAProxy 2.5
+_SPECIAL: Final = frozenset('\n\r",')
+
+
+class Kind(IntEnum):
+    """What a row is of; the number is HAProxy's ``type``."""
+
+    FRONTEND = 0
+    BACKEND = 1
+    SERVER = 2
+    LISTENER = 3
+
+    @property
+    def letter(self) -> str:
+        return "FBSL"[self]
+
+    @property
+    def word(self) -> str:
+        """As in JSON."""
+        return self.name.capitalize()
+
+
+# Fields whose tags are not the same in every kind of row.
+_OTHER_TAGS: Final = {
+    (Kind.SERVER, "act"): "SGP",
+    (Kind.SERVER, "bck"): "SGP",
+    (Kind.BACKEND, "rate"): "MGP",
+    (Kind.BACKEND, "rate_max"): "MGP",
+}
+
+
+def csv_text(text: str) -> str:
+    """*text* in quotes where CSV wants them."""
+    if _SPECIAL.isdisjoint(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
+
+
+class Shape:
+    """The fields of one kind of row: *variable* ones in order, and constants."""
+
+    def __init__(self, kind: Kind, variable: str, constant: Mapping[str, Value]) -> None:
+        """*variable*: names, separated by blanks."""
+        places = {field.name: field.place for field in STAT_FIELDS}
+        self.kind = kind
+        self.names = tuple(variable.split())
+        self._places = tuple(places[name] for name in self.names)
+        self._constant = {places[name]: value for name, value in constant.items()}
+        doubled = [name for name in self.names if name in constant]
+        if doubled or len(set(self.names)) != len(self.names):
+            raise ValueError(f"fields are said twice: {doubled or self.names}")
+        self._texts = tuple(
+            at for at, place in enumerate(self._places) if STAT_FIELDS[place].type == "str"
+        )
+        # In the order of the fields, with where its value is among the variable ones.
+        order = sorted((place, at) for at, place in enumerate(self._places))
+        self._order = tuple(at for _, at in order)
+        self._template = self._made()
+
+    def _made(self) -> str:
+        cells: list[str] = []
+        for field in STAT_FIELDS:
+            if field.place == FIRST_OF_MODULES:
+                cells.append("-")
+            if field.place in self._places:
+                cells.append("%s")
+            else:
+                value = self._constant.get(field.place)
+                cells.append("" if value is None else str(value))
+        return ",".join(cells) + ",\n"
+
+    def csv(self, values: Sequence[Value]) -> str:
+        """A line; *values* are those of the variable fields, in their order."""
+        cells = ["" if value is None else value for value in values]
+        for at in self._texts:
+            text = cells[at]
+            if text and not _SPECIAL.isdisjoint(str(text)):
+                cells[at] = csv_text(str(text))
+        return self._template % tuple([cells[at] for at in self._order])
+
+    def cells(self, values: Sequence[Value]) -> Iterator[tuple[Field, str, Value]]:
+        """Each field that has a value, its tags, and the value."""
+        known = dict(zip(self._places, values, strict=True))
+        for field in STAT_FIELDS:
+            value = known.get(field.place, self._constant.get(field.place))
+            if value is not None:
+                yield field, _OTHER_TAGS.get((self.kind, field.name), field.tags), value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object: *proxy* and *id* are HAProxy's iid and sid."""
+
+    shape: Shape
+    proxy: int
+    id: int
+    values: tuple[Value, ...]
+
+    def csv(self) -> str:
+        return self.shape.csv(self.values)
+
+    def typed(self, *, described: bool = False) -> Iterator[str]:
+        """A line for each field."""
+        head = f"{self.shape.kind.letter}.{self.proxy}.{self.id}"
+        for field, tags, value in self.shape.cells(self.values):
+            place = f"{head}.{field.place}.{field.name}.{PROCESS}"
+            end = f':"{field.description}"' if described else ""
+            yield f"{place}:{tags}:{field.type}:{value}{end}\n"
+
+    def json(self) -> str:
+        """An array of objects, one for each field."""
+        head = (
+            f'"objType":"{self.shape.kind.word}","proxyId":{self.proxy},"id":{self.id},'
+        )
+        return (
+            "["
+            + ",".join(
+                json_cell(field, tags, value, head=head)
+                for field, tags, value in self.shape.cells(self.values)
+            )
+            + "]"
+        )
+
+    def as_mapping(self) -> dict[str, Value]:
+        """All fields that have a value, by name."""
+        return {field.name: value for field, _, value in self.shape.cells(self.values)}
+
+
+def json_cell(field: Field, tags: str, value: Value, *, head: str = "") -> str:
+    """One field as HAProxy's JSON has it, which never has descriptions."""
+    shown = f'"{json_text(str(value))}"' if field.type == "str" else str(value)
+    return (
+        f'{{{head}"field":{{"pos":{field.place},"name":"{field.name}"}},'
+        f'"processNum":{PROCESS},{field.tagged(tags)},'
+        f'"value":{{"type":"{field.type}","value":{shown}}}}}'
+    )
+
+
+def json_text(text: str) -> str:
+    """*text* between the quotes of JSON."""
+    out = text.replace("\\", "\\\\").replace('"', '\\"')
+    if any(char < " " for char in out):
+        out = "".join(f"\\u{ord(char):04x}" if char < " " else char for char in out)
+    return out
+
+
+def csv_header() -> str:
+    names = [field.name for field in STAT_FIELDS]
+    names.insert(FIRST_OF_MODULES, "-")
+    return "# " + ",".join(names) + ",\n"
