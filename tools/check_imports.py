@@ -55,6 +55,7 @@ ROOTS: Final = (
     "controller",
     "api",
     "runtime_api",
+    "statistics",
     "web",
     "notify",
     "kernel.probe",
@@ -151,8 +152,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "controller": RUNNING,
     "api": (*RUNNING, "controller"),
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
-    "runtime_api": (*RUNNING, "controller", "rules", "stick"),
-    "web": (*RUNNING, "controller", "runtime_api", "rules", "stick", "wire"),
+    "runtime_api": (*RUNNING, "controller", "rules", "stick", "statistics"),
+    "web": (*RUNNING, "controller", "runtime_api", "statistics", "rules", "stick", "wire"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "lifetime": ("runtime",),
     "tenure": (*ROOTS,),

@@ -451,6 +451,15 @@ class Controller:
         """Of all engines."""
         return tuple(engine.stick_tables for engine in self._engines.values())
 
+    @property
+    def started(self) -> float:
+        """When this daemon took up its work, on the clock given."""
+        return self._started
+
+    def check_status(self, key: RealKey) -> CheckStatus | None:
+        """How the check of a server stands; None: it has none."""
+        return self._runner.status(key) if key in self._runner else None
+
     def connections_of(self, proxy: str) -> tuple[int, int]:
         """How many there have been on a proxy's front side and to its servers."""
         counters = together([engine.counters() for engine in self._engines.values()])

@@ -35,7 +35,13 @@ from penstock.engine.kernel import KernelEngine
 from penstock.engine.proxy import Owner, ProxyEngine, worker_count
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.tls_files import check_files, with_digests
-from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
+from penstock.errors import (
+    CapabilityError,
+    CommandRefused,
+    DatapathError,
+    InstanceRunning,
+    PenstockError,
+)
 from penstock.health.agents import Agents
 from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner
@@ -54,6 +60,7 @@ from penstock.runtime import InstanceLock, RuntimePaths
 from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Runtime
 from penstock.runtime_api.server import RuntimeServer
+from penstock.statistics.collector import Collector
 from penstock.surroundings import mtu, surroundings
 from penstock.tenure import Beside
 from penstock.web.running import Running
@@ -254,6 +261,7 @@ def serve(
         sinks = Sinks(_log.warning)
         stack.callback(sinks.close)
         events = EventLog(own_log, means_of(sinks, tag=options.program))
+        collector = Collector(engines.values(), time.monotonic)
         controller = Controller(
             engines,
             runner,
@@ -265,11 +273,12 @@ def serve(
             director=director,
             events=events,
             agents=agents,
-            follow=events.configure,
+            follow=partial(_follow, events, collector),
         )
         controllers.append(controller)
         return _live(
             controller,
+            collector,
             engines,
             tuple(workers),
             loaded,
@@ -279,8 +288,15 @@ def serve(
         )
 
 
+def _follow(events: EventLog, collector: Collector, configuration: Configuration) -> None:
+    """*configuration* is about to be the running one."""
+    events.configure(configuration)
+    collector.hold()
+
+
 def _live(
     controller: Controller,
+    collector: Collector,
     engines: dict[EngineKind, Engine],
     workers: tuple[Worker, ...],
     loaded: LoadResult,
@@ -292,8 +308,9 @@ def _live(
     """Start, answer, and go round; the signals that ended it."""
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
         controller.start(loaded)
+        collector.tick()
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
-        commands = Runtime(controller, registry(), os.environ)
+        commands = Runtime(controller, registry(), collector, os.environ)
         runtime = RuntimeServer(selector, commands, time.monotonic)
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
         workers = (*workers, web)
@@ -319,7 +336,9 @@ def _live(
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
             beside, servers = options.beside, (server, runtime)
-            going = _Going(selector, workers, controller, servers, pending, beside)
+            going = _Going(
+                selector, workers, controller, collector, servers, pending, beside
+            )
             going.loop(lifetime, reloads=beside is None)
             if beside is not None and not pending & _AT_ONCE:
                 controller.stop_serving()
@@ -400,6 +419,7 @@ class _Going:
     selector: selectors.BaseSelector
     workers: tuple[Worker, ...]
     controller: Controller
+    collector: Collector
     servers: tuple[ControlServer | RuntimeServer, ...]
     pending: set[int]
     beside: Beside | None
@@ -453,6 +473,10 @@ class _Going:
             _register(self.selector, engine.fileno(), self.controller.tick)
             self.controller.take_up(EngineKind.KERNEL, engine)
         self.controller.tick()
+        try:
+            self.collector.tick()
+        except DatapathError as error:
+            _log.error("the datapath's counters cannot be read", reason=str(error))
         for server in self.servers:
             server.drop_idle()
 

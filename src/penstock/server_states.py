@@ -217,6 +217,10 @@ class ServerStates:
     def __contains__(self, name: ServerName) -> bool:
         return name in self._states
 
+    def warmed(self, name: ServerName) -> int:
+        """How far a server's slow start has come, 1-100 %."""
+        return self._states.warmed(name, self._clock())
+
     def server(self, name: ServerName) -> ServerStanding:
         """Raises KeyError for one that is not there."""
         return self._states.server(name, self._clock())

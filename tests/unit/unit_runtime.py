@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import selectors
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from unit_rig import Clock, Rig
 
 from penstock.config.haproxy.load import loads
 from penstock.controller import Controller
+from penstock.engine.api import Engine
 from penstock.model import Configuration
 from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Context, Runtime, Session
@@ -21,16 +22,24 @@ from penstock.runtime_api.registry import Command, Registry
 from penstock.runtime_api.server import RuntimeServer
 from penstock.runtime_api.terminal import Terminal
 from penstock.runtime_sockets import AccessLevel
+from penstock.statistics.collector import Collector
 
 
 def configuration_of(text: str) -> Configuration:
     return loads(text).configuration
 
 
-def runtime_of(controller: Controller, commands: Iterable[Command] = ()) -> Runtime:
-    """All commands, and *commands*."""
+def runtime_of(
+    controller: Controller,
+    commands: Iterable[Command] = (),
+    *,
+    engines: Iterable[Engine] = (),
+    clock: Callable[[], float] = Clock(),  # noqa: B008  # it does not move
+) -> Runtime:
+    """All commands, and *commands*; numbers are those of *engines*."""
     both = Registry((*registry().commands, *commands))
-    return Runtime(controller, both, {"HOME": "/root"})
+    collector = Collector(engines, clock)
+    return Runtime(controller, both, collector, {"HOME": "/root"}, clock=clock)
 
 
 def terminal_of(runtime: Runtime, level: AccessLevel = AccessLevel.ADMIN) -> Terminal:

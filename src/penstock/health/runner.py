@@ -127,6 +127,7 @@ class CheckStatus:
     running: bool = False  # a check is under way
     observed_failures: int = 0  # how often clients' errors counted as one
     stopping: bool = False  # up, but wants no new clients (``http-check disable-on-404``)
+    enabled: bool = True  # the operator lets it be checked
 
     @property
     def description(self) -> str:
@@ -213,6 +214,7 @@ class _Check:
             running=self.is_running,
             stopping=self.told is not None and self.told[1],
             observed_failures=self.watch.hits if self.watch is not None else 0,
+            enabled=self.enabled,
         )
 
 
@@ -324,6 +326,9 @@ class Runner:
                 self._start(check, now)
             else:  # wait for a descriptor
                 self._at(now + 0.05, check)
+
+    def __contains__(self, key: RealKey) -> bool:
+        return key in self._checks
 
     def status(self, key: RealKey) -> CheckStatus:
         """The state of a checked real server; raises KeyError for one that is not."""

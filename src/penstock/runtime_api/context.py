@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from penstock.controller import Controller
 from penstock.engine.proxy.handover import Handed
 from penstock.runtime_api.registry import Registry
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput
+from penstock.statistics.collector import Collector
+from penstock.statistics.view import View
 
 
 @dataclass(slots=True)
@@ -26,6 +29,10 @@ class Session:
     bare: bool = False  # no line break after this command
     exposes_listeners: bool = False  # may be handed the listening sockets
     hands_over: bool = False  # they go out now
+    granted: AccessLevel = AccessLevel.USER  # the socket's, whatever it was lowered to
+
+    def __post_init__(self) -> None:
+        self.granted = self.level
 
 
 @dataclass(slots=True)
@@ -34,10 +41,13 @@ class Runtime:
 
     controller: Controller
     registry: Registry
+    collector: Collector
     environ: Mapping[str, str] = field(default_factory=dict)
     sockets: tuple[RuntimeSocket, ...] = ()  # that are open
     listeners: Callable[[], Sequence[Handed]] = tuple  # for the next process
     release: Callable[[], bool] = bool  # let go of the kernel engine; whether there was one
+    clock: Callable[[], float] = time.monotonic
+    started: float = field(default_factory=time.time)  # of the wall clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +60,8 @@ class Context:
     @property
     def controller(self) -> Controller:
         return self.runtime.controller
+
+    def view(self) -> View:
+        """All there is to see, at this moment."""
+        runtime = self.runtime
+        return View(runtime.controller, runtime.collector, runtime.clock())

@@ -35,7 +35,7 @@ _FRONTEND: Final = (
     "pxname scur smax slim stot bin bout dreq dresp status iid rate rate_lim rate_max mode"
     " conn_rate conn_rate_max conn_tot dcon dses"
 )
-_FRONTEND_ZEROS: Final = {
+_FRONTEND_ZEROS: Final[dict[str, Value]] = {
     **{"svname": "FRONTEND", "ereq": 0, "pid": PROCESS, "sid": 0, "type": int(Kind.FRONTEND)},
     **dict.fromkeys(("req_rate", "req_rate_max", "req_tot", "wrew", "eint"), 0),
     **_COMPRESSED,
@@ -46,7 +46,7 @@ _BACKEND: Final = (
     " chkdown lastchg downtime iid lbtot rate rate_max cli_abrt srv_abrt lastsess qtime ctime"
     " ttime cookie mode algo connect qtime_max ctime_max ttime_max uweight"
 )
-_BACKEND_ZEROS: Final = {
+_BACKEND_ZEROS: Final[dict[str, Value]] = {
     **{"svname": "BACKEND", "pid": PROCESS, "sid": 0, "type": int(Kind.BACKEND)},
     **dict.fromkeys(("dreq", "eresp", "rtime", "wrew", "reuse", "rtime_max", "eint"), 0),
     **dict.fromkeys(("agg_server_status", "agg_server_check_status", "agg_check_status"), 0),
@@ -61,14 +61,14 @@ _SERVER: Final = (
     " check_fall check_health agent_rise agent_fall agent_health addr cookie mode connect"
     " qtime_max ctime_max ttime_max used_conn_cur need_conn_est uweight"
 )
-_SERVER_ZEROS: Final = {
+_SERVER_ZEROS: Final[dict[str, Value]] = {
     **{"pid": PROCESS, "type": int(Kind.SERVER)},
     **dict.fromkeys(("eresp", "rtime", "wrew", "reuse", "srv_icur", "rtime_max", "eint"), 0),
     **dict.fromkeys(("idle_conn_cur", "safe_conn_cur"), 0),
     **_SSL,
 }
 _LISTENER: Final = "pxname svname scur smax slim stot bin bout status iid sid addr mode"
-_LISTENER_ZEROS: Final = {
+_LISTENER_ZEROS: Final[dict[str, Value]] = {
     **{"pid": PROCESS, "type": int(Kind.LISTENER)},
     **dict.fromkeys(("dreq", "dresp", "ereq", "dcon", "dses", "wrew", "eint"), 0),
     **_SSL,
@@ -182,7 +182,8 @@ def server_rows(view: View, section: Section, pool: Pool, selected: Selected) ->
 
 def _server(section: Section, server: ServerView, legends: bool) -> tuple[Value, ...]:
     n: Counted = server.counted
-    check, agent = server.check, server.agent
+    known, agent = server.check, server.agent
+    check = None if server.paused else known
     return (
         section.name,
         server.name,
@@ -202,10 +203,10 @@ def _server(section: Section, server: ServerView, legends: bool) -> tuple[Value,
         server.weight,
         0 if server.backup else 1,
         1 if server.backup else 0,
-        check.failures if check is not None else None,
-        server.downs if check is not None else None,
+        known.failures if known is not None else None,
+        server.downs if known is not None else None,
         server.last_change,
-        server.downtime if check is not None else None,
+        server.downtime if known is not None else None,
         server.queue_limit or None,
         section.id,
         server.id,
@@ -255,8 +256,8 @@ def backend_row(view: View, section: Section, pool: Pool | None, selected: Selec
     seen = view.pool(section.name, pool)
     usable = pool is None or not pool.reals or seen.weight > 0
     status = "UP" if usable else "DOWN"
-    if selected.hides and pool is not None and pool.reals:
-        status = f"{status} ({seen.active + seen.backup}/{len(pool.reals)})"
+    if selected.hides:
+        status = f"{status} ({seen.up}/{len(pool.reals) if pool is not None else 0})"
     shape = HTTP_BACKEND if section.mode == "http" else BACKEND
     values: tuple[Value, ...] = (
         section.name,

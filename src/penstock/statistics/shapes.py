@@ -127,9 +127,7 @@ class Row:
 
     def json(self) -> str:
         """An array of objects, one for each field."""
-        head = (
-            f'"objType":"{self.shape.kind.word}","proxyId":{self.proxy},"id":{self.id},'
-        )
+        head = f'"objType":"{self.shape.kind.word}","proxyId":{self.proxy},"id":{self.id},'
         return (
             "["
             + ",".join(

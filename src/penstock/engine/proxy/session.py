@@ -724,6 +724,10 @@ class Session:
             world.area[pool.row * COLUMNS + _LIVE] -= 1
             if client is not None and server is not None and real is not None:
                 self._settle(service.row, pool.row, real.row, client.count, server.count)
+            elif self.early:
+                carried(world.area, pool.row * COLUMNS, len(self.early), 0)
+        if self.early and client is None:  # read for rules, and nobody else has had it
+            carried(world.area, service.row * COLUMNS, len(self.early), 0)
         if client is not None:
             client.close(reset=both or linger or client is reset)
         else:
