@@ -38,6 +38,12 @@ def comparable(answer: str) -> str:
     return _EXPIRES.sub("exp=N", _POINTER.sub("0xN", answer))
 
 
+def is_listening(where: Path) -> bool:
+    """Whether somebody answers on that UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(where)) == 0
+
+
 @contextlib.contextmanager
 def haproxy(directory: Path, text: str) -> Iterator[Path]:
     """HAProxy with *text*; the path of its socket."""
@@ -48,7 +54,7 @@ def haproxy(directory: Path, text: str) -> Iterator[Path]:
     process = subprocess.Popen([program, "-db", "-f", str(file)], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE
-        while not where.exists():
+        while not is_listening(where):
             assert process.poll() is None, "haproxy refuses the configuration"
             assert time.monotonic() < deadline, "haproxy does not listen"
             time.sleep(0.01)  # the pause of a wait for a condition

@@ -40,6 +40,7 @@ class Counted(NamedTuple):
     connect_time_max: int = 0
     total_time_max: int = 0
     connected: int = 0
+    errors_in_a_row: int = 0
     rate: int = 0  # sessions of the last second
     rate_max: int = 0
     connection_rate: int = 0
@@ -58,7 +59,7 @@ _MOST: Final = frozenset(
 )
 _NOW: Final = frozenset(
     [
-        *map(int, (Figure.LIVE, Figure.QUEUED, Figure.TURN)),
+        *map(int, (Figure.LIVE, Figure.QUEUED, Figure.TURN, Figure.ERRORS_IN_A_ROW)),
         *map(Counted._fields.index, _RATES),
     ]
 )

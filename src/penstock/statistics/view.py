@@ -219,7 +219,7 @@ class View:
             check=own,
             paused=bool(standing.admin & MAINT),
             agent=agent,
-            observed_failures=None,
+            observed_failures=self._observed(real, key),
             downs=standing.downs,
             last_change=standing.last_change,
             downtime=standing.downtime,
@@ -256,6 +256,13 @@ class View:
     def _check(self, key: RealKey | None) -> Checked | None:
         seen = self._controller.check_status(key) if key is not None else None
         return _checked(seen) if seen is not None and seen.enabled else None
+
+    def _observed(self, real: RealServer, key: RealKey | None) -> int | None:
+        """How often clients' errors counted as a failed check; None: they are not observed."""
+        if real.observed is None or key is None:
+            return None
+        seen = self._controller.check_status(key)
+        return seen.observed_failures if seen is not None else 0
 
     def _agent(self, name: ServerName) -> Checked | None:
         agents = self._controller.agents

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from unit_proxy import PATIENCE, Server, closed_port, wait_for
+from unit_side_by_side import is_listening
 
 HEAD = """
 global
@@ -116,8 +117,12 @@ class Asked:
         self.ports = {name: closed_port() for name in NAMES}
         text += SECTIONS.format(server=servers, dead=dead, **self.ports)
         self.process = start(program, directory, text)
-        wait_for(lambda: self.process.poll() is not None or self.socket.exists(), "it listens")
+        wait_for(
+            lambda: self.process.poll() is not None or is_listening(self.socket),
+            "it listens",
+        )
         assert self.process.poll() is None
+        assert self.ask("show cli level") == "admin\n\n"  # all sockets are open by now
 
     def ask(self, line: str) -> str:
         with socket.socket(socket.AF_UNIX) as client:
@@ -137,7 +142,7 @@ class Asked:
 
     def talk(self, name: str, times: int) -> None:
         for _ in range(times):
-            with self.connect(name) as sock, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), self.connect(name) as sock:  # reset, some of them
                 sock.sendall(b"hello")
                 sock.recv(100)
 
