@@ -336,9 +336,7 @@ def _live(
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
             beside, servers = options.beside, (server, runtime)
-            going = _Going(
-                selector, workers, controller, collector, servers, pending, beside
-            )
+            going = _Going(selector, workers, controller, collector, servers, pending, beside)
             going.loop(lifetime, reloads=beside is None)
             if beside is not None and not pending & _AT_ONCE:
                 controller.stop_serving()
