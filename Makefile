@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 OBJECT := src/penstock/bpf/penstock.bpf.o
-C_FILES := $(wildcard src/penstock/bpf/*.[ch])
+LANE := src/penstock/engine/proxy/lane/lane.so
+C_FILES := $(wildcard src/penstock/bpf/*.[ch] src/penstock/engine/proxy/lane/*.[ch])
 SETUP_FILES := pyproject.toml hatch_build.py tools/setup.sh tools/packages.sh
 
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -18,9 +19,9 @@ help:
 	@echo "make lock   renew requirements/*.lock"
 	@echo "make clean  remove everything that was made here"
 
-setup: .venv/.run $(OBJECT)
+setup: .venv/.run $(OBJECT) $(LANE)
 
-setup-dev: .venv/.dev $(OBJECT)
+setup-dev: .venv/.dev $(OBJECT) $(LANE)
 
 .venv/.run: requirements/run.lock requirements/compiler.lock $(SETUP_FILES)
 	@tools/setup.sh run
@@ -29,7 +30,7 @@ setup-dev: .venv/.dev $(OBJECT)
 	@tools/setup.sh dev
 
 # Either set-up compiles it; this is for later, when the C has changed.
-$(OBJECT): $(C_FILES) hatch_build.py
+$(OBJECT) $(LANE) &: $(C_FILES) hatch_build.py
 	@test -x $(PYTHON) || tools/setup.sh run
 	@$(PYTHON) hatch_build.py
 
@@ -54,5 +55,5 @@ lock:
 	@tools/lock.sh
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OBJECT)
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OBJECT) $(LANE)
 	find . -name __pycache__ -prune -exec rm -rf {} +

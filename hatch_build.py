@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build hook: compiles the BPF object into the package, with clang or else PyPI's ziglang.
+"""Build hook: compiles the C of the package, with the machine's compilers or PyPI's ziglang.
 
-``python hatch_build.py`` does the same in the source tree. The C includes no system header, so
-the machine it is built on has no say in what comes out.
+The BPF object takes a clang and no system header, so the machine it is built on has no say in what
+comes out. The proxy's fast lane is a library for this machine, and takes any C compiler.
+``python hatch_build.py`` does the same in the source tree.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,9 @@ except ImportError:  # run as a script, outside of a build
 
 ZIGLANG = "ziglang>=0.13"
 SOURCE = Path("src/penstock/bpf/penstock.bpf.c")
+LANE = Path("src/penstock/engine/proxy/lane/lane.c")
+LANE_FLAGS = ("-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-fPIC", "-shared")
+_TRIAL = "#include <sys/epoll.h>\nint main(void) { return epoll_create1(0) < 0; }\n"
 FLAGS = ("-O2", "-g", "-mcpu=v3", "-Wall", "-Wno-unused-function", "-fno-stack-protector")
 # What a compiler for hosted targets adds of its own and BPF has no use for.
 ZIG_FLAGS = ("-fno-sanitize=undefined", "-fno-asynchronous-unwind-tables")
@@ -57,20 +63,54 @@ def zig_command() -> list[str] | None:
     return [*zig, "-target", f"{target}-freestanding", *ZIG_FLAGS]
 
 
-def compile_one(command: list[str], source: Path, target: Path) -> None:
-    """Compile a C file for BPF into *target*. Exits where the compiler refuses it."""
+def hosted_command() -> list[str] | None:
+    """A compiler for programs of this machine that has its headers, or None."""
+    for name in ("cc", "gcc", "clang"):
+        path = shutil.which(name)
+        if path is None:
+            continue
+        trial = [path, "-x", "c", "-", "-o", os.devnull]
+        done = subprocess.run(trial, input=_TRIAL, text=True, capture_output=True, check=False)
+        if not done.returncode:
+            return [path]
+    return None
+
+
+def hosted_zig_command() -> list[str] | None:
+    """As ``hosted_command()`` with the ziglang package, which brings headers of its own.
+
+    For any processor of the kind, and for glibc 2.17 (2012) or later: a wheel travels.
+    """
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    libc = "gnu.2.17" if platform.libc_ver()[0] == "glibc" else "musl"
+    target = f"{platform.machine()}-linux-{libc}"
+    return [sys.executable, "-m", "ziglang", "cc", "-target", target, "-fno-sanitize=undefined"]
+
+
+def needs_zig() -> bool:
+    return clang() is None or hosted_command() is None
+
+
+def compile_one(
+    command: list[str], source: Path, target: Path, flags: tuple[str, ...] = (*FLAGS, "-c")
+) -> None:
+    """Compile a C file, for BPF unless *flags* say otherwise, into *target*.
+
+    Exits where the compiler refuses it.
+    """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         fresh = Path(folder) / target.name
         cache = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
         done = subprocess.run(
-            [*command, *FLAGS, "-c", str(source), "-o", str(fresh)],
+            [*command, *flags, str(source), "-o", str(fresh)],
             env={**os.environ, **cache},  # zig needs one, and a user need not have a home
             check=False,
         )
         if done.returncode:
             raise SystemExit(f"{command[0]} could not compile {source}")
         strip = shutil.which("llvm-strip")
-        if strip is not None:  # drops DWARF, which nobody reads; BTF stays
+        if strip is not None and "-shared" not in flags:  # drops DWARF; BTF stays
             subprocess.run([strip, "--strip-debug", str(fresh)], check=True)
         fresh.replace(target)  # at once: somebody may be loading it
 
@@ -85,19 +125,35 @@ def compile_datapath(root: Path) -> Path:
     return target
 
 
+def compile_lane(root: Path) -> Path:
+    """Compile the proxy's fast lane of the source tree at *root*; the library's path."""
+    command = hosted_command() or hosted_zig_command()
+    if command is None:
+        raise SystemExit("no C compiler: install one, or the Python package ziglang")
+    target = (root / LANE).with_suffix(".so")
+    compile_one(command, root / LANE, target, LANE_FLAGS)
+    return target
+
+
 class CompileDatapath(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """ziglang is large: only where there is no clang."""
-        return [] if clang() else [ZIGLANG]
+        """ziglang is large: only where a compiler is missing."""
+        return [ZIGLANG] if needs_zig() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        target = compile_datapath(Path(self.root))
-        build_data["artifacts"].append(str(target.relative_to(self.root)))
+        root = Path(self.root)
+        for target in (compile_datapath(root), compile_lane(root)):
+            build_data["artifacts"].append(str(target.relative_to(root)))
+        # Any Python's, but this machine's.
+        place = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{place}"
 
 
 if __name__ == "__main__":
-    if "--has-clang" in sys.argv:  # the set-up's question
-        sys.exit(clang() is None)
-    print(compile_datapath(Path(__file__).resolve().parent))
+    if "--has-compilers" in sys.argv:  # the set-up's question
+        sys.exit(needs_zig())
+    here = Path(__file__).resolve().parent
+    print(compile_datapath(here), compile_lane(here), sep="\n")

@@ -52,8 +52,8 @@ pip_install_locked() {
 
 say "installing what requirements/$1.lock pins"
 pip_install_locked "$1"
-if ! .venv/bin/python hatch_build.py --has-clang; then
-	say "no clang here: compiling with ziglang from PyPI (about 100 MB, once)"
+if ! .venv/bin/python hatch_build.py --has-compilers; then
+	say "a compiler is missing here: compiling with ziglang from PyPI (about 100 MB, once)"
 	pip_install_locked compiler
 elif [ "$1" = dev ]; then
 	pip_install_locked compiler # the tests try what either compiler makes

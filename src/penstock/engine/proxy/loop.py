@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -45,6 +46,11 @@ class Loop:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._epoll = select.epoll()
+        # Waits so many seconds for events; a worker's lane waits for its own with them.
+        self.wait: Callable[[float], list[tuple[int, int]]] = partial(
+            self._epoll.poll, maxevents=_MOST_EVENTS
+        )
+        self.after_wait: Callable[[], None] | None = None
         self._handlers: dict[int, Handler] = {}
         self._clock = clock
         self.now = clock()
@@ -58,6 +64,10 @@ class Loop:
         self._left: set[int] = set()
         self.stopped = False
         self.on_fault: Callable[[int, Exception], None] = _raise
+
+    def fileno(self) -> int:
+        """Of the epoll set."""
+        return self._epoll.fileno()
 
     # -- descriptors ---------------------------------------------------------------------
 
@@ -146,7 +156,7 @@ class Loop:
     def turn(self, longest: float = 1.0) -> None:
         """Wait for events, at most *longest* seconds, and handle them and what is due."""
         wait = 0.0 if self._again else self._pause(longest)
-        events = self._epoll.poll(wait, _MOST_EVENTS)
+        events = self.wait(wait)
         self.now = self._clock()
         handlers, left = self._handlers, self._left
         left.clear()
@@ -157,6 +167,9 @@ class Loop:
                     handler(event)
                 except Exception as fault:
                     self.on_fault(fd, fault)
+        # Not before: descriptors that come from there may have had other owners in this turn.
+        if self.after_wait is not None:
+            self.after_wait()
         if self._again:
             calls, self._again = self._again, []
             for call in calls:

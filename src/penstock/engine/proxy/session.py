@@ -21,6 +21,7 @@ from penstock.engine.proxy.board import COLUMNS, Column
 from penstock.engine.proxy.choose import Ends, PoolView, Real
 from penstock.engine.proxy.dial import Peer, dial, keep_alive, peer_of, silence, target
 from penstock.engine.proxy.greeting import Greeting
+from penstock.engine.proxy.lane.library import Ending
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import BROKEN, ENDED, OUT, STREAM
 from penstock.engine.proxy.reply import Reply
@@ -61,8 +62,10 @@ class Session:
         "asked",
         "assigned",
         "began",
+        "carried",
         "client",
         "closed",
+        "counted",
         "early",
         "failed",
         "header",
@@ -122,6 +125,8 @@ class Session:
         self.asked: Asked | None = None  # what rules ask; None: there are none
         self.assigned: Real | None = None  # by a rule or a table, before any scheduler
         self.pending: tuple[Pending, ...] = ()  # keys to store the server under
+        self.carried = 0  # the lane's for it, where it carries its bytes
+        self.counted = (0, 0)  # bytes from the client and from the server that are on the board
         self.late: bytes = b""  # read from the server, and looked at by rules
         self._peer: Peer | None = None
         self._wanted: Peer | None = None
@@ -216,6 +221,24 @@ class Session:
             Preface(self, proxy_protocol.parse, self.inserted, refusals.PROXY)
         else:
             self.inserted()
+
+    def go_on(self, real: Real | None, error: int) -> None:
+        """Where the lane could not: *real* did not answer, or there is none."""
+        lane = self.world.lane
+        if lane is not None:
+            lane.lent(self.service)
+        name = self.service.state.pool
+        pool = self.world.pools.get(name) if name is not None else None
+        if real is None or pool is None:
+            self.start()
+            return
+        area, at = self.world.area, pool.row * COLUMNS
+        self.world.area[self.service.row * COLUMNS + _SESSIONS] += 1
+        came(area, at)
+        area[at + _TOTAL] += 1
+        came(area, real.row * COLUMNS)
+        self.pool, self.real = pool, real
+        self.connect_failed(error)
 
     def _allowed(self, outcome: Outcome, denied: int = _DENIED) -> bool:
         """Whether the connection goes on; else it is over."""
@@ -582,11 +605,8 @@ class Session:
             self.trace.connected()
         client = self.client = Side(self, self.sock)
         client.other, server.other = server, client
-        front, back = service.state.front, pool.state.back
-        if front.keepalive is not None:
-            keep_alive(client.sock, front.keepalive)
-        if back.keepalive is not None:
-            keep_alive(server.sock, back.keepalive)
+        keep_alive(client.sock, service.state.front.keepalive)
+        keep_alive(server.sock, pool.state.back.keepalive)
         self.watch(service.timing(pool.state).idle, self.idle)
         hears = server.on_events
         if pool.book is not None:
@@ -601,6 +621,8 @@ class Session:
             server.send_pending()
             if self.closed:
                 return
+        if hears == server.on_events and self._carry(client, server, pool, real):
+            return
         if self.heard_all:
             client.end()
         elif self.heard:
@@ -611,6 +633,55 @@ class Session:
             client.pump(False)  # most clients have spoken by now
         if events and not self.closed:
             hears(events)
+
+    def _carry(self, client: Side, server: Side, pool: PoolView, real: Real) -> bool:
+        """Whether the lane carries its bytes from now on."""
+        lane = self.world.lane
+        if lane is None or client.sealed or server.sealed or server.pending or self.heard_all:
+            return False
+        if not self.heard:
+            self.heard = True
+            self.loop.add(client.fd, STREAM, client.on_events)
+        self._count_bytes(client, server, pool, real)
+        rows = (self.service.row, pool.row, real.row)
+        self.carried = lane.carry(self, (client.fd, server.fd), rows)
+        if self.carried:
+            self.patience = None
+            self.loop.unwatch(self)
+        return bool(self.carried)
+
+    def carried_to_end(self, ended: tuple[bool, bool], how: Ending) -> None:
+        """The lane has done with it."""
+        client, server = self.client, self.server
+        if client is None or server is None:
+            return
+        self._take_back(client, server)
+        client.ended, server.ended = ended
+        match how:
+            case Ending.FINISHED:
+                self.finish()
+            case Ending.TIMED_OUT:
+                self.idle()
+            case Ending.RESET_BY_CLIENT:
+                self.broken(client)
+            case Ending.RESET_BY_SERVER:
+                self.broken(server)
+
+    def _take_back(self, client: Side, server: Side) -> None:
+        """From the lane, which has put its bytes on the board itself."""
+        if self.carried and self.world.lane is not None:
+            received, sent = self.world.lane.give_back(self)
+            client.count += received
+            server.count += sent
+            self.counted = client.count, server.count
+
+    def _count_bytes(self, client: Side, server: Side, pool: PoolView, real: Real) -> None:
+        area, before = self.world.area, self.counted
+        self.counted = client.count, server.count
+        received, sent = client.count - before[0], server.count - before[1]
+        carried(area, self.service.row * COLUMNS, received, sent)
+        carried(area, pool.row * COLUMNS, received, sent)
+        carried(area, real.row * COLUMNS, received, sent)
 
     def _chosen(self, pool: PoolView, real: Real) -> None:
         """Tables remember it from now on."""
@@ -655,10 +726,8 @@ class Session:
         self._close(reset=side.other if side.other is not side else None)
 
     def idle(self) -> None:
-        """Whose patience ended is whose timeout is shorter, the client's where both are equal."""
-        times = self.service.state.timeouts
-        client, server = times.client, times.server
-        servers = server is not None and (client is None or server < client)
+        """Nobody has said anything for too long."""
+        servers = self.service.server_is_less_patient
         self._aborted(Column.SERVER_ABORTS if servers else Column.CLIENT_ABORTS)
         if self.trace is not None:
             self.trace.silent()
@@ -715,19 +784,12 @@ class Session:
             world.leave(self, self.pool.state.name)
             self._dequeue()
         client, server = self.client, self.server
+        if self.carried and client is not None and server is not None:
+            self._take_back(client, server)
         if self.trace is not None:
             self.trace.ended()
+        self._settle(client, server)
         linger = service.state.front.nolinger
-        real = self.real
-        pool = self.pool
-        if pool is not None:
-            world.area[pool.row * COLUMNS + _LIVE] -= 1
-            if client is not None and server is not None and real is not None:
-                self._settle(service.row, pool.row, real.row, client.count, server.count)
-            elif self.early:
-                carried(world.area, pool.row * COLUMNS, len(self.early), 0)
-        if self.early and client is None:  # read for rules, and nobody else has had it
-            carried(world.area, service.row * COLUMNS, len(self.early), 0)
         if client is not None:
             client.close(reset=both or linger or client is reset)
         else:
@@ -747,23 +809,27 @@ class Session:
         # Nothing holds anything any more: no work for the garbage collector.
         self.client = self.server = None
         self.on_expire = _nothing
-        if service.full or world.maxconn:
+        if service.full or world.maxconn or service.lane:
             world.on_room(service)
 
-    def _settle(self, service: int, pool: int, real: int, received: int, sent: int) -> None:
-        """Bytes and times of a session that a server had taken."""
-        area, taken = self.world.area, self.taken
-        pool, real = pool * COLUMNS, real * COLUMNS
-        times = (
-            int((taken - self.routed) * 1000),
-            int((self.reached - taken) * 1000),
-            int((self.loop.now - self.began) * 1000),
-        )
-        carried(area, service * COLUMNS, received, sent)
-        carried(area, pool, received, sent)
-        carried(area, real, received, sent)
-        lasted(area, pool, times)
-        lasted(area, real, times)
+    def _settle(self, client: Side | None, server: Side | None) -> None:
+        """Bytes, and the times of a session that a server had taken."""
+        area, real, pool = self.world.area, self.real, self.pool
+        if pool is not None:
+            area[pool.row * COLUMNS + _LIVE] -= 1
+            if client is not None and server is not None and real is not None:
+                self._count_bytes(client, server, pool, real)
+                times = (
+                    int((self.taken - self.routed) * 1000),
+                    int((self.reached - self.taken) * 1000),
+                    int((self.loop.now - self.began) * 1000),
+                )
+                lasted(area, pool.row * COLUMNS, times)
+                lasted(area, real.row * COLUMNS, times)
+            elif self.early:
+                carried(area, pool.row * COLUMNS, len(self.early), 0)
+        if self.early and client is None:  # read for rules, and nobody else has had it
+            carried(area, self.service.row * COLUMNS, len(self.early), 0)
 
 
 def _nothing() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from penstock.engine.api import (
     PutPool,
     PutReal,
     PutService,
+    RealKey,
     RemovePool,
     RemoveService,
     RetireReal,
@@ -30,7 +32,10 @@ from penstock.engine.api import (
 )
 from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.board import Board
+from penstock.engine.proxy.choose import Real
 from penstock.engine.proxy.dial import bare_socket
+from penstock.engine.proxy.lane import opened
+from penstock.engine.proxy.lane.plain import plain_listener
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import IN, Loop
 from penstock.engine.proxy.messages import (
@@ -113,6 +118,10 @@ class Worker:
                 self._answers = Answers(self.world)
                 self._answer_link = socket.socket(fileno=fds[1])
                 self._answer_link.setblocking(False)
+                lane = self.world.lane = opened(self.world, self.loop.fileno(), self._number)
+                if lane is not None:
+                    lane.on_client = self._on_lane
+                    self.loop.wait, self.loop.after_wait = lane.wait, lane.deliver
             case Put(step, row, descriptors):
                 self._descriptors.update(zip(descriptors, fds, strict=True))
                 self._put(step, row)
@@ -141,18 +150,28 @@ class Worker:
         match step:
             case PutReal(state):
                 world.put_real(state, row)
+                self._settle(state.key.pool)
             case PutPool(state):
                 world.put_pool(state, row)
+                self._settle(state.name)
             case PutService(state):
-                self._on_room(world.put_service(state, row))
+                service = world.put_service(state, row)
+                self._place(service)
+                self._on_room(service)
             case RemoveService(name):
-                world.services.pop(name, None)
+                gone = world.services.pop(name, None)
+                if gone is not None and world.lane is not None:
+                    world.lane.forget_service(gone)
             case RemovePool(name):
                 world.pools.pop(name, None)
             case RetireReal(key):
                 world.retire_real(key)
+                if world.lane is not None:
+                    world.lane.forget_server(key)
             case SetMaxconn(maxconn):
                 world.maxconn = maxconn
+                if world.lane is not None:
+                    world.lane.limit(maxconn)
             case SetPeers(peers) if self._number == 0:  # where all tables are
                 world.peers.put(peers)
             case SetTables(tables) if self._number == 0:
@@ -163,11 +182,13 @@ class Worker:
             raise RuntimeError("the daemon has not said hello")
         return self.world
 
-    def _kill(self, key: object) -> None:
+    def _kill(self, key: RealKey) -> None:
         world = self._world()
         for session in list(world.sessions):
             if session.real is not None and session.real.state.key == key:
                 session.kill()
+        if world.lane is not None:
+            world.lane.kill(key)
 
     def _drain(self) -> None:
         """No new connections; the end when there are none left."""
@@ -177,7 +198,8 @@ class Worker:
         self._end_when_idle()
 
     def _end_when_idle(self) -> None:
-        if self.world is None or not self.world.sessions:
+        world = self.world
+        if world is None or not (world.sessions or (world.lane is not None and world.lane.live)):
             self.loop.stopped = True
         else:
             self.loop.later(0.2, self._end_when_idle)
@@ -195,15 +217,65 @@ class Worker:
             if ear.family != socket.AF_UNIX:  # connections have it from their listener
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.loop.add(sock.fileno(), IN, partial(self._accept, ear))
+            self._place(service)
 
     def _silence(self, spot: Spot) -> None:
         ear = self._ears.pop(spot, None)
         if ear is not None:
             if spot in self._relays:
                 self._relays.pop(spot).leave()
-            elif ear.polled:
-                self.loop.remove(ear.sock.fileno())
+            else:
+                self._withdraw(ear)
             ear.sock.close()
+
+    def _withdraw(self, ear: Ear) -> None:
+        """Nobody takes clients from it for now."""
+        lane = self._world().lane
+        if ear.laned and lane is not None:
+            lane.silence(ear.sock.fileno())
+        elif ear.polled:
+            self.loop.remove(ear.sock.fileno())
+        ear.laned = ear.polled = False
+
+    def _settle(self, pool: str) -> None:
+        """*pool* has changed, and with it what its services are to the lane."""
+        world = self._world()
+        if world.lane is not None:
+            for service in world.services.values():
+                if service.state.pool == pool:
+                    self._place(service)
+
+    def _place(self, service: Service) -> None:
+        """Its plain listeners belong to the lane, where all it does is plain."""
+        lane = self._world().lane
+        if lane is None:
+            return
+        ears = [one for one in self._ears.values() if one.service is service]
+        plain = bool(ears) and lane.takes(service)
+        for ear in ears:
+            fits = plain and plain_listener(ear.spot)
+            if fits and not ear.laned:
+                self._withdraw(ear)
+                ear.laned = lane.listen(ear.sock.fileno(), service)
+            elif not fits and ear.laned:
+                self._withdraw(ear)
+            if not ear.laned and not ear.polled and ear.spot.protocol is not Protocol.UDP:
+                self._on_room(service)
+
+    def _on_lane(self, service: Service, fd: int, real: Real | None, error: int) -> None:
+        """A client of the lane's for whom it had no server that answers."""
+        ears = [one for one in self._ears.values() if one.service is service and one.laned]
+        if not ears:  # it has stopped listening since
+            os.close(fd)
+            return
+        ear = ears[0]
+        sock = bare_socket(ear.family, _STREAM, 0, fd)
+        sock.setblocking(False)
+        try:
+            raw: object = sock.getpeername()
+        except OSError:  # it is gone already
+            raw = None
+        Session(self._world(), service, ear.spot, sock, raw).go_on(real, error)
 
     def _accept(self, ear: Ear, _events: int) -> None:
         world, service = self._world(), ear.service
@@ -227,7 +299,8 @@ class Worker:
 
     def _is_full(self, world: World, service: Service) -> bool:
         limit = service.state.maxconn
-        if limit and service.live >= limit:
+        lane = world.lane
+        if limit and service.live + (lane.live_of(service) if lane is not None else 0) >= limit:
             service.full = True
             return True
         if service.too_fast(self.loop.now):
@@ -235,7 +308,8 @@ class Worker:
                 service.resting = True
                 self.loop.later(_REST, partial(self._rested, service))
             return True
-        return bool(world.maxconn) and world.total_live >= world.maxconn
+        total = world.total_live + (lane.live if lane is not None else 0)
+        return bool(world.maxconn) and total >= world.maxconn
 
     def _rested(self, service: Service) -> None:
         service.resting = False
@@ -250,11 +324,14 @@ class Worker:
     def _on_room(self, service: Service) -> None:
         """Somebody has left: listen again where it was full."""
         world = self._world()
+        if world.lane is not None:
+            world.lane.lent(service)
+            world.lane.resume()
         if self._is_full(world, service):
             return
         service.full = False
         for ear in self._ears.values():
-            if not ear.polled and not self._is_full(world, ear.service):
+            if not ear.polled and not ear.laned and not self._is_full(world, ear.service):
                 ear.polled = True
                 self.loop.add(ear.sock.fileno(), IN, partial(self._accept, ear))
 

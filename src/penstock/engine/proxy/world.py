@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.engine.api import (
@@ -35,11 +36,13 @@ from penstock.stick.counters import PLACES, add_rate, read_rate
 from penstock.stick.tables import Tables
 
 if TYPE_CHECKING:
+    from penstock.engine.proxy.lane import Lane
     from penstock.engine.proxy.session import Session
     from penstock.engine.proxy.udp import Flow
 
 _SECOND = 1000  # ms
 _UDP_SILENCE = 60.0  # seconds where there is no timeout, as with the kernel engine
+_QUEUE_LOOK = 0.05  # seconds
 _TURN_AROUND = 1.0  # seconds (HAProxy manual 4.2, "retries")
 
 
@@ -59,14 +62,18 @@ class Timing:
 class Service:
     """A service as a worker knows it. Sessions keep the one that they began with."""
 
-    __slots__ = ("_began", "_timings", "book", "full", "live", "logger", "resting", "row", "state")
+    __slots__ = (
+        *("_began", "_timings", "book", "full", "lane", "live", "logger", "resting", "row"),
+        "state",
+    )
 
     def __init__(self, state: ServiceState, row: int, logger: SessionLogger | None) -> None:
         self.state = state
         self.book = front_book(state)
         self.logger = logger  # None: its sessions are not logged
         self.row = row
-        self.live = 0  # here
+        self.live = 0  # here, without those in the lane
+        self.lane = 0  # the lane's for it; 0: it has none
         self.full = False  # does not accept
         self.resting = False  # and will look again soon, for its sessions come too fast
         self._began = [0] * PLACES  # sessions of the last second
@@ -86,6 +93,12 @@ class Service:
         """As many sessions have begun in a second as may (``rate-limit sessions``)."""
         limit = self.state.front.rate_limit
         return bool(limit) and read_rate(self._began, 0, _SECOND, int(now * 1000)) >= limit
+
+    @property
+    def server_is_less_patient(self) -> bool:
+        """Whose patience ends is whose timeout is shorter, the client's where both are equal."""
+        client, server = self.state.timeouts.client, self.state.timeouts.server
+        return server is not None and (client is None or server < client)
 
     def forget_timing(self, pool: str) -> None:
         self._timings.pop(pool, None)
@@ -156,6 +169,7 @@ class World:
         self.maxconn = 0
         self.total_live = 0  # here
         self.on_room: Callable[[Service], None] = lambda _service: None
+        self.lane: Lane | None = None  # None: every session is Python's
 
     # -- counting ------------------------------------------------------------------------
 
@@ -221,7 +235,18 @@ class World:
     # -- queues --------------------------------------------------------------------------
 
     def wait(self, session: Session, pool: str) -> None:
-        self.waiting.setdefault(pool, deque()).append(session)
+        queue = self.waiting.get(pool)
+        if queue is None:
+            queue = self.waiting[pool] = deque()
+            self.loop.later(_QUEUE_LOOK, partial(self._look_at, pool, queue))
+        queue.append(session)
+
+    def _look_at(self, pool: str, queue: deque[Session]) -> None:
+        """Places are given back by other workers and by the lane as well, who tell nobody."""
+        if self.waiting.get(pool) is queue:
+            self.serve(pool)
+            if self.waiting.get(pool) is queue:
+                self.loop.later(_QUEUE_LOOK, partial(self._look_at, pool, queue))
 
     def waiting_for(self, pool: PoolView, real: Real) -> int:
         """How many wait for that one server, of all that wait."""
@@ -265,3 +290,4 @@ class Ear:
     service: Service
     family: int
     polled: bool = True
+    laned: bool = False  # the lane listens to it
