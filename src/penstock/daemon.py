@@ -70,6 +70,7 @@ from penstock.web.site import site
 _log = structlog.get_logger("penstock")
 _YIELD_SECONDS = 10.0  # for an instance to end that gives way
 _COLLECT_AFTER = 100_000  # objects made since the last look for cycles; Python: 700
+_START_SECONDS = 10.0  # that workers may take to start before we go on without them
 _TICK = 1.0  # seconds between sweeps of the connection table
 _LOOK = 0.05  # seconds between two looks whether the last session has ended
 _AT_ONCE = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
@@ -325,6 +326,7 @@ def _live(
                 events = engine.fileno()
                 if events is not None:
                     _register(selector, events, controller.tick)
+            _wait_for(engines)
             _log.info(
                 "running",
                 services=len(loaded.configuration.services),
@@ -349,6 +351,14 @@ def _live(
             web.close()
             runtime.close()
             server.close()
+
+
+def _wait_for(engines: dict[EngineKind, Engine]) -> None:
+    """Until workers have started: whoever hears that we run may connect, and so may our checks."""
+    proxy = engines[EngineKind.PROXY]
+    deadline = time.monotonic() + _START_SECONDS
+    while isinstance(proxy, ProxyEngine) and not proxy.is_ready and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _stage(runtime: RuntimeServer, web: WebServer, configuration: Configuration) -> Staged:

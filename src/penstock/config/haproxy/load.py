@@ -188,7 +188,8 @@ def _load(
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
-        listens=any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
+        listens=bool(context.draft.global_.stats_sockets)
+        or any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
         servers=DynamicServers(context, lowering),
     )
 

@@ -460,6 +460,11 @@ class ProxyEngine:
     def fileno(self) -> int | None:
         return None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether all workers do what they have been told: new ones take a moment to start."""
+        return all(worker.has_heard for worker in self._workers)
+
     def tick(self) -> None:
         for number, worker in enumerate(self._workers):
             if worker.status() is not None:

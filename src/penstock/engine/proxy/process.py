@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
 import sys
+import termios
 
 from penstock.engine.proxy.messages import Ask, Drain, Hello, Order, Put, send
 from penstock.engine.proxy.privileges import Owner
@@ -59,6 +61,12 @@ class WorkerProcess:
     def status(self) -> int | None:
         """Its exit status; None: it runs."""
         return self._process.poll()
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether it has taken in every order, or is gone."""
+        unread = fcntl.ioctl(self._link, termios.TIOCOUTQ, bytes(4))
+        return not int.from_bytes(unread, sys.byteorder) or self.status() is not None
 
     def send(self, order: Order, fds: tuple[int, ...] = ()) -> None:
         """Raises nothing: one that is gone or stuck is replaced by whoever looks after it."""
