@@ -40,6 +40,7 @@ class Where:
 
 
 NOWHERE = Where()
+_MANY = frozenset({"req.ssl_alpn"})  # give several values, and one that matches is enough
 _OF_RESPONSE = {"payload": "res.payload", "payload_lv": "res.payload_lv"}
 
 
@@ -107,6 +108,12 @@ def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
     if several is not None and len(call.arguments) < 2 and not criterion.expression.converters:
         values = several(call.arguments)
         return lambda subject: any(matches(value) for value in values(subject))
+    if criterion.expression.fetch.name in _MANY and not criterion.expression.converters:
+        one_matches = matches
+
+        def matches(sample: Sample) -> bool:
+            return any(map(one_matches, to_text(sample).split(",")))
+
     if not patient:
 
         def plain(subject: Subject) -> bool:

@@ -657,12 +657,13 @@ def test_an_unconditional_use_backend_is_a_default_backend() -> None:
     assert configuration.services[0].engine is EngineKind.KERNEL
 
 
-def test_pools_of_mode_http_are_left_out() -> None:
+def test_pools_of_mode_http_are_checked_and_nobody_sends_to_them() -> None:
     configuration = configure(
         "frontend f\n mode http\n bind :80\n default_backend b\n"
         "backend b\n mode http\n server s 1.1.1.1:1\n"
     )
-    assert configuration.pools == ()
+    assert [pool.name for pool in configuration.pools] == ["b"]
+    assert configuration.services[0].pool is None
     assert configuration.services[0].engine is EngineKind.PROXY
 
 

@@ -159,6 +159,7 @@ class ServerOptions:
     fall: int = 3
     check_port: int | None = None
     check_address: Address | None = None
+    check_address_port: int | None = None  # counts without check_port
     check_ssl: bool | None = None  # None: as the server
     check_sni: str | None = None
     check_alpn: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ from penstock.proxied import Front, Link, LocalAddress, SourceKind
 from penstock.rules.support import refusals, refuse_expression
 from penstock.sections import Section
 
-_PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP}
+_PROTOCOLS = {Mode.TCP: Protocol.TCP, Mode.UDP: Protocol.UDP, Mode.HTTP: Protocol.TCP}
 
 
 @dataclass(slots=True)
@@ -90,14 +90,16 @@ class Lowering:
             self._ids.update(zip(map(id, proxy.servers), given, strict=True))
         pools: list[Pool] = []
         for proxy in self.draft.proxies:
-            if proxy.capability & BACK and proxy.mode is not Mode.HTTP:
+            if not proxy.capability & BACK or (proxy.disabled and proxy.mode is Mode.HTTP):
+                continue
+            if proxy.mode is not Mode.HTTP:
                 self._tell(proxy)
-                pool = self._pool(proxy)
-                if pool is not None:
-                    pools.append(pool)
-            elif proxy.capability & BACK and not proxy.disabled:
-                self._http_names(proxy)
-        names = {pool.name: pool for pool in pools}
+            pool = self._pool(proxy)
+            if pool is not None:
+                pools.append(pool)
+        # Those of mode http are checked, and nobody sends to them.
+        routed = {proxy.name for proxy in self.draft.proxies if proxy.mode is Mode.HTTP}
+        names = {pool.name: pool for pool in pools if pool.name not in routed}
         services: list[Service] = []
         for proxy in self.draft.proxies:
             if proxy.capability & FRONT and proxy.binds:
@@ -504,15 +506,6 @@ class Lowering:
                 server.origin, f"'server {proxy.name}/{server.name}' : {invalid}.", parsing=False
             )
             return None
-
-    def _http_names(self, proxy: ProxyDraft) -> None:
-        """A name that does not resolve is an error in a backend of mode http too."""
-        for server in proxy.servers:
-            if server.target.hostname is not None:
-                try:
-                    self._initial_address(proxy, server)
-                except LineError as alert:
-                    self.report.error(server.origin, alert.message, parsing=False)
 
     def _initial_address(  # noqa: PLR0912 one branch a method of init-addr
         self, proxy: ProxyDraft, server: ServerLine

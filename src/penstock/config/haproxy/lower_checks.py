@@ -31,7 +31,7 @@ def health_check(proxy: ProxyDraft, server: ServerLine, global_: GlobalDraft) ->
         rise=options.rise,
         fall=options.fall,
         address=options.check_address,
-        port=options.check_port,
+        port=options.check_port or options.check_address_port,
         connect_timeout=_timeout(proxy, "connect"),
         check_timeout=_timeout(proxy, "check"),
         log="log-health-checks" in proxy.options,

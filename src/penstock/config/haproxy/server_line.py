@@ -540,8 +540,7 @@ class _Options:
             if address is None:
                 raise LineError(f"'addr' : invalid address: '{target.hostname}' in '{value}'")
         self.options.check_address = address
-        if target.low > 0:
-            self.options.check_port = target.low
+        self.options.check_address_port = target.low if target.low > 0 else None
 
     def _id(self, value: str) -> None:
         number = atol(value)

@@ -382,7 +382,12 @@ class _Checker:
 
     def _check_port(self, proxy: ProxyDraft, server: ServerLine) -> None:
         options, target = server.options, server.target
-        if not options.check or options.check_port or target.port_kind is PortKind.FIXED:
+        if (
+            not options.check
+            or options.check_port
+            or options.check_address_port
+            or target.port_kind is PortKind.FIXED
+        ):
             return
         if target.address is None and options.check_address is None:
             return  # HAProxy looks before names are resolved; the runner cannot check it
