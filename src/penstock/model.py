@@ -398,6 +398,8 @@ class Settings:
     maxconn: int = 0  # 0: no limit
     spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
     interfaces: tuple[str, ...] = ()  # empty: all
+    description: str = ""
+    node: str = ""  # "": the machine's name
     runtime_api: RuntimeSockets = field(default_factory=RuntimeSockets)
     journal: Journal = Journal()  # for what is about no proxy
     naming: Naming = Naming()

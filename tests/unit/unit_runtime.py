@@ -39,7 +39,7 @@ def runtime_of(
     """All commands, and *commands*; numbers are those of *engines*."""
     both = Registry((*registry().commands, *commands))
     collector = Collector(engines, clock)
-    return Runtime(controller, both, collector, {"HOME": "/root"}, clock=clock)
+    return Runtime(controller, both, collector, {"HOME": "/root"}, clock=clock, began=clock())
 
 
 def terminal_of(runtime: Runtime, level: AccessLevel = AccessLevel.ADMIN) -> Terminal:

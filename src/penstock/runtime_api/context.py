@@ -47,7 +47,9 @@ class Runtime:
     listeners: Callable[[], Sequence[Handed]] = tuple  # for the next process
     release: Callable[[], bool] = bool  # let go of the kernel engine; whether there was one
     clock: Callable[[], float] = time.monotonic
-    started: float = field(default_factory=time.time)  # of the wall clock
+    began: float = field(default_factory=time.monotonic)  # on ``clock``
+    started: float = field(default_factory=time.time)  # the same moment on the wall clock
+    startup_logs: Sequence[str] = ()  # what was said when penstock was started
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ each worker; those of the kernel engine, and rates, are the highest of those loo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from penstock.engine.api import Engine, RealKey
@@ -20,6 +22,7 @@ Key = TypeVar("Key", bound=Hashable)
 ServerName = tuple[str, str]
 
 _ALL: Final = tuple(Figure)
+_WHOLE: Final[Mapping[Hashable, int]] = {"": 0}
 _SAMPLED: Final = (Figure.LIVE, Figure.TOTAL, Figure.SESSIONS)
 
 
@@ -76,6 +79,22 @@ class Reading:
         return found if self._base is None else since(found, self._base.server(name, key))
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """Of all services together. *idle*: percent of the last second that this process was."""
+
+    live: int
+    connections: int
+    sessions: int
+    bytes_out: int
+    connection_rate: int
+    connection_rate_max: int
+    session_rate: int
+    session_rate_max: int
+    bytes_out_rate: int
+    idle: int
+
+
 class _Watched:
     """One engine's meters."""
 
@@ -100,14 +119,27 @@ class Collector:
         self._carried: dict[ServerName, Counted] = {}
         self._held: Rows[RealKey] | None = None
         self._base: Reading | None = None
+        self._whole = Meter((Figure.SESSIONS, Figure.TOTAL))
+        self._busy = (0.0, 0.0)  # the clock and the processor's time at the last look
+        self._idle = 100
+        self._sent = (0.0, 0, 0)  # when bytes were last read, how many, how many a second
 
     def tick(self) -> None:
         """Look at live numbers and totals."""
         now = self._clock()
+        services = []
         for one in self._watched:
             readings = one.engine.readings(_SAMPLED)
+            services.append(readings.services)
             for meter, table in one.meters(readings):
                 meter.sample(table, now)
+        self._whole.sample(_summed(services, _SAMPLED), now)
+        before, used = self._busy
+        self._busy = now, time.process_time()
+        if before and now > before:
+            self._idle = max(
+                0, min(100, round(100 - (self._busy[1] - used) / (now - before) * 100))
+            )
         self._settle()
 
     def hold(self) -> None:
@@ -119,6 +151,33 @@ class Collector:
         """Everything, now."""
         self._settle()
         return self._rows(base=self._base)
+
+    def process(self) -> ProcessFigures:
+        """All services together, now; bytes a second are those since this was asked before."""
+        now = self._clock()
+        figures = (*_SAMPLED, Figure.BYTES_OUT)
+        whole = _summed([one.engine.readings(figures).services for one in self._watched], figures)
+        sums = {one: column[0] for one, column in whole.columns.items()}
+        rates = {
+            one: self._whole.rates(one, whole.columns[one], now)[0] for one in self._whole.rated
+        }
+        most = {one: max([*self._whole.most_rate[one], rate]) for one, rate in rates.items()}
+        when, sent, a_second = self._sent
+        if now - when >= 1.0:
+            a_second = int((sums[Figure.BYTES_OUT] - sent) / (now - when)) if when else 0
+            self._sent = now, sums[Figure.BYTES_OUT], a_second
+        return ProcessFigures(
+            sums[Figure.LIVE],
+            sums[Figure.TOTAL],
+            sums[Figure.SESSIONS],
+            sums[Figure.BYTES_OUT],
+            rates[Figure.TOTAL],
+            most[Figure.TOTAL],
+            rates[Figure.SESSIONS],
+            most[Figure.SESSIONS],
+            a_second,
+            self._idle,
+        )
 
     def clear(self, *, everything: bool) -> None:
         """Highest numbers begin anew; *everything*: all counters too (``clear counters all``)."""
@@ -155,6 +214,15 @@ class Collector:
             dict(self._carried),
             base,
         )
+
+
+def _summed(tables: Iterable[Table[str]], figures: Iterable[Figure]) -> Table[Hashable]:
+    """All objects of *tables* as one."""
+    sums = dict.fromkeys(figures, 0)
+    for table in tables:
+        for figure, column in table.columns.items():
+            sums[figure] += sum(column[place] for place in table.places.values())
+    return Table(_WHOLE, {figure: [value] for figure, value in sums.items()})
 
 
 def _part(

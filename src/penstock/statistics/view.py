@@ -20,6 +20,7 @@ from penstock.states import MAINT, Operational, ServerName, ServerStanding
 from penstock.statistics.collector import Collector
 from penstock.statistics.counted import NOTHING, Counted, together
 from penstock.statistics.server_fields import Checked, address_of, status
+from penstock.statistics.server_state import StateOf
 
 _SPARE_FILES = 100  # for what is no client's
 
@@ -107,6 +108,11 @@ class View:
             return pool
         return replace(pool, reals=tuple(real for real in pool.reals if real.link.id))
 
+    @property
+    def checks(self) -> int:
+        """How many servers are checked."""
+        return sum(real.check is not None for pool in self.pools.values() for real in pool.reals)
+
     # -- frontends -------------------------------------------------------------------------
 
     def frontend(self, name: str) -> Counted:
@@ -191,6 +197,34 @@ class View:
             name = (pool.name, real.name)
             standing = states.server(name)
             yield self._server(pool, real, name, standing)
+
+    def counted(self, pool: str, real: RealServer) -> Counted:
+        owner = self.pools[pool]
+        return self.reading.server((pool, real.name), real_key(owner, real))
+
+    def states(self, pool: Pool) -> Iterator[tuple[RealServer, StateOf]]:
+        """Each server and its state; those of a disabled pool have none and count as up."""
+        for real in pool.reals:
+            name = (pool.name, real.name)
+            user = self._weight(pool, real)
+            if name not in self._controller.states:
+                yield real, StateOf(2, 0, user, int(self.now - self._started), None, None, False)
+                continue
+            standing = self._controller.states.server(name)
+            key = real_key(pool, real)
+            seen = self._controller.check_status(key) if key is not None else None
+            yield (
+                real,
+                StateOf(
+                    int(standing.operational),
+                    int(standing.admin),
+                    user,
+                    standing.last_change,
+                    _checked(seen) if seen is not None else None,
+                    self._agent(name),
+                    bool(standing.admin & MAINT),
+                ),
+            )
 
     def _server(
         self, pool: Pool, real: RealServer, name: ServerName, standing: ServerStanding
@@ -286,6 +320,7 @@ def _checked(seen: CheckStatus) -> Checked:
         seen.duration_ms,
         seen.failures,
         seen.running,
+        seen.enabled,
     )
 
 

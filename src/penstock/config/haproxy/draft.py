@@ -552,6 +552,7 @@ class GlobalDraft:
     hard_stop_after: int | None = None  # ms
     programs: list[ProgramDraft] = field(default_factory=list)
     description: str | None = None
+    node: str = ""
     hook: Hook = Hook.AUTO
     max_flows: int | None = None
     interfaces: tuple[str, ...] = ()

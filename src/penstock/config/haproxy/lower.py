@@ -152,6 +152,8 @@ class Lowering:
             group=said.group,
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
+            description=said.description or "",
+            node=said.node,
             runtime_api=lower_proxied.runtime_sockets(said),
             journal=Journal(tuple(said.log_targets)),
             naming=said.naming,

@@ -168,6 +168,18 @@ def _description(context: Context, settings: GlobalDraft, line: Line) -> None:
     settings.description = " ".join(line.words[1:])
 
 
+def _node(context: Context, settings: GlobalDraft, line: Line) -> None:
+    at_most(line, 1)
+    name = line[1]
+    allowed = name and all(char.isascii() and (char.isalnum() or char in "-_.:") for char in name)
+    if not allowed:
+        raise LineError(
+            "'node' requires valid node name - non-empty string with digits(0-9), letters(A-Z,"
+            " a-z), dot(.), hyphen(-) or underscode(_)."
+        )
+    settings.node = name
+
+
 def _localpeer(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if not line[1]:
@@ -268,6 +280,7 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "description": _description,
     "external-check": _external_check,
     "localpeer": _localpeer,
+    "node": _node,
     "insecure-fork-wanted": _insecure_fork,
     "zero-warning": _zero_warning,
     "stats": parse_stats,

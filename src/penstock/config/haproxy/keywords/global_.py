@@ -51,7 +51,7 @@ GLOBAL = index(
         "it only permits what option external-check asks for",
     ),
     rows("max-spread-checks", Need.C, Status.IGNORED, "checks are spread by spread-checks alone"),
-    rows("node", Need.C, Status.IGNORED, "it labels HAProxy's own output"),
+    rows("node", Need.C, Status.WORKS, "in statistics"),
     rows(
         "grace close-spread-time",
         Need.C,
