@@ -13,7 +13,7 @@ from penstock.desired import (
     real_key,
     weight_of,
 )
-from penstock.engine.api import Engine, RealKey
+from penstock.engine.api import CutCause, Engine, RealKey
 from penstock.errors import DatapathError
 from penstock.events import Events
 from penstock.model import AdminState, Configuration, Pool, RealServer
@@ -169,11 +169,11 @@ class ServerStates:
         for effect in effects:
             match effect:
                 case CutServer(server):
-                    self.cut(server)
+                    self.cut(server, CutCause.DOWN)
                 case CutBackups(pool):
                     for name, one in self._states.servers(self._clock()).items():
                         if name[0] == pool and one.spec.backup:
-                            self.cut(name)
+                            self.cut(name, CutCause.BACK)
                 case Pause(server) if server in self._keys:
                     self._checks.pause(self._keys[server])
                 case CheckAgain(server) if server in self._keys:
@@ -181,7 +181,7 @@ class ServerStates:
                 case Said(pool, level, sentence):
                     self._events(pool, level, sentence)
 
-    def cut(self, name: ServerName) -> int:
+    def cut(self, name: ServerName, cause: CutCause) -> int:
         """Reset all connections of a server; how many there were."""
         key = self._keys.get(name)
         if key is None:
@@ -189,7 +189,7 @@ class ServerStates:
         total = 0
         for engine in self._engines:
             try:
-                total += engine.cut(key)
+                total += engine.cut(key, cause)
             except DatapathError as error:
                 self._refused(error)
         return total

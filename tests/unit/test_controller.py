@@ -15,6 +15,7 @@ from unit_rig import Rig
 from penstock.api.wire import Done, GetStatus, Reload, SetState, SetWeight, Status
 from penstock.checks.codes import CheckCode
 from penstock.desired import real_key
+from penstock.engine.api import CutCause
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
 from penstock.health.runner import Change
@@ -113,6 +114,7 @@ def test_sessions_are_cut_with_the_server_that_goes_down(run: Run) -> None:
     assert rig.engine.conns == {rig.key("s2"): 4}
     rig.controller.handle(SetState("web", "s2", "maint"))
     assert rig.engine.conns == {}
+    assert [cause for _, cause in rig.engine.cuts] == [CutCause.DOWN] * 2
 
 
 def test_sessions_of_backups_are_cut_when_a_server_is_back(run: Run) -> None:
@@ -122,6 +124,7 @@ def test_sessions_of_backups_are_cut_when_a_server_is_back(run: Run) -> None:
     rig.engine.conns = {rig.key("s2"): 3, rig.key("b1"): 4}
     rig.check_says("s1", up=True)
     assert rig.engine.conns == {rig.key("s2"): 3}
+    assert rig.engine.cuts == [(rig.key("b1"), CutCause.BACK)]
 
 
 def test_a_server_follows_the_one_that_it_tracks(run: Run) -> None:

@@ -245,7 +245,8 @@ struct control {
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
-	u32 pad[13];
+	u32 cut_cause; /* why penstock_cut ends them: a letter, as HAProxy logs it */
+	u32 pad[12];
 };
 
 /*

@@ -322,6 +322,14 @@ class TableKeeper(TypingProtocol):
         """Forget those that pass all *filters*, but for those that connections are counted in."""
 
 
+class CutCause(StrEnum):
+    """Why connections are cut, in HAProxy's letters (its manual 8.5)."""
+
+    OPERATOR = "K"
+    DOWN = "D"  # on-marked-down shutdown-sessions
+    BACK = "U"  # on-marked-up shutdown-backup-sessions
+
+
 class Engine(TypingProtocol):
     """One engine. Every method raises DatapathError when the kernel refuses."""
 
@@ -354,7 +362,7 @@ class Engine(TypingProtocol):
     def errors_in_a_row(self, key: RealKey) -> int:
         """How many connections to one real server have failed since the last that did not."""
 
-    def cut(self, key: RealKey) -> int:
+    def cut(self, key: RealKey, cause: CutCause = CutCause.OPERATOR) -> int:
         """Reset all connections of one real server at both ends; how many there were.
 
         They may be counted as live for a moment more.

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from penstock.engine.api import (
     Counters,
+    CutCause,
     DatapathState,
     DestCounters,
     ObservedState,
@@ -143,6 +144,7 @@ class FakeEngine:
         self.stick_tables = FakeTables()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
+        self.cuts: list[tuple[RealKey, CutCause]] = []  # all there were
         self.errors: dict[RealKey, int] = {}  # in a row, as a test wants them
         self.service_conns: dict[str, int] = {}
         self.figures: dict[tuple[object, Figure], int] = {}  # by service, pool or real
@@ -237,7 +239,8 @@ class FakeEngine:
     def errors_in_a_row(self, key: RealKey) -> int:
         return self.errors.get(key, 0)
 
-    def cut(self, key: RealKey) -> int:
+    def cut(self, key: RealKey, cause: CutCause = CutCause.OPERATOR) -> int:
+        self.cuts.append((key, cause))
         return self.conns.pop(key, 0)
 
     def tick(self) -> None:

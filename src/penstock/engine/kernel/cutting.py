@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
+from penstock.engine.api import CutCause
 from penstock.engine.kernel.loader import Datapath
 from penstock.wire.bare_ack import End, bare_ack
 
@@ -41,15 +42,17 @@ class Cutting:
         self._layout = datapath.codec.cut_record
         control = datapath.codec.control
         self._real_at = control.offset("cut_real")
+        self._cause_at = control.offset("cut_cause")
         self._count_at = control.offset("cut_count")
         self._random = Random()  # noqa: S311  # no secrets: any number will do
         self._now: deque[_Question] = deque()
         self._later: list[_Question] = []  # to be asked again at the next tick
         self._sockets: dict[int, socket.socket] = {}
 
-    def cut(self, real: int) -> int:
+    def cut(self, real: int, cause: CutCause) -> int:
         """End all flows of real server number *real*; how many there were."""
         self._controls.store32(0, self._real_at, real)
+        self._controls.store32(0, self._cause_at, ord(cause))
         total, room = 0, len(self._outbox)
         while True:
             self._program.run_syscall()

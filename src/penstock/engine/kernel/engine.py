@@ -15,6 +15,7 @@ from pathlib import Path
 
 from penstock.engine.api import (
     Counters,
+    CutCause,
     ObservedState,
     PoolState,
     PutPool,
@@ -278,9 +279,9 @@ class KernelEngine:
         at = self._codec.real_live.offset("errors_in_a_row")
         return self._maps.real_lives.load32(real.id, at) if real else 0
 
-    def cut(self, key: RealKey) -> int:
+    def cut(self, key: RealKey, cause: CutCause = CutCause.OPERATOR) -> int:
         real = self._reals.get(key)
-        return self._cutting.cut(real.id) if real else 0
+        return self._cutting.cut(real.id, cause) if real else 0
 
     def tick(self) -> None:
         """Follow the network, expire flows, let go of retired reals without flows."""

@@ -12,6 +12,7 @@ import structlog
 
 from penstock.engine.api import (
     Counters,
+    CutCause,
     ObservedState,
     PoolState,
     PutPool,
@@ -441,9 +442,9 @@ class ProxyEngine:
         row = self._real_rows.get(key)
         return self._board.read(row, Column.ERRORS_IN_A_ROW) if row is not None else 0
 
-    def cut(self, key: RealKey) -> int:
+    def cut(self, key: RealKey, cause: CutCause = CutCause.OPERATOR) -> int:
         live = self.live(key)  # before a worker is quick enough to have ended them
-        self._tell(Kill(key))
+        self._tell(Kill(key, cause))
         return live
 
     def ask(self, question: Question, worker: int = 0) -> object:

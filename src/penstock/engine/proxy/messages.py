@@ -12,7 +12,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from penstock.engine.api import RealKey, Step
+from penstock.engine.api import CutCause, RealKey, Step
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.questions import Question
 
@@ -58,6 +58,7 @@ class Kill:
     """End all sessions with that real server."""
 
     key: RealKey
+    cause: CutCause = CutCause.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,7 +307,7 @@ class Flow:
     def expire(self) -> None:
         self.close()
 
-    def kill(self) -> None:
+    def kill(self, cause: str = "K") -> None:
         self.close()
 
     def close(self) -> None:

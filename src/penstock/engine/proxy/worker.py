@@ -19,6 +19,7 @@ import traceback
 from functools import partial
 
 from penstock.engine.api import (
+    CutCause,
     PutPool,
     PutReal,
     PutService,
@@ -129,8 +130,8 @@ class Worker:
                 self._listen(spot, service, socket.socket(fileno=fds[0]))
             case Silence(spot):
                 self._silence(spot)
-            case Kill(key):
-                self._kill(key)
+            case Kill(key, cause):
+                self._kill(key, cause)
             case Ask(number, question):
                 send_answer(self._answer_link, number, self._answer(question))
             case Drain(at_once):
@@ -182,11 +183,11 @@ class Worker:
             raise RuntimeError("the daemon has not said hello")
         return self.world
 
-    def _kill(self, key: RealKey) -> None:
+    def _kill(self, key: RealKey, cause: CutCause) -> None:
         world = self._world()
         for session in list(world.sessions):
             if session.real is not None and session.real.state.key == key:
-                session.kill()
+                session.kill(cause)
         if world.lane is not None:
             world.lane.kill(key)
 
