@@ -86,12 +86,15 @@ def test_the_service_that_packets_do_not_suffice_for_and_the_line_that_says_so(
 
 
 def test_a_service_that_no_engine_runs_is_refused_when_it_is_to_run() -> None:
-    text = "frontend web\n bind :80\n mode http\n default_backend b\nbackend b\n mode http\n"
+    text = (
+        "frontend web\n bind :80\n mode http\n option forwardfor\n default_backend b\n"
+        "backend b\n mode http\n"
+    )
     configuration = loads(text, name="web.cfg").configuration
     with pytest.raises(ConfigError) as caught:
         refuse_unsupported(configuration)
     assert str(caught.value) == (
-        "[web.cfg:3] : 'web' cannot run because of 'mode http': HTTP is routed."
+        "[web.cfg:4] : 'web' cannot run because of 'option forwardfor': HTTP is routed."
     )
 
 

@@ -124,8 +124,8 @@ def test_other_proxies_run_beside_it() -> None:
     ("text", "said"),
     [
         (
-            "listen s\n mode http\n bind :1\n server a 127.0.0.1:3\n",
-            "2: 's' cannot run because of 'mode http': HTTP is routed.",
+            "listen s\n mode http\n bind :1\n option forwardfor\n server a 127.0.0.1:3\n",
+            "4: 's' cannot run because of 'option forwardfor': HTTP is routed.",
         ),
         (
             "listen s\n mode http\n bind :1\n stats uri /\n server a 127.0.0.1:3\n",

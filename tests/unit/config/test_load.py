@@ -611,7 +611,7 @@ def test_the_default_resolvers_need_no_section() -> None:
         ("bind :80\n use_backend x if { src 10.0.0.0/8 }", 9, "chosen by a condition"),
         ("bind :80\n stick-table type ip size 1m\n stick on src", 10, "chosen by a stick table"),
         ("bind :80\n balance rdp-cookie\n server s 1.1.1.1:1", 9, "chosen by an RDP cookie"),
-        ("bind :80\n mode http\n server s 1.1.1.1:1", 9, "HTTP is routed"),
+        ("bind :80\n mode http\n option forwardfor\n server s 1.1.1.1:1", 10, "HTTP is routed"),
         ("bind :80\n source 1.1.1.1 interface eth0\n server s 1.1.1.1:1", 9, "interface"),
     ],
 )
@@ -657,14 +657,38 @@ def test_an_unconditional_use_backend_is_a_default_backend() -> None:
     assert configuration.services[0].engine is EngineKind.KERNEL
 
 
-def test_pools_of_mode_http_are_checked_and_nobody_sends_to_them() -> None:
-    configuration = configure(
-        "frontend f\n mode http\n bind :80\n default_backend b\n"
-        "backend b\n mode http\n server s 1.1.1.1:1\n"
-    )
-    assert [pool.name for pool in configuration.pools] == ["b"]
-    assert configuration.services[0].pool is None
-    assert configuration.services[0].engine is EngineKind.PROXY
+_WEB = "frontend f\n mode http\n bind :80\n default_backend b\nbackend b\n mode http\n{}"
+
+
+def test_sections_of_mode_http_that_ask_for_nothing_of_http_are_relayed() -> None:
+    loaded = read(_WEB.format(" server s 1.1.1.1:1\n"))
+    service = loaded.configuration.services[0]
+    assert (service.pool, service.engine, service.unsupported) == ("b", EngineKind.KERNEL, False)
+    told = [one.message for one in loaded.warnings if "relayed as in mode tcp" in one.message]
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "balance uri",
+        "balance url_param u",
+        "cookie SRV insert",
+        "http-request deny",
+        "http-response set-header a b",
+        "option forwardfor",
+        "option originalto",
+        "redirect location /x",
+        "stats enable",
+    ],
+)
+def test_sections_of_mode_http_that_ask_for_http_are_not_relayed(line: str) -> None:
+    for text in (
+        _WEB.format(f" {line}\n server s 1.1.1.1:1\n"),
+        f"listen f\n mode http\n bind :80\n {line}\n server s 1.1.1.1:1\n",
+    ):
+        (service,) = configure(text).services
+        assert service.unsupported, text
 
 
 def test_what_is_not_carried_out_is_said_once_for_a_section() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.config.haproxy.address import PortKind
-from penstock.config.haproxy.draft import FileDraft, InitMethod, Line, Mode, ProxyDraft, ServerLine
+from penstock.config.haproxy.draft import FileDraft, InitMethod, Line, ProxyDraft, ServerLine
 from penstock.config.haproxy.keywords import Status
 from penstock.config.haproxy.lower import Lowering, find_server
 from penstock.config.haproxy.parser import Context
@@ -51,7 +51,7 @@ class DynamicServers:
         self._context = context
         self._lowering = lowering
         self._proxies: Mapping[str, ProxyDraft] = {
-            proxy.name: proxy for proxy in context.draft.proxies if proxy.mode is not Mode.HTTP
+            proxy.name: proxy for proxy in context.draft.proxies
         }
 
     def read(

@@ -188,9 +188,17 @@ def _load(
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
-        listens=bool(context.draft.global_.stats_sockets)
-        or any(proxy.binds and not proxy.disabled for proxy in context.draft.proxies),
+        listens=_listens(context.draft),
         servers=DynamicServers(context, lowering),
+    )
+
+
+def _listens(draft: FileDraft) -> bool:
+    """Whether HAProxy would have something to listen on, be it for its operator or its peers."""
+    return (
+        any(proxy.binds and not proxy.disabled for proxy in draft.proxies)
+        or bool(draft.global_.stats_sockets)
+        or any(complete(section) and not section.disabled for section in draft.peers)
     )
 
 

@@ -26,6 +26,7 @@ from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
 from penstock.config.haproxy.log_formats import journal, session_log, unique_id
 from penstock.config.haproxy.lower_checks import health_check
 from penstock.config.haproxy.lower_http import Served, lower_http
+from penstock.config.haproxy.lower_relay import not_relayed
 from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
@@ -97,9 +98,7 @@ class Lowering:
             pool = self._pool(proxy)
             if pool is not None:
                 pools.append(pool)
-        # Those of mode http are checked, and nobody sends to them.
-        routed = {proxy.name for proxy in self.draft.proxies if proxy.mode is Mode.HTTP}
-        names = {pool.name: pool for pool in pools if pool.name not in routed}
+        names = {pool.name: pool for pool in pools}
         services: list[Service] = []
         for proxy in self.draft.proxies:
             if proxy.capability & FRONT and proxy.binds:
@@ -200,8 +199,19 @@ class Lowering:
     # -- services ----------------------------------------------------------------------------
 
     def _service(self, proxy: ProxyDraft, pools: dict[str, Pool]) -> Service | None:
-        if proxy.mode is Mode.HTTP:
-            return self._http_service(proxy)
+        http = proxy.mode is Mode.HTTP
+        if http:
+            said = not_relayed(proxy, self._reachable(proxy), self._backend)
+            if said is not None:
+                return self._http_service(proxy, said)
+        if http and not proxy.disabled:
+            self.report.warn(
+                proxy.mode_origin or proxy.origin,
+                f"'{proxy.name}' is in mode http: its connections are relayed as in mode tcp, and"
+                " what they carry is not looked at.",
+                parsing=False,
+                own=True,
+            )
         if not proxy.capability & BACK:
             self._tell(proxy)
         target = self._target(proxy)
@@ -213,7 +223,7 @@ class Lowering:
             backend = self._backend(name)
             if backend is None or backend is proxy:
                 continue
-            if backend.mode is Mode.HTTP:  # HAProxy upgrades the connection to HTTP
+            if backend.mode is Mode.HTTP and not http:  # HAProxy upgrades the connection to HTTP
                 origin = backend.mode_origin or backend.origin
                 reasons.append(Said(origin, MODE_HTTP, f"backend {name} in mode http"))
             reasons += self._decisive(backend)
@@ -307,9 +317,7 @@ class Lowering:
         keyword = Keyword("rule", Need.P, Status.NOWHERE, found[0].reason)
         return Said(found[0].origin, keyword, "a rule")
 
-    def _http_service(self, proxy: ProxyDraft) -> Service | None:
-        origin = proxy.mode_origin or proxy.origin
-        said = Said(origin, MODE_HTTP, "mode http")
+    def _http_service(self, proxy: ProxyDraft, said: Said) -> Service | None:
         served = lower_http(proxy, self._front(proxy).listeners, self.draft, self._backend)
         if isinstance(served, Served):
             self._https.append(served.service)
