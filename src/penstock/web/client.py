@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 from penstock.engine.proxy.dial import NOBODY, peer_of
@@ -15,8 +15,17 @@ from penstock.engine.proxy.tls import TlsInfo
 from penstock.proxied import Listener
 from penstock.web.asked import Caller
 from penstock.web.errors import page
-from penstock.web.http1 import CONTINUE, Hangup, Reader, Request, Response, encoded
-from penstock.web.limits import MAX_REQUESTS, Patience
+from penstock.web.http1 import (
+    CONTINUE,
+    Hangup,
+    Reader,
+    Request,
+    Response,
+    chunk,
+    encoded,
+    is_chunked,
+)
+from penstock.web.limits import MAX_REQUESTS, PIECE, Patience
 from penstock.web.tally import Tally
 from penstock.wire.http_request import NotARequest
 from penstock.wire.proxy_protocol import Header, ProxyProtocolError
@@ -32,13 +41,13 @@ class Stage(Enum):
     HANDSHAKE = "handshake"
     HEADER = "header"  # of the PROXY protocol
     REQUEST = "request"
-    ANSWER = "answer"  # of ours: it has asked
+    ANSWER = "answer"  # of ours, or for more of it
     WRITING = "writing"
     OVER = "over"
 
 
 class Client:
-    """``ready()`` on events, ``answer()`` when it has asked; ``stage`` says what is next."""
+    """``ready()`` on events; ``answer()``, or ``produce()``, when ``stage`` is ANSWER."""
 
     def __init__(
         self,
@@ -58,6 +67,8 @@ class Client:
         self._close = close
         self._reader = Reader()
         self._unsent = memoryview(b"")
+        self._pieces: Iterator[str] | None = None
+        self._chunked = False
         self._header: Header | None = None
         self._left = MAX_REQUESTS
         self.peer = peer_of(sock.getpeername())
@@ -70,7 +81,8 @@ class Client:
             self._start_tls()
         self.deadline = now + patience.request
         self.served = False  # it has had an answer
-        self.serial = 0  # the owner's
+        self.serial = 0  # this, and whether it stands in the queue of those who ask, are
+        self.queued = False  # the owner's
 
     def _start_tls(self) -> None:
         assert self._wrap is not None  # noqa: S101  # the caller has looked
@@ -90,8 +102,9 @@ class Client:
         return select.EPOLLIN
 
     @property
-    def unsent(self) -> int:
-        return len(self._unsent)
+    def producing(self) -> bool:
+        """Its answer is not yet made to its end."""
+        return self._pieces is not None
 
     @property
     def expendable(self) -> bool:
@@ -206,7 +219,28 @@ class Client:
             or not request.head.keeps_alive
             or self._left <= 0
         )
+        if answer.pieces is not None:
+            self._chunked = is_chunked(answer, request.head)
+            last = last or not self._chunked
+            if request.head.method != "HEAD":
+                self._pieces = answer.pieces
         self._send(encoded(answer, request.head, close=last), now, last=last)
+
+    def produce(self, now: float) -> None:
+        """Make some more of the answer, and send it. Raises OSError."""
+        made, size = [], 0
+        while self._pieces is not None and size < PIECE:
+            text = next(self._pieces, None)
+            if text is None:
+                self._pieces = None
+                break
+            data = text.encode("utf-8", "replace")
+            made.append(data)
+            size += len(data)
+        body = b"".join(made)
+        if self._chunked:
+            body = (chunk(body) if body else b"") + (b"" if self.producing else chunk(b""))
+        self._send(body, now, last=self._close)
 
     def time_out(self, now: float) -> None:
         """Its time is over: one that began to ask is told so. Raises OSError."""
@@ -232,11 +266,14 @@ class Client:
             self._write(now)
 
     def _write(self, now: float) -> None:
-        sent = self.sock.send(self._unsent)
+        sent = self.sock.send(self._unsent) if self._unsent else 0
         self._tally.bytes_out += sent
         self._unsent = self._unsent[sent:]
         self.deadline = now + self._patience.progress
         if self._unsent:
+            return
+        if self.producing:
+            self.stage = Stage.ANSWER
             return
         if self._close:
             self.stage = Stage.OVER

@@ -7,6 +7,7 @@ The limits are HAProxy's buffers: 15 KiB for a head, as much for the body of a P
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
@@ -38,6 +39,7 @@ class Response:
     body: bytes = b""
     fields: tuple[tuple[str, str], ...] = ()
     close: bool = False  # whatever the client would like
+    pieces: Iterator[str] | None = None  # a long body, made while the client takes it
 
 
 class Hangup(Enum):
@@ -167,11 +169,24 @@ class Reader:
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+def is_chunked(response: Response, head: Head) -> bool:
+    """Whether its body is sent in chunks; else its end is that of the connection."""
+    return response.pieces is not None and bool(head.minor)
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk; an empty one is the last."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def encoded(response: Response, head: Head | None, *, close: bool) -> bytes:
-    """*response* to a request with *head*; None: it was none."""
+    """*response* to a request with *head*, without its pieces; None: it was none."""
     lines = [f"HTTP/1.1 {response.status} {_reason(response.status)}"]
     lines += [f"{name}: {value}" for name, value in response.fields]
-    lines.append(f"content-length: {len(response.body)}")
+    if response.pieces is None:
+        lines.append(f"content-length: {len(response.body)}")
+    elif head is not None and is_chunked(response, head):
+        lines.append("transfer-encoding: chunked")
     if close:
         lines.append("connection: close")
     elif head is not None and not head.minor:

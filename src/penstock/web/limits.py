@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from penstock.http_service import HttpService
 
 MAX_CLIENTS = 256  # connections of one service, whatever its maxconn
-MAX_UNSENT = 64 << 20  # bytes of answers that clients have not taken yet, of all services
+MAX_PRODUCING = 32  # answers that are being made while clients take them, of all services
+PIECE = 1 << 15  # bytes of an answer that are made before the client has to take them
 MAX_REQUESTS = 1000  # on one connection, so that none stays for ever
 EVENTS_A_TURN = 64  # before the daemon's loop looks at anything else
-ANSWERS_A_TURN = 1  # statistics of thousands of servers take a while to write
+ANSWERS_A_TURN = 1  # begun, or gone on with by a piece
 _LONGEST_WAIT = 30.0  # s
 
 

@@ -73,19 +73,8 @@ def render(
     info: Mapping[str, str],
     *,
     admin: bool,
-) -> str:
-    """The whole page; *admin* adds the forms."""
-    return "".join(_parts(page, query, rows, info, admin=admin))
-
-
-def _parts(
-    page: StatsPage,
-    query: StatsQuery,
-    rows: Iterable[Row],
-    info: Mapping[str, str],
-    *,
-    admin: bool,
 ) -> Iterator[str]:
+    """The whole page, in pieces; *admin* adds the forms."""
     node = (page.node or info.get("node", "")) if page.show_node else ""
     title = "Statistics" + (f" on {node}" if node else "")
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'

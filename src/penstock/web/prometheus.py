@@ -48,9 +48,8 @@ def answer(request: Request, statistics: Statistics) -> Response:
     wanted = read_query(request.head.target.partition("?")[2])
     if wanted is None:
         return page(400, close=True)
-    text = "".join(exposition(wanted, statistics))
     fields = (("cache-control", "no-cache"), ("content-type", "text/plain; version=0.0.4"))
-    return Response(200, text.encode("utf-8", "replace"), fields)
+    return Response(200, fields=fields, pieces=exposition(wanted, statistics))
 
 
 def read_query(query: str) -> Wanted | None:

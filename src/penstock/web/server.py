@@ -32,7 +32,7 @@ from penstock.web.http1 import Answer, Request
 from penstock.web.limits import (
     ANSWERS_A_TURN,
     EVENTS_A_TURN,
-    MAX_UNSENT,
+    MAX_PRODUCING,
     Patience,
     most_clients,
 )
@@ -100,7 +100,7 @@ class WebServer:
         self._asking: deque[tuple[_Service, Client]] = deque()
         self._timers: list[tuple[float, int, int]] = []  # deadline, whose serial, descriptor
         self._serial = 0
-        self._unsent = 0
+        self._producing = 0
         self._tallies: dict[str, Tally] = {}
 
     def tally(self, name: str) -> Tally:
@@ -184,8 +184,9 @@ class WebServer:
                 self._advance(*one, lambda client: client.ready(now))
         for _ in range(min(ANSWERS_A_TURN, len(self._asking))):
             service, client = self._asking.popleft()
+            client.queued = False
             if client.stage is Stage.ANSWER:
-                self._advance(service, client, partial(_tell, self._answer(service, client), now))
+                self._advance(service, client, partial(self._serve, service, now))
         while self._timers and self._timers[0][0] <= now:
             _, serial, fd = heapq.heappop(self._timers)
             self._look_at(serial, fd, now)
@@ -243,24 +244,35 @@ class WebServer:
 
     def _advance(self, service: _Service, client: Client, act: Callable[[Client], None]) -> None:
         """Let *client* go on, and see to what it waits for then."""
-        fd, before, unsent = client.sock.fileno(), client.wants, client.unsent
+        fd, before, producing = client.sock.fileno(), client.wants, client.producing
         try:
             act(client)
         except (OSError, ssl.SSLError, ValueError):
             client.stage = Stage.OVER
-        self._unsent += client.unsent - unsent
+        except Exception:
+            # A bug in one answer must not take the daemon, and the health checks, with it.
+            _log.exception("an HTTP answer failed; this is a bug", service=service.service.name)
+            client.stage = Stage.OVER
+        self._producing += client.producing - producing
         if client.stage is Stage.OVER:
             self._drop(service, client)
             return
-        if client.stage is Stage.ANSWER:
+        if client.stage is Stage.ANSWER and not client.queued:
+            client.queued = True
             self._asking.append((service, client))
             service.clients[fd] = service.clients.pop(fd)  # now the last to be silent
         if client.wants != before:
             self._epoll.modify(fd, client.wants)
 
+    def _serve(self, service: _Service, now: float, client: Client) -> None:
+        if client.producing:
+            client.produce(now)
+        else:
+            client.answer(self._answer(service, client), now)
+
     def _answer(self, service: _Service, client: Client) -> Answer:
         request = client.request
-        if request is None or self._unsent > MAX_UNSENT:
+        if request is None or self._producing >= MAX_PRODUCING:
             return page(503, close=True)
         try:
             return service.site(request, client.caller)
@@ -283,16 +295,12 @@ class WebServer:
 
     def _drop(self, service: _Service, client: Client) -> None:
         fd = client.sock.fileno()
-        self._unsent -= client.unsent
+        self._producing -= client.producing
         self._by_fd.pop(fd, None)
         service.clients.pop(fd, None)
         service.tally.live -= 1
         client.stage = Stage.OVER
         client.close()
-
-
-def _tell(answer: Answer, now: float, client: Client) -> None:
-    client.answer(answer, now)
 
 
 def _place(spot: Spot) -> tuple[object, ...]:

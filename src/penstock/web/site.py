@@ -176,10 +176,10 @@ class Site:
         rows = chosen(every, said, query, own)
         if query.format is Format.HTML:
             fields.append(html.POLICY)
-            text = html.render(said, query, rows, self._statistics.info(), admin=admin)
+            pieces = html.render(said, query, rows, self._statistics.info(), admin=admin)
         else:
-            text = self._statistics.dump(rows, query.format)
-        return Response(200, text.encode("utf-8", "replace"), tuple(fields))
+            pieces = self._statistics.dump(rows, query.format)
+        return Response(200, fields=tuple(fields), pieces=iter(pieces))
 
 
 def site(service: HttpService, statistics: Statistics) -> tuple[Site, Callable[[Caller], bool]]:
