@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,46 +14,46 @@ import pytest
 from penstock.config.haproxy import loads
 from penstock.http_service import HttpService
 from penstock.rules.subject import Traffic
+from penstock.statistics.rows import Selected
+from penstock.statistics.shapes import Kind, Row, Shape
 from penstock.web.server import WebServer
 from penstock.web.site import site
-from penstock.web.statistics import Kind, Row, StickTable
-from penstock.web.stats_uri import Format
+from penstock.web.statistics import StickTable, proxy_of, text
 
 DEFAULTS = "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
 
 
-@dataclass(frozen=True)
-class OneRow:
-    proxy: str
-    name: str
-    kind: Kind
-    fields: dict[str, str] = field(default_factory=dict)
-
-    def text(self, field: str) -> str:
-        return self.fields.get(field, "")
+def row(kind: Kind, **fields: str) -> Row:
+    """One with these fields and no others."""
+    shape = Shape(kind, " ".join(fields), {"type": int(kind)})
+    return Row(shape, 1, 1, tuple(fields.values()))
 
 
-def server(proxy: str, name: str, status: str = "UP", **fields: str) -> OneRow:
-    return OneRow(proxy, name, Kind.SERVER, {"status": status, "mode": "tcp", **fields})
+def server(proxy: str, name: str, status: str = "UP", **fields: str) -> Row:
+    head = {"pxname": proxy, "svname": name, "status": status, "mode": "tcp"}
+    return row(Kind.SERVER, **{**head, **fields})
 
 
-def frontend(proxy: str, **fields: str) -> OneRow:
-    return OneRow(proxy, "FRONTEND", Kind.FRONTEND, {"status": "OPEN", "mode": "tcp", **fields})
+def frontend(proxy: str, **fields: str) -> Row:
+    head = {"pxname": proxy, "svname": "FRONTEND", "status": "OPEN", "mode": "tcp"}
+    return row(Kind.FRONTEND, **{**head, **fields})
 
 
-def backend(proxy: str, status: str = "UP", **fields: str) -> OneRow:
-    return OneRow(proxy, "BACKEND", Kind.BACKEND, {"status": status, "mode": "tcp", **fields})
+def backend(proxy: str, status: str = "UP", **fields: str) -> Row:
+    head = {"pxname": proxy, "svname": "BACKEND", "status": status, "mode": "tcp"}
+    return row(Kind.BACKEND, **{**head, **fields})
 
 
 class NoTraffic:
     """Counters of nothing, but for the servers that are up."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = [one for one in rows if one.shape.kind is Kind.SERVER]
 
     def usable_servers(self, name: str) -> int:
-        servers = [one for one in self.rows if one.kind is Kind.SERVER and one.proxy == name]
-        return sum(one.text("status").startswith("UP") for one in servers)
+        return sum(
+            text(one, "status").startswith("UP") for one in self.rows if proxy_of(one) == name
+        )
 
     def __getattr__(self, name: str) -> object:
         raise AssertionError(f"nobody was to ask for {name}")
@@ -63,20 +63,14 @@ class NoTraffic:
 class MadeUp:
     """``penstock.web.statistics.Statistics``; commands are noted and those for "no…" fail."""
 
-    table: list[OneRow] = field(default_factory=list)
+    table: list[Row] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=lambda: {"Name": "penstock", "Version": "9.9"})
     ran: list[str] = field(default_factory=list)
-    asked: list[tuple[bool, bool]] = field(default_factory=list)
+    asked: list[Selected] = field(default_factory=list)
 
-    def rows(self, *, legends: bool, counted: bool) -> Sequence[Row]:
-        self.asked.append((legends, counted))
-        return self.table
-
-    def dump(self, rows: Sequence[Row], format_: Format) -> str:
-        return f"{format_.value}\n" + "".join(f"{row.proxy},{row.name}\n" for row in rows)
-
-    def schema(self) -> str:
-        return "{}"
+    def rows(self, selected: Selected) -> Iterable[Row]:
+        self.asked.append(selected)
+        return iter(self.table)
 
     def info(self) -> dict[str, str]:
         return self.said
@@ -160,7 +154,17 @@ def status_of(answer: bytes) -> int:
 
 
 def body_of(answer: bytes) -> str:
-    return answer.removesuffix(b"<closed>").partition(b"\r\n\r\n")[2].decode()
+    body = answer.removesuffix(b"<closed>").partition(b"\r\n\r\n")[2]
+    if field_of(answer, "transfer-encoding") != "chunked":
+        return body.decode()
+    whole = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        whole, body = whole + rest[:length], rest[length + 2 :]
+        if not length:
+            return whole.decode()
+    pytest.fail("the last chunk is missing")
 
 
 def field_of(answer: bytes, name: str) -> str | None:

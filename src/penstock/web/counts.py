@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from penstock.web.statistics import Kind, Row
+from penstock.statistics.shapes import Kind, Row
+from penstock.web.statistics import named, proxy_of, text
 
 
 class RowCounts:
@@ -15,15 +16,15 @@ class RowCounts:
         self._rows: dict[tuple[Kind, str, str], Row] = {}
         self._servers: dict[str, list[Row]] = {}
         for row in rows:
-            name = row.name if row.kind in (Kind.SERVER, Kind.LISTENER) else ""
-            self._rows[row.kind, row.proxy, name] = row
-            if row.kind is Kind.SERVER:
-                self._servers.setdefault(row.proxy, []).append(row)
+            kind, proxy = row.shape.kind, proxy_of(row)
+            self._rows[kind, proxy, text(row, "svname") if named(kind) else ""] = row
+            if kind is Kind.SERVER:
+                self._servers.setdefault(proxy, []).append(row)
 
     def _number(self, field: str, kind: Kind, proxy: str, name: str = "") -> int:
         row = self._rows.get((kind, proxy, name))
-        text = row.text(field) if row is not None else ""
-        return int(text) if text.isdigit() else 0
+        number = text(row, field) if row is not None else ""
+        return int(number) if number.isdigit() else 0
 
     def frontend_connections(self, name: str) -> int:
         return self._number("scur", Kind.FRONTEND, name)
@@ -46,11 +47,11 @@ class RowCounts:
     def usable_servers(self, name: str) -> int:
         """Those that take connections; backups count where nobody else is left."""
         up = [row for row in self._servers.get(name, []) if _takes(row)]
-        active = [row for row in up if row.text("act") == "1"]
+        active = [row for row in up if text(row, "act") == "1"]
         return len(active or up)
 
     def connection_slots(self, name: str) -> int | None:
-        limits = [row.text("slim") for row in self._servers.get(name, []) if _takes(row)]
+        limits = [text(row, "slim") for row in self._servers.get(name, []) if _takes(row)]
         if not limits or not all(limits):
             return None
         return max(0, sum(map(int, limits)) - self.pool_connections(name))
@@ -82,4 +83,4 @@ class RowCounts:
 
 
 def _takes(row: Row) -> bool:
-    return row.text("status").startswith(("UP", "no check"))
+    return text(row, "status").startswith(("UP", "no check"))

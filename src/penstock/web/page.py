@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Final
 
 from penstock.http_service import StatsPage
-from penstock.web.statistics import Kind, Row
+from penstock.statistics.shapes import Kind, Row
+from penstock.web.statistics import proxy_of, text
 from penstock.web.stats_uri import Outcome, StatsQuery
 
 # Fields of a row and what stands above them.
@@ -86,7 +87,7 @@ def render(
     if query.outcome is not None:
         yield f"<p><strong>{_SAID[query.outcome]}</strong></p>\n"
     yield _links(page, query)
-    for proxy, members in groupby(rows, key=lambda row: row.proxy):
+    for proxy, members in groupby(rows, key=proxy_of):
         yield from _table(page, proxy, list(members), admin=admin)
     yield "</body></html>\n"
 
@@ -112,12 +113,12 @@ def _links(page: StatsPage, query: StatsQuery) -> str:
     if page.refresh:
         other = ("" if still else ";norefresh", "refresh" if still else "do not refresh")
         links.append((up + other[0] + scope, other[1]))
-    shown = (f'<a href="{escape(page.uri + rest)}">{text}</a>' for rest, text in links)
+    shown = (f'<a href="{escape(page.uri + rest)}">{said}</a>' for rest, said in links)
     return f"<p>{' · '.join(shown)}</p>\n"
 
 
 def _table(page: StatsPage, proxy: str, rows: Sequence[Row], *, admin: bool) -> Iterator[str]:
-    form = admin and any(row.kind is Kind.SERVER for row in rows)
+    form = admin and any(row.shape.kind is Kind.SERVER for row in rows)
     if form:
         yield f'<form method="post" action="{escape(page.uri)}">'
     yield f'<h2 id="{escape(proxy)}">{escape(proxy)}</h2>\n<table><tr><th></th>'
@@ -126,7 +127,7 @@ def _table(page: StatsPage, proxy: str, rows: Sequence[Row], *, admin: bool) -> 
         yield _row(row, form=form)
     yield "</table>\n"
     if form:
-        options = "".join(f'<option value="{value}">{text}' for value, text in _ACTIONS)
+        options = "".join(f'<option value="{value}">{said}' for value, said in _ACTIONS)
         yield (
             f'<p><select name="action" aria-label="action">{options}</select>'
             f'<input type="hidden" name="b" value="{escape(proxy)}">'
@@ -135,11 +136,11 @@ def _table(page: StatsPage, proxy: str, rows: Sequence[Row], *, admin: bool) -> 
 
 
 def _row(row: Row, *, form: bool) -> str:
-    name = escape(row.name)
-    if form and row.kind is Kind.SERVER:
+    name = escape(text(row, "svname"))
+    if form and row.shape.kind is Kind.SERVER:
         name = f'<label><input type="checkbox" name="s" value="{name}"> {name}</label>'
-    cells = "".join(f"<td>{escape(row.text(field))}</td>" for field, _ in _COLUMNS)
-    return f'<tr class="{_class(row.text("status"))}"><td>{name}</td>{cells}</tr>\n'
+    cells = "".join(f"<td>{escape(text(row, field))}</td>" for field, _ in _COLUMNS)
+    return f'<tr class="{_class(text(row, "status"))}"><td>{name}</td>{cells}</tr>\n'
 
 
 def _class(status: str) -> str:

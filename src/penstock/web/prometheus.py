@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
+from penstock.statistics.rows import Selected
+from penstock.statistics.shapes import Kind, Row
 from penstock.web.errors import page
 from penstock.web.http1 import Request, Response
 from penstock.web.prometheus_table import (
@@ -24,7 +26,8 @@ from penstock.web.prometheus_table import (
     SERVER_STATES,
     Metric,
 )
-from penstock.web.statistics import Kind, Row, Statistics
+from penstock.web.statistics import Statistics, proxy_of
+from penstock.web.statistics import text as text_of
 
 _SCOPES = ("global", "frontend", "listener", "backend", "server", "sticktable")
 _KINDS = (
@@ -83,11 +86,11 @@ def exposition(wanted: Wanted, statistics: Statistics) -> Iterator[str]:
                 yield from _metric("process", metric, [(labels, "1")])
             elif metric.field in info:
                 yield from _metric("process", metric, [((), _number(info[metric.field]))])
-    rows = statistics.rows(legends=True, counted=False)
-    http = {row.proxy for row in rows if row.text("mode") == "http"}
+    rows = list(statistics.rows(Selected()))
+    http = {proxy_of(row) for row in rows if text_of(row, "mode") == "http"}
     for scope, letter, kind in _KINDS:
         if scope in wanted.scopes:
-            of_kind = [row for row in rows if row.kind is kind and _is_shown(row, wanted)]
+            of_kind = [row for row in rows if row.shape.kind is kind and _is_shown(row, wanted)]
             servers = _servers(rows) if kind is Kind.BACKEND else {}
             yield from _of_kind(scope, letter, of_kind, http, servers)
     if "sticktable" in wanted.scopes:
@@ -95,15 +98,15 @@ def exposition(wanted: Wanted, statistics: Statistics) -> Iterator[str]:
 
 
 def _is_shown(row: Row, wanted: Wanted) -> bool:
-    maint = row.kind is Kind.SERVER and row.text("status").startswith("MAINT")
+    maint = row.shape.kind is Kind.SERVER and text_of(row, "status").startswith("MAINT")
     return not (wanted.hides_maint and maint)
 
 
 def _servers(rows: Iterable[Row]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if row.kind is Kind.SERVER:
-            found.setdefault(row.proxy, []).append(row)
+        if row.shape.kind is Kind.SERVER:
+            found.setdefault(proxy_of(row), []).append(row)
     return found
 
 
@@ -117,8 +120,8 @@ def _of_kind(
         lines = [
             ((*_labels(row), *more), value)
             for row in rows
-            if not (_is_http(metric) and row.proxy not in http)
-            for more, value in _values(metric, row, servers.get(row.proxy, []))
+            if not (_is_http(metric) and proxy_of(row) not in http)
+            for more, value in _values(metric, row, servers.get(proxy_of(row), []))
         ]
         # The classes of HTTP responses are one metric.
         yield from _metric(scope, metric, lines, headed=metric.name != before)
@@ -131,25 +134,25 @@ def _is_http(metric: Metric) -> bool:
 
 
 def _labels(row: Row) -> tuple[tuple[str, str], ...]:
-    match row.kind:
+    match row.shape.kind:
         case Kind.SERVER:
-            return ("proxy", row.proxy), ("server", row.name)
+            return ("proxy", proxy_of(row)), ("server", text_of(row, "svname"))
         case Kind.LISTENER:
-            return ("proxy", row.proxy), ("listener", row.name)
-    return (("proxy", row.proxy),)
+            return ("proxy", proxy_of(row)), ("listener", text_of(row, "svname"))
+    return (("proxy", proxy_of(row)),)
 
 
 def _values(metric: Metric, row: Row, servers: Sequence[Row]) -> Iterator[_Line]:
     """Lines of one row; none where HAProxy writes none."""
-    field, text = metric.field, row.text(metric.field)
+    field, text = metric.field, text_of(row, metric.field)
     match field:
         case "status":
-            yield from _states(_state_of(row), _STATES[row.kind])
+            yield from _states(_state_of(row), _STATES[row.shape.kind])
         case "check_status":
             if text:
                 yield from _states(_check_of(row), CHECK_STATES)
         case "check_code" | "check_duration":
-            if row.text("check_status"):
+            if text_of(row, "check_status"):
                 yield from _checked(field, text)
         case "agg_server_status" | "agg_server_check_status":
             if servers:
@@ -193,8 +196,8 @@ def _counts(current: Iterable[str], states: Iterable[str]) -> Iterator[_Line]:
 
 def _state_of(row: Row) -> str:
     """The word that the exporter has for ``UP 1/3``, ``no check``, ``MAINT (via a/b)``."""
-    word = row.text("status").split(" ")[0]
-    match row.kind:
+    word = text_of(row, "status").split(" ")[0]
+    match row.shape.kind:
         case Kind.FRONTEND:
             return "DOWN" if word == "STOP" else "UP"
         case Kind.SERVER:
@@ -204,7 +207,7 @@ def _state_of(row: Row) -> str:
 
 def _check_of(row: Row) -> str:
     """The last result, whether another check is under way ("* L4OK") or not."""
-    return row.text("check_status").removeprefix("* ")
+    return text_of(row, "check_status").removeprefix("* ")
 
 
 def _number(text: str) -> str:

@@ -98,6 +98,7 @@ class WebServer:
         self._open: dict[tuple[object, ...], _Open] = {}
         self._by_fd: dict[int, _Open | tuple[_Service, Client]] = {}
         self._asking: deque[tuple[_Service, Client]] = deque()
+        self._asked = 0.0  # when the last of them began to wait: it is due since then
         self._timers: list[tuple[float, int, int]] = []  # deadline, whose serial, descriptor
         self._serial = 0
         self._producing = 0
@@ -113,7 +114,7 @@ class WebServer:
     def next_deadline(self) -> float | None:
         """When ``run_once()`` is next due, on the clock given."""
         if self._asking:
-            return self._clock()
+            return self._asked
         return self._timers[0][0] if self._timers else None
 
     # -- configuration -------------------------------------------------------------------------
@@ -260,6 +261,7 @@ class WebServer:
         if client.stage is Stage.ANSWER and not client.queued:
             client.queued = True
             self._asking.append((service, client))
+            self._asked = self._clock()
             service.clients[fd] = service.clients.pop(fd)  # now the last to be silent
         if client.wants != before:
             self._epoll.modify(fd, client.wants)

@@ -16,6 +16,7 @@ from penstock.rules.model import Stage
 from penstock.rules.program import Program, Verdict
 from penstock.rules.program import compile_rules as compile_tcp_rules
 from penstock.rules.subject import Subject
+from penstock.statistics.schema import SCHEMA
 from penstock.web import page as html
 from penstock.web import prometheus
 from penstock.web.accounts import accounts
@@ -26,7 +27,7 @@ from penstock.web.errors import page as error_page
 from penstock.web.errors import unauthorized
 from penstock.web.http1 import Answer, Hangup, Request, Response
 from penstock.web.rules import Metrics, Rules, compile_rules
-from penstock.web.statistics import Statistics, chosen
+from penstock.web.statistics import Statistics, dumped, selected_by, within
 from penstock.web.stats_uri import Format, Outcome, StatsQuery, read_query, redirection
 
 _METHODS = ("GET", "HEAD", "POST")
@@ -169,17 +170,15 @@ class Site:
         if said.refresh and query.refreshes:
             fields.append(("refresh", str(said.refresh)))
         if query.format is Format.SCHEMA:
-            return Response(200, self._statistics.schema().encode(), tuple(fields))
-        every = self._statistics.rows(
-            legends=said.legends, counted=query.hides_down or query.hides_maint
-        )
-        rows = chosen(every, said, query, own)
+            return Response(200, SCHEMA.encode(), tuple(fields))
+        every = self._statistics.rows(selected_by(said, query))
+        rows = within(every, said, query, own)
         if query.format is Format.HTML:
             fields.append(html.POLICY)
             pieces = html.render(said, query, rows, self._statistics.info(), admin=admin)
         else:
-            pieces = self._statistics.dump(rows, query.format)
-        return Response(200, fields=tuple(fields), pieces=iter(pieces))
+            pieces = dumped(rows, query.format)
+        return Response(200, fields=tuple(fields), pieces=pieces)
 
 
 def site(service: HttpService, statistics: Statistics) -> tuple[Site, Callable[[Caller], bool]]:

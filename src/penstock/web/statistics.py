@@ -1,38 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers are made of: the table of ``show stat``, and commands of the Runtime API."""
+"""What answers are made of: the rows of ``show stat``, and commands of the Runtime API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 from penstock.http_service import StatsPage
 from penstock.rules.subject import Traffic
+from penstock.statistics.rows import Selected
+from penstock.statistics.shapes import Kind, Row, Shape, Value, csv_header
 from penstock.web.stats_uri import Format, StatsQuery
-
-
-class Kind(IntEnum):
-    """What a row is about, as its field ``type`` has it."""
-
-    FRONTEND = 0
-    BACKEND = 1
-    SERVER = 2
-    LISTENER = 3
-
-
-class Row(Protocol):
-    """One line of ``show stat``."""
-
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def proxy(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    def text(self, field: str) -> str:
-        """As ``show stat`` prints it; "" where there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +28,10 @@ class StickTable:
 class Statistics(Protocol):
     """Whoever knows the running state."""
 
-    def rows(self, *, legends: bool, counted: bool) -> Sequence[Row]:
-        """All of ``show stat``. *legends*: with addresses; *counted*: backends say "UP (1/2)"."""
+    def rows(self, selected: Selected) -> Iterable[Row]:
+        """Those of ``show stat``; what they are made of is looked up before the first."""
 
-    def dump(self, rows: Sequence[Row], format_: Format) -> str:
-        """*rows* as ``show stat`` and its ``typed`` and ``json`` print them."""
-
-    def schema(self) -> str:
-        """What ``show schema json`` prints."""
-
-    def info(self) -> dict[str, str]:
+    def info(self) -> Mapping[str, str]:
         """What ``show info`` prints, by name."""
 
     def tables(self) -> Sequence[StickTable]:
@@ -70,24 +44,61 @@ class Statistics(Protocol):
         """Carry out a command of the Runtime API with every right; False when it failed."""
 
 
-def chosen(rows: Iterable[Row], page: StatsPage, query: StatsQuery, own: str) -> list[Row]:
-    """Those that *page* shows and *query* asks for; *own* is the name of the page's section."""
+def text(row: Row, field: str) -> str:
+    """A field as CSV has it, without quotes; "" where there is nothing."""
+    at, constants = _fields(row.shape)
+    place = at.get(field)
+    value = row.values[place] if place is not None else constants.get(field)
+    return "" if value is None else str(value)
+
+
+@functools.cache
+def _fields(shape: Shape) -> tuple[Mapping[str, int], Mapping[str, Value]]:
+    """Where the values of variable fields are, and those of the others."""
+    nothing: list[Value] = [None] * len(shape.names)
+    constants = {field.name: value for field, _, value in shape.cells(nothing)}
+    return {name: at for at, name in enumerate(shape.names)}, constants
+
+
+def proxy_of(row: Row) -> str:
+    return text(row, "pxname")
+
+
+def selected_by(page: StatsPage, query: StatsQuery) -> Selected:
+    """What *page* shows of each proxy, and *query* asks for."""
+    return Selected(
+        usable_only=query.hides_down, in_service_only=query.hides_maint, legends=page.legends
+    )
+
+
+def within(rows: Iterable[Row], page: StatsPage, query: StatsQuery, own: str) -> Iterator[Row]:
+    """Those of proxies that *page* and *query* have in scope; *own*: the page's section."""
     scope = {own if name == "." else name for name in page.scope}
     part = query.scope.lower()
-    return [
-        row
-        for row in rows
-        if (not scope or row.proxy in scope)
-        and part in row.proxy.lower()
-        and not _hidden(row, query)
-    ]
+    for row in rows:
+        name = proxy_of(row)
+        if (not scope or name in scope) and part in name.lower():
+            yield row
 
 
-def _hidden(row: Row, query: StatsQuery) -> bool:
-    """``;up`` and ``;no-maint``. A server on its way up or down is shown."""
-    if row.kind is not Kind.SERVER:
-        return False
-    status = row.text("status")
-    if (query.hides_maint or query.hides_down) and status.startswith("MAINT"):
-        return True
-    return query.hides_down and status in ("DOWN", "DOWN (agent)", "NOLB")
+def dumped(rows: Iterable[Row], format_: Format) -> Iterator[str]:
+    """*rows* as ``show stat`` and its ``typed`` and ``json`` print them."""
+    match format_:
+        case Format.TYPED:
+            for row in rows:
+                yield "".join(row.typed())
+        case Format.JSON:
+            before = "["
+            for row in rows:
+                yield before + row.json()
+                before = ","
+            yield "[]" if before == "[" else "]"
+        case _:
+            yield csv_header()
+            for row in rows:
+                yield row.csv()
+
+
+def named(kind: Kind) -> bool:
+    """Whether rows of *kind* have names of their own beside their proxy's."""
+    return kind in (Kind.SERVER, Kind.LISTENER)

@@ -14,19 +14,19 @@ from unit_proxy import closed_port, wait_for
 from unit_web import (
     DEFAULTS,
     MadeUp,
-    OneRow,
     Web,
     backend,
     body_of,
     field_of,
     frontend,
+    row,
     server,
     status_of,
 )
 
+from penstock.statistics.shapes import Kind
 from penstock.web.prometheus import Wanted, exposition, read_query
 from penstock.web.prometheus_table import PROCESS, ROWS
-from penstock.web.statistics import Kind
 
 STATS = (
     "listen s\n bind {d}/a\n http-request use-service prometheus-exporter if { path /metrics }\n"
@@ -39,7 +39,7 @@ def lines() -> list[str]:
         MadeUp(
             [
                 frontend("f", scur="3", mode="http", hrsp_2xx="7", hrsp_4xx="1"),
-                OneRow("f", "sock-1", Kind.LISTENER, {"status": "OPEN", "mode": "http"}),
+                row(Kind.LISTENER, pxname="f", svname="sock-1", status="OPEN", mode="http"),
                 server("b", "s1", "UP 1/3", check_status="* L4OK", check_duration="12", qtime="5"),
                 server("b", "s2", "MAINT (via x/y)", check_status="L7STS", check_code="503"),
                 server("b", "s3", "no check", slim="10"),
