@@ -362,3 +362,17 @@ def test_what_happens_is_counted_over_reloads(web: Web) -> None:
     assert tally.bytes_in == len(b"GET /deny HTTP/1.1\r\n\r\n" + GET + b"junk\r\n\r\n")
     assert tally.bytes_out > 100
     assert web.server.tally("nobody").connections == 0
+
+
+def test_an_answer_that_waits_is_due_since_it_was_asked_for(web: Web) -> None:
+    """A loop compares that with a moment before it asked for the deadline."""
+    web.follow(STATS)
+    with web.connect() as client, web.connect() as other:
+        web.turns()
+        client.sendall(GET)
+        other.sendall(GET)
+        web.server.run_once(web.now)
+        before, web.now = web.now, web.now + 1
+        deadline = web.server.next_deadline()
+        assert deadline is not None
+        assert deadline <= before
