@@ -167,15 +167,17 @@ class _Check:
     """One target's running state."""
 
     __slots__ = (
-        *("attempt", "began", "code", "deadline", "due", "duration", "enabled", "failures"),
-        *("fd", "generation", "info", "number", "paused", "plain", "serial", "socket"),
-        *("state", "target", "told", "wanted", "watch"),
+        *("attempt", "began", "binds", "code", "deadline", "destination", "due"),
+        *("duration", "enabled", "failures", "family", "fd", "generation", "info"),
+        *("is_udp", "kind", "number", "patience", "paused", "plain", "serial"),
+        *("socket", "state", "steady", "target", "told", "wanted", "watch"),
     )
 
     def __init__(self, target: Target, state: State) -> None:
-        self.target = target
+        self.aim(target)
         self.state = state
-        self.plain = target.is_plain
+        # What a passed connect leaves as it is, so that ten thousand of them cost little.
+        self.steady: State | None = None
         self.socket: socket.socket | None = None  # of a plain one
         self.attempt: Attempt | None = None  # of another
         self.fd = -1  # the attempt's that is watched
@@ -194,6 +196,23 @@ class _Check:
         self.number = 0
         self.duration = -1
         self.failures = 0
+
+    def aim(self, target: Target) -> None:
+        """From now on it is *target* that is checked."""
+        self.target = target
+        self.plain = target.is_plain
+        udp = target.check.kind is CheckKind.UDP
+        self.destination = target.destination
+        family = socket.AF_UNIX
+        if not isinstance(self.destination, str):
+            family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        # Plain numbers: members of enums are slow.
+        self.family = int(family)
+        self.kind = int(kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self.is_udp = udp
+        self.binds = bool(target.key.source or target.interface) and family != socket.AF_UNIX
+        self.patience = (target.patience if udp else target.connect_patience) / 1000
 
     @property
     def is_running(self) -> bool:
@@ -279,10 +298,9 @@ class Runner:
                 fresh.append(check)
             elif (known.target.check, known.target.waits) != (target.check, target.waits):
                 known.state = State.initial(target.check, up=known.state.up)
-                known.target = target
-                known.plain = target.is_plain
+                known.aim(target)
             else:
-                known.target = target
+                known.aim(target)
         self._begin(fresh)
         self._watch()
 
@@ -418,26 +436,20 @@ class Runner:
     def _start(self, check: _Check, now: float) -> None:
         check.began = now
         check.info = ""
-        target = check.target
         if not check.plain:
             self._start_attempt(check, now)
             return
-        destination = target.destination
-        family = socket.AF_UNIX
-        if not isinstance(destination, str):
-            family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
-        udp = target.check.kind is CheckKind.UDP
-        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        udp = check.is_udp
         try:
-            fresh = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            fresh = socket.socket(check.family, check.kind)
         except OSError as error:
             self._done(check, probes.connect_failed(error.errno or errno.EIO), now)
             return
         check.socket = fresh
         number = 0
         try:
-            if (target.key.source or target.interface) and family != socket.AF_UNIX:
-                _bind(fresh, target)
+            if check.binds:
+                _bind(fresh, check.target)
         except OSError as error:
             self._done(check, probes.not_bound(error.errno or errno.EIO), now)
             return
@@ -445,9 +457,9 @@ class Runner:
             if not udp:
                 # Closed by reset: no TIME_WAIT, neither here nor there.
                 fresh.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
-            number = fresh.connect_ex(destination)
+            number = fresh.connect_ex(check.destination)
             if udp and number == 0:
-                fresh.send(target.check.send)
+                fresh.send(check.target.check.send)
         except OSError as error:
             number = error.errno or errno.EIO
         if number not in (0, errno.EINPROGRESS):
@@ -455,10 +467,10 @@ class Runner:
         elif not udp and number == 0:
             self._done(check, probes.CONNECTED, now)
         else:
-            self._by_fd[fresh.fileno()] = check
-            self._epoll.register(fresh.fileno(), select.EPOLLIN if udp else select.EPOLLOUT)
-            patience = target.patience if udp else target.connect_patience
-            self._at(now + patience / 1000, check)
+            fd = fresh.fileno()
+            self._by_fd[fd] = check
+            self._epoll.register(fd, select.EPOLLIN if udp else select.EPOLLOUT)
+            self._at(now + check.patience, check)
 
     def _start_attempt(self, check: _Check, now: float) -> None:
         if self._attempts is None:
@@ -496,7 +508,7 @@ class Runner:
         active = check.socket
         if active is None:
             return
-        if check.target.check.kind is CheckKind.UDP:
+        if check.is_udp:
             try:
                 data = active.recv(65535)
             except BlockingIOError:
@@ -518,6 +530,10 @@ class Runner:
     def _done(self, check: _Check, verdict: Verdict, now: float) -> None:
         duration = max(0, int((now - check.began) * 1000 + _ROUNDING))
         self._end(check)
+        if verdict is probes.CONNECTED and check.steady is check.state and check.watch is None:
+            check.duration = duration
+            self._next(check, now)
+            return
         if verdict.passed and check.watch is not None:
             check.watch.forget(self._errors(check.target.key))
         self._judge(check, verdict, duration, ended=now)
@@ -538,8 +554,7 @@ class Runner:
         state = check.state
         check.failures += state.health < before.health
         if ended is not None:
-            interval = jittered(state.interval, self._spread, self._random.random())
-            self._at(ended + interval / 1000, check)
+            self._next(check, ended)
         target = check.target
         if (
             target.check.log
@@ -553,6 +568,15 @@ class Runner:
         if check.told != stands and (verdict.passed or not state.up):
             check.told = stands
             self._on_change(change)
+        elif verdict is probes.CONNECTED and state.health == before.health and not changed:
+            check.steady = check.state
+
+    def _next(self, check: _Check, ended: float) -> None:
+        """The next check comes an interval after the end of this one."""
+        interval: float = check.state.interval
+        if self._spread:
+            interval = jittered(check.state.interval, self._spread, self._random.random())
+        self._at(ended + interval / 1000, check)
 
     def _end(self, check: _Check) -> None:
         """Close its socket and void its timers."""
