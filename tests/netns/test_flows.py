@@ -25,6 +25,7 @@ from penstock.engine.api import (
     ServiceState,
     Timeouts,
 )
+from penstock.engine.figures import Figure
 from penstock.engine.kernel import KernelEngine
 from penstock.kernel.bpffs import BPFFS, mount
 from penstock.lab.network import Network, until
@@ -205,6 +206,9 @@ def test_connections_that_are_refused_count_until_one_is_not(
     cut.listening[0] = cut.listen(cut.site.reals[0], real_family)
     talk(cut.connect(0))
     assert cut.engine.errors_in_a_row(first) == 0
+    readings = cut.engine.readings({Figure.ERRORS})
+    assert [readings.reals.of(key, Figure.ERRORS) for key in (first, second)] == [3, 0]
+    assert readings.pools.of("web", Figure.ERRORS) == 3
 
 
 def test_connections_that_are_not_answered_count_too(cut: Cut) -> None:

@@ -45,7 +45,9 @@ class Cutting:
         self._cause_at = control.offset("cut_cause")
         self._count_at = control.offset("cut_count")
         self._random = Random()  # noqa: S311  # no secrets: any number will do
+        self._unread: deque[bytes] = deque()  # records of what was cut
         self._now: deque[_Question] = deque()
+        self._again: deque[_Question] = deque()  # after all others have been asked once
         self._later: list[_Question] = []  # to be asked again at the next tick
         self._sockets: dict[int, socket.socket] = {}
 
@@ -57,8 +59,7 @@ class Cutting:
         while True:
             self._program.run_syscall()
             count = self._controls.load32(0, self._count_at)
-            for at in range(count):
-                self._read(at)
+            self._unread.extend(self._outbox.read(at) for at in range(count))
             total += count
             if count < room:
                 break
@@ -67,7 +68,7 @@ class Cutting:
 
     def tick(self) -> None:
         """Once a second: ask again, and those that were too many to be asked before."""
-        self._now.extend(self._later)
+        self._again.extend(self._later)
         self._later.clear()
         self._ask()
 
@@ -76,8 +77,8 @@ class Cutting:
             one.close()
         self._sockets.clear()
 
-    def _read(self, at: int) -> None:
-        record = self._layout.unpack(self._outbox.read(at))
+    def _read(self, raw: bytes) -> None:
+        record = self._layout.unpack(raw)
 
         def end(name: str, family: int) -> End:
             address = record.raw(name)[: _SIZES[family]]
@@ -89,8 +90,10 @@ class Cutting:
             self._now.append(_Question(real, end("source", real), end("real", real), _TRIES))
 
     def _ask(self) -> None:
-        for _ in range(min(_BURST, len(self._now))):
-            one = self._now.popleft()
+        for _ in range(_BURST):
+            one = self._next()
+            if one is None:
+                return
             segment = bare_ack(one.sender, one.end, self._random.getrandbits(32))
             where = socket.inet_ntop(_FAMILIES[one.family], one.end.address)
             # Without a route to an end there is none for its reset either.
@@ -98,6 +101,14 @@ class Cutting:
                 self._socket(one.family).sendto(segment, (where, 0))
             if one.tries > 1:
                 self._later.append(_Question(one.family, one.sender, one.end, one.tries - 1))
+
+    def _next(self) -> _Question | None:
+        while not self._now and self._unread:
+            self._read(self._unread.popleft())
+        for waiting in (self._now, self._again):
+            if waiting:
+                return waiting.popleft()
+        return None
 
     def _socket(self, family: int) -> socket.socket:
         known = self._sockets.get(family)

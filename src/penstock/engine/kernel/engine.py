@@ -541,6 +541,9 @@ class KernelEngine:
         total = self._maps.real_lives.load64(number, self._codec.real_live.offset("total"))
         return {
             **dict.fromkeys(_BEGUN, total),
+            Figure.ERRORS: self._maps.real_lives.load32(
+                number, self._codec.real_live.offset("errors")
+            ),
             Figure.BYTES_IN: counted[fields["bytes_in"].offset // 8],
             Figure.BYTES_OUT: counted[fields["bytes_out"].offset // 8],
         }
@@ -560,6 +563,10 @@ class KernelEngine:
         if Figure.LIVE in figures:
             words, step = lives.words, lives.stride // 4
             found[Figure.LIVE] = words[layout.offset("conns") // 4 : count * step : step].tolist()
+        if Figure.ERRORS in figures and "errors" in layout.fields:  # real servers make them
+            words, step = lives.words, lives.stride // 4
+            errors = words[layout.offset("errors") // 4 : count * step : step]
+            found[Figure.ERRORS] = errors.tolist()
         begun = _BEGUN & set(figures)
         if begun:
             quads, step = lives.quads, lives.stride // 8
