@@ -86,8 +86,9 @@ def line(section: int, pool: str, real: RealServer, state: StateOf, *, forced: b
         int(real.link.tls is not None),
         check_port or 0,
         check_address or "-",
-        (own_agent.address if own_agent is not None else None) or "-",
-        own_agent.port if own_agent is not None else 0,
+        # An agent is where its server's check goes, unless it is elsewhere.
+        (own_agent.address if own_agent is not None else None) or check_address or "-",
+        own_agent.port if own_agent is not None else check_port or 0,
     )
     return " ".join(map(str, fields)) + "\n"
 
