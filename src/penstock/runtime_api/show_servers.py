@@ -35,7 +35,7 @@ def _states(view: View, sections: Iterator[Section]) -> Iterator[str]:
         pool = view.pools.get(section.name)
         if pool is not None:
             yield "".join(
-                server_state.line(section.id, section.name, real, state, forced=section.forced_id)
+                server_state.line(section.id, pool, real, state, forced=section.forced_id)
                 for real, state in view.states(pool)
             )
 
@@ -54,11 +54,14 @@ def _connections(view: View, sections: Iterator[Section], threads: int) -> Itera
     )
     for section in sections:
         pool = view.pools.get(section.name)
-        for real in pool.reals if pool is not None else ():
+        if pool is None:
+            continue
+        for real in pool.reals:
+            number = server_state.number_of(pool, real)
             counted = view.counted(section.name, real)
             address = real.address if real.link.local is None else None
             yield (
-                f"{section.name}/{real.name} {section.id}/{real.link.id} {address or '-'}"
+                f"{section.name}/{real.name} {section.id}/{number} {address or '-'}"
                 f" {port_of(real)} - 5000 {counted.live} {counted.live_max} {counted.live}"
                 f" 0 0 -1 0{' 0' * threads}\n"
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.checks.codes import CheckCode, Outcome
-from penstock.model import PortMode, RealServer
+from penstock.model import Pool, PortMode, RealServer
 from penstock.states import Admin
 from penstock.statistics.server_fields import Checked
 
@@ -55,7 +55,12 @@ class StateOf:
     paused: bool
 
 
-def line(section: int, pool: str, real: RealServer, state: StateOf, *, forced: bool) -> str:
+def number_of(pool: Pool, real: RealServer) -> int:
+    """Its id; HAProxy does not number the servers of a disabled backend."""
+    return real.id or 0 if pool.disabled else real.link.id
+
+
+def line(section: int, pool: Pool, real: RealServer, state: StateOf, *, forced: bool) -> str:
     """*section*: the backend's number; *forced*: the file says it."""
     check, agent = state.check, state.agent
     address = real.address if real.link.local is None else None
@@ -64,8 +69,8 @@ def line(section: int, pool: str, real: RealServer, state: StateOf, *, forced: b
     own_agent = real.agent
     fields = (
         section,
-        pool,
-        real.link.id,
+        pool.name,
+        number_of(pool, real),
         real.name,
         address if address is not None else "-",
         state.operational,
