@@ -83,6 +83,7 @@ from penstock.overrides import OverrideStore
 from penstock.reconcile import Reconciler
 from penstock.server_agents import ServerAgents, agent_targets
 from penstock.server_states import ServerStates, checked
+from penstock.state_file import Recalled
 from penstock.states import ServerName
 
 _log = structlog.get_logger("penstock")
@@ -161,8 +162,12 @@ class Controller:
 
     # -- configuration -----------------------------------------------------------------
 
-    def start(self, loaded: LoadResult) -> None:
-        """Run *loaded*. Raises PenstockError when the engine refuses it."""
+    def start(self, loaded: LoadResult, recalled: Recalled | None = None) -> None:
+        """Run *loaded*, with the states of servers that a file has told.
+
+        Raises PenstockError when the engine refuses it.
+        """
+        recalled = recalled or Recalled()
         self._started_with = loaded.configuration.settings
         if self._director is not None:
             self._director.start()
@@ -175,7 +180,12 @@ class Controller:
         self._files, self._reader = loaded.configuration, loaded.servers
         self._resolvers = loaded.resolvers
         self._add_saved()
-        self._adopt(edited(self._files, self._overrides.edits), known)
+        if recalled.overrides:
+            edits = self._overrides.edits
+            servers = {**recalled.overrides, **edits.servers}
+            self._overrides.put_edits(replace(edits, servers=servers))
+        self._adopt(edited(self._files, self._overrides.edits), known, down=recalled.down)
+        self.states.recall(recalled.ago)
         self._follow_names()
 
     def _add_saved(self) -> None:
@@ -298,21 +308,22 @@ class Controller:
         configuration: Configuration,
         known: Mapping[RealKey, bool],
         causes: Mapping[ServerName, str] | None = None,
+        down: Iterable[ServerName] = (),
     ) -> None:
         """Make *configuration* the running one; *known* are reals' states found in the datapath.
 
-        *causes*: why servers that had an address have none now.
+        *causes*: why servers that had an address have none now. *down*: new ones that are.
         """
         self._take_over(configuration)
         overrides = self._overrides.current
-        down = [
+        found_down = [
             (pool.name, real.name)
             for pool, real, key in checked(configuration)
             # One that nobody wants to be used is unavailable for that reason, which says nothing
             # of it.
             if effective_weight(pool, real, overrides, RealHealth()) and not known.get(key, True)
         ]
-        self.states.configure(configuration, overrides, down=down, causes=causes)
+        self.states.configure(configuration, overrides, down=(*found_down, *down), causes=causes)
         self._converge()
         if self._director is not None:
             self._director.reserve(configuration)

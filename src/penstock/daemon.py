@@ -60,6 +60,7 @@ from penstock.runtime import InstanceLock, RuntimePaths
 from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Runtime
 from penstock.runtime_api.server import RuntimeServer
+from penstock.state_file import Recalled, recall
 from penstock.statistics.collector import Collector
 from penstock.surroundings import mtu, surroundings
 from penstock.tenure import Beside
@@ -308,7 +309,7 @@ def _live(
 ) -> frozenset[int]:
     """Start, answer, and go round; the signals that ended it."""
     with selectors.DefaultSelector() as selector, _signals(selector) as pending:
-        controller.start(loaded)
+        controller.start(loaded, None if controller.adopted else _recalled(loaded.configuration))
         collector.tick()
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
         commands = Runtime(controller, registry(), collector, os.environ)
@@ -359,6 +360,14 @@ def _wait_for(engines: dict[EngineKind, Engine]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while isinstance(proxy, ProxyEngine) and not proxy.is_ready and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def _recalled(configuration: Configuration) -> Recalled:
+    """States of servers that were saved before; what is wrong with their files is only told."""
+    found = recall(configuration, lambda path: Path(path).read_text("utf-8", "replace"))
+    for warning in found.warnings:
+        _log.warning(warning)
+    return found
 
 
 def _stage(runtime: RuntimeServer, web: WebServer, configuration: Configuration) -> Staged:

@@ -398,6 +398,7 @@ class Settings:
     maxconn: int = 0  # 0: no limit
     spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
     interfaces: tuple[str, ...] = ()  # empty: all
+    server_state_file: str = ""  # with its directory; "": none
     description: str = ""
     node: str = ""  # "": the machine's name
     runtime_api: RuntimeSockets = field(default_factory=RuntimeSockets)

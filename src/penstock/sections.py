@@ -29,6 +29,7 @@ class Section:
     fullconn: int = 0  # as said; 0: see ``feeders``
     feeders: tuple[int, ...] = ()
     listeners_counted: bool = False  # option socket-stats
+    state_file: str | None = None  # of its servers' states at start; "": the common one
     forced_id: bool = False  # the file says which
     disabled: bool = False
     description: str = ""

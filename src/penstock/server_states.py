@@ -106,6 +106,13 @@ class ServerStates:
         effects, self._pending = self._pending, []
         self._do(effects)
 
+    def recall(self, ago: Mapping[ServerName, int]) -> None:
+        """The last changes of these servers were so many seconds ago, before we were started."""
+        now = self._clock()
+        for name, seconds in ago.items():
+            if name in self._states:
+                self._states.changed(name, now - seconds)
+
     def memory(self) -> object:
         """All states, to go back to with ``restore()``."""
         return self._states.copied(), self._keys, self._checked

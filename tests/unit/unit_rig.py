@@ -20,6 +20,7 @@ from penstock.ipvs.journal import Journal
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
+from penstock.state_file import Recalled
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Rig:
     engine: FakeEngine = field(default_factory=FakeEngine)
     clock: Clock = field(default_factory=Clock)
     adopted: bool = False
+    recalled: Recalled | None = None  # states of servers that a file has told
     fault: PenstockError | None = None  # what the next load raises
     servers: ServerReader | None = None  # reads those that are added
 
@@ -67,7 +69,7 @@ class Rig:
                 mtu={"eth0": 1500}.get,
             ),
         )
-        self.controller.start(LoadResult(self.configuration, servers=self.servers))
+        self.controller.start(LoadResult(self.configuration, servers=self.servers), self.recalled)
 
     def _load(self) -> LoadResult:
         if self.fault:

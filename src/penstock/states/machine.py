@@ -260,6 +260,10 @@ class States:
             self._clear(server, Admin.RMAINT)
         return self._done()
 
+    def changed(self, name: ServerName, since: float) -> None:
+        """It has been in its state since then."""
+        self._servers[name].since = since
+
     def named_at_run_time(self, name: ServerName) -> None:
         """The operator gave it another name to resolve."""
         self._servers[name].admin |= Admin.HMAINT

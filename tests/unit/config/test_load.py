@@ -474,7 +474,7 @@ def test_a_global_keyword_given_twice_keeps_its_first_value() -> None:
 def test_zero_warning() -> None:
     text = "global\n zero-warning\nlisten x\n bind :80\n"
     assert read(text).configuration.services
-    ours = f"{text} load-server-state-from-file none\n server s 1.1.1.1:1\n"
+    ours = f"{text} email-alert level err\n server s 1.1.1.1:1\n"
     assert read(ours).warnings  # they are not among HAProxy's
     assert errors("global\n zero-warning\nlisten x\n bind :80\n", "") == [
         "Some warnings were found and 'zero-warning' is set. Aborting."

@@ -305,6 +305,8 @@ class ProxyDraft:
     balance_set: bool = False
     balance_word: str = ""  # HAProxy's name of the algorithm; "": none was chosen
     cookie_name: str | None = None
+    load_state: str = ""  # load-server-state-from-file
+    state_name: str = ""  # server-state-file-name
     description: str = ""
     balance_on: Expression | None = None  # what is hashed, if not the client's address
     layer7_balance: Origin | None = None  # a hash of HTTP, which only mode http has
@@ -394,6 +396,8 @@ class ProxyDraft:
             self.balance_set = parent.balance_set
             self.balance_word = parent.balance_word
             self.cookie_name = parent.cookie_name
+            self.load_state = parent.load_state
+            self.state_name = parent.state_name
             self.balance_on = parent.balance_on
             self.persist_cookie = parent.persist_cookie
             self.layer7_balance = parent.layer7_balance
@@ -553,6 +557,8 @@ class GlobalDraft:
     programs: list[ProgramDraft] = field(default_factory=list)
     description: str | None = None
     node: str = ""
+    state_file: str = ""
+    state_base: str = ""
     hook: Hook = Hook.AUTO
     max_flows: int | None = None
     interfaces: tuple[str, ...] = ()

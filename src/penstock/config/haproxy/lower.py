@@ -115,6 +115,18 @@ class Lowering:
             sections=tuple(self._section(proxy) for proxy in self.draft.proxies),
         )
 
+    def _state_file(self, proxy: ProxyDraft) -> str | None:
+        if proxy.load_state in ("", "none"):
+            return None
+        if proxy.load_state == "global":
+            return ""
+        return self._based(proxy.state_name or proxy.name)
+
+    def _based(self, name: str) -> str:
+        """A file of states in server-state-base, unless it says its own place."""
+        base = self.draft.global_.state_base
+        return name if name.startswith("/") or not base else f"{base}/{name}"
+
     def _section(self, proxy: ProxyDraft) -> Section:
         """*proxy* as it shows in statistics."""
         back = bool(proxy.capability & BACK)
@@ -136,6 +148,7 @@ class Lowering:
             fullconn=proxy.fullconn or 0,
             feeders=feeders,
             listeners_counted="socket-stats" in proxy.options,
+            state_file=self._state_file(proxy) if back else None,
             forced_id=id(proxy) in self._forced,
             disabled=proxy.disabled,
             description=proxy.description,
@@ -151,6 +164,7 @@ class Lowering:
             group=said.group,
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
+            server_state_file=self._based(said.state_file) if said.state_file else "",
             description=said.description or "",
             node=said.node,
             runtime_api=lower_proxied.runtime_sockets(said),

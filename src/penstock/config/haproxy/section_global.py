@@ -168,6 +168,22 @@ def _description(context: Context, settings: GlobalDraft, line: Line) -> None:
     settings.description = " ".join(line.words[1:])
 
 
+def _state_file(context: Context, settings: GlobalDraft, line: Line) -> None:
+    """server-state-file and server-state-base."""
+    name = line[0]
+    base = name == "server-state-base"
+    before = settings.state_base if base else settings.state_file
+    if before:
+        _already(context, line, f"'{name}'")
+    if not line[1]:
+        what = "expects one argument: a directory" if base else "expect one argument: a file"
+        raise LineError(f"'{name}' {what} path.")
+    if base:
+        settings.state_base = line[1].rstrip("/") or "/"
+    else:
+        settings.state_file = line[1]
+
+
 def _node(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     name = line[1]
@@ -249,9 +265,8 @@ def _interfaces(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 _NEEDED = {
     "chroot": "'chroot' expects a directory as an argument.",
-    "server-state-file": "'server-state-file' expect one argument: a file path.",
 }
-_ONCE = words("chroot server-state-file ulimit-n")
+_ONCE = words("chroot ulimit-n")
 
 
 def _one_value(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -281,6 +296,8 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "external-check": _external_check,
     "localpeer": _localpeer,
     "node": _node,
+    "server-state-base": _state_file,
+    "server-state-file": _state_file,
     "insecure-fork-wanted": _insecure_fork,
     "zero-warning": _zero_warning,
     "stats": parse_stats,

@@ -311,10 +311,13 @@ def parse_log_tag(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 def parse_server_state(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
-    if line[0] == "load-server-state-from-file" and line[1] not in ("global", "local", "none"):
-        raise LineError(f"'{line[0]}' expects 'global', 'local' or 'none'. Got '{line[1]}'")
     if line[0] == "server-state-file-name":
         at_most(line, 1)
+        proxy.state_name = "" if line[1] == "use-backend-name" else line[1]
+        return
+    if line[1] not in ("global", "local", "none"):
+        raise LineError(f"'{line[0]}' expects 'global', 'local' or 'none'. Got '{line[1]}'")
+    proxy.load_state = line[1]
 
 
 def parse_email_alert(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -121,8 +121,8 @@ GLOBAL = index(
     rows(
         "server-state-base server-state-file",
         Need.C,
-        Status.LATER,
-        "server states are not read from a file: the datapath itself keeps them over a restart",
+        Status.WORKS,
+        "read at start; a reload needs none: states stay in memory",
     ),
     rows("localpeer", Need.C, Status.WORKS),
     rows("set-var set-var-fmt", Need.C, Status.LATER, "variables are not carried out yet"),
