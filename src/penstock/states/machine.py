@@ -115,11 +115,16 @@ class States:
         self._servers, pools = {}, self._pools
         self._pools = {}
         fresh: list[_Server] = []
+        freed: list[_Server] = []  # nobody asks for their health any more
         for spec in specs:
             server = before.get(spec.key)
             if server is None:
                 server = _Server(spec, now)
                 fresh.append(server)
+            elif (server.spec.checked and not spec.checked) or (
+                server.spec.agent and not spec.agent
+            ):
+                freed.append(server)
             server.trackers = []
             server.spec = spec
             server.check_ok |= not spec.checked
@@ -139,6 +144,9 @@ class States:
         for server in self._servers.values():
             if server not in fresh:
                 self._follow(server, (causes or {}).get(server.spec.key, NO_ADDRESS))
+        for server in freed:
+            if self._tracked(server) is None and self._may_run(server):
+                self._run(server, "")
         return self._done()
 
     def _begin(self, fresh: Sequence[_Server], down: frozenset[ServerName]) -> None:
@@ -146,6 +154,8 @@ class States:
         for server in fresh:
             if server.spec.disabled:
                 server.admin |= Admin.CMAINT
+                if server.spec.wanted is AdminState.MAINT:
+                    self._begin_disabled(server)
             self._want(server, server.spec.wanted)
             if not server.spec.resolved:
                 self._set(server, Admin.RMAINT, "")
@@ -162,9 +172,15 @@ class States:
                 self._set(server, Admin.IDRAIN, "")
             if tracked.state is Operational.STOPPED:
                 self._operate(server, Operational.STOPPED, "")
-        for server in fresh:
-            server.downs = 0
         self._silent = False
+
+    def _begin_disabled(self, server: _Server) -> None:
+        """It has never been up, so that it did not go down either."""
+        server.admin |= Admin.FMAINT
+        server.state = Operational.STOPPED
+        if server.spec.checked:
+            server.check_ok = False
+            self._effects.append(Pause(server.spec.key))
 
     def _follow(self, server: _Server, cause: str) -> None:
         """A server that was there before may track another one now, or nobody."""
@@ -180,12 +196,9 @@ class States:
             self._clear(server, Admin.RMAINT)
         elif not server.admin & Admin.RMAINT:
             self._set(server, Admin.RMAINT, cause)
-        if tracked is not None:
-            if tracked.state in _UP:
-                self._run(server, "")
-            else:
-                self._operate(server, tracked.state, "")
-        elif tracked is None and server.state is Operational.STOPPED and self._may_run(server):
+        if tracked is not None and tracked.state not in _UP:
+            self._operate(server, tracked.state, "")
+        elif tracked is not None and self._may_run(server):
             self._run(server, "")
 
     def _tracked(self, server: _Server) -> _Server | None:
@@ -237,7 +250,7 @@ class States:
         if agent:
             server.agent_ok = up
         else:
-            server.check_ok = up
+            server.check_ok = up or not server.spec.checked
         if state in _UP:
             self._run(server, why)
         else:
@@ -401,7 +414,7 @@ class States:
     def _nobody_left(self, pool: _Pool, before: int) -> None:
         if before and not pool.usable:
             pool.since = self._now
-            pool.downs += not self._silent
+            pool.downs += 1
             self._say(pool.name, Level.EMERG, f"{pool.kind} {pool.name} has no server available!")
 
     def _cuts(self, server: _Server) -> None:
@@ -511,11 +524,10 @@ class States:
         self._nobody_left(pool, usable)
         if not usable and pool.usable:
             pool.since = self._now
-        self._cuts_backups(server)
-
-    def _cuts_backups(self, server: _Server) -> None:
         if server.state in _UP:
             self._cuts(server)
+        if wanted & DRAIN:
+            self._log(server, Level.NOTICE, sentences.still_draining(spec, wanted))
 
     def _change_drain(self, server: _Server, wanted: Admin, cause: str) -> None:
         spec, pool = server.spec, self._pools[server.spec.pool]

@@ -327,5 +327,55 @@ def test_one_that_was_known_to_be_down_begins_so() -> None:
     specs = [ServerSpec("b", "x", checked=True), ServerSpec("b", "y", tracks=("b", "x"))]
     assert said(life.states.configure(specs, life.now, down=[("b", "x")])) == []
     assert life.is_("b", "y")[0] is Operational.STOPPED
-    assert life.states.server(("b", "x"), life.now).downs == 0
     assert len(said(life.up("b", "x"))) == 2
+
+
+def test_maintenance_that_ends_in_drain(chain: Life) -> None:
+    chain.want("b", "x", MAINT)
+    assert said(chain.want("b", "x", DRAIN)) == [
+        "Server b/x is UP/DRAIN (leaving forced maintenance).",
+        "Server b/x remains in forced drain mode.",
+        "Backup Server b/y is UP/DRAIN (leaving maintenance).",
+        "Backup Server b/y is leaving forced drain but remains in drain mode via b/x.",
+        "Server b/z is UP/DRAIN (leaving maintenance).",
+        "Server b/z is leaving forced drain but remains in drain mode via b/y.",
+        "Server l/t is UP/DRAIN (leaving maintenance).",
+        "Server l/t is leaving forced drain but remains in drain mode via b/x.",
+    ]
+
+
+def test_what_an_operator_says_of_one_that_nobody_checks_holds_until_its_next_maintenance() -> None:
+    x = ServerSpec("b", "x")
+    life = Life(x)
+    life.states.force(("b", "x"), Operational.STOPPED, ", changed from CLI", life.now)
+    assert life.states.configure([x], life.now) == []
+    assert life.is_("b", "x")[0] is Operational.STOPPED
+    life.want("b", "x", MAINT)
+    assert said(life.want("b", "x", READY)) == [
+        "Server b/x is UP/READY (leaving forced maintenance)."
+    ]
+
+
+def test_an_agent_may_keep_a_tracker_down() -> None:
+    specs = [
+        ServerSpec("b", "x", checked=True),
+        ServerSpec("b", "y", agent=True, tracks=("b", "x")),
+    ]
+    life = Life(*specs)
+    life.states.agent(("b", "y"), up=False, why="", now=life.now)
+    assert life.states.configure(specs, life.now) == []
+    assert life.is_("b", "y")[0] is Operational.STOPPED
+
+
+def test_what_counts_as_going_down_at_the_start() -> None:
+    """As HAProxy counts: whom it inherits maintenance from does, its own line does not."""
+    life = Life(
+        ServerSpec("b", "x", disabled=True, wanted=MAINT),
+        ServerSpec("c", "y", tracks=("b", "x")),
+        ServerSpec("d", "z", hostname="z.test", resolved=False),
+    )
+    downs = [
+        life.states.server(name, life.now).downs for name in (("b", "x"), ("c", "y"), ("d", "z"))
+    ]
+    assert downs == [0, 1, 1]
+    assert [life.states.pool(name, life.now).downs for name in "bcd"] == [0, 1, 1]
