@@ -221,7 +221,8 @@ def _summed(tables: Iterable[Table[str]], figures: Iterable[Figure]) -> Table[Ha
     sums = dict.fromkeys(figures, 0)
     for table in tables:
         for figure, column in table.columns.items():
-            sums[figure] += sum(column[place] for place in table.places.values())
+            if figure in sums:  # engines may give more than was asked for
+                sums[figure] += sum(column[place] for place in table.places.values())
     return Table(_WHOLE, {figure: [value] for figure, value in sums.items()})
 
 

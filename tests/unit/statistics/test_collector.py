@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 from unit_rig import Clock
 
 from penstock.engine.api import RealKey, RealState
 from penstock.engine.fake import FakeEngine
-from penstock.engine.figures import Figure
+from penstock.engine.figures import Figure, Readings
 from penstock.model import PortMode, Protocol, RealPort
 from penstock.statistics.collector import Collector
 from penstock.statistics.counted import Counted
@@ -94,3 +95,13 @@ def test_an_average_is_of_those_that_were_chosen_for() -> None:
     assert Counted(chosen=3, total_time=4).average(4) == 2  # rounded up
     assert Counted(chosen=100_000, total_time=51_200).average(51_200) == 100
     assert Counted().average(0) == 0
+
+
+def test_what_an_engine_gives_unasked_is_not_counted() -> None:
+    class Generous(FakeEngine):
+        def readings(self, figures: Sequence[Figure]) -> Readings:
+            return super().readings(tuple(Figure))
+
+    collector = Collector([Generous()], Clock())
+    collector.tick()
+    assert collector.process().bytes_out == 0
