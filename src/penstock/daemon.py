@@ -315,6 +315,7 @@ def _live(
         commands = Runtime(controller, registry(), collector, os.environ)
         runtime = RuntimeServer(selector, commands, time.monotonic)
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
+        commands.tallies = web.tally
         workers = (*workers, web)
         try:
             if options.beside is not None:

@@ -12,6 +12,7 @@ from penstock.engine.proxy.handover import Handed
 from penstock.runtime_api.registry import Registry
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput
 from penstock.statistics.collector import Collector
+from penstock.statistics.served import Tally
 from penstock.statistics.view import View
 
 
@@ -46,6 +47,7 @@ class Runtime:
     sockets: tuple[RuntimeSocket, ...] = ()  # that are open
     listeners: Callable[[], Sequence[Handed]] = tuple  # for the next process
     release: Callable[[], bool] = bool  # let go of the kernel engine; whether there was one
+    tallies: Callable[[str], Tally | None] = lambda name: None  # of HTTP frontends of our own
     clock: Callable[[], float] = time.monotonic
     began: float = field(default_factory=time.monotonic)  # on ``clock``
     started: float = field(default_factory=time.time)  # the same moment on the wall clock
@@ -66,4 +68,4 @@ class Context:
     def view(self) -> View:
         """All there is to see, at this moment."""
         runtime = self.runtime
-        return View(runtime.controller, runtime.collector, runtime.clock())
+        return View(runtime.controller, runtime.collector, runtime.clock(), runtime.tallies)

@@ -10,6 +10,7 @@ from typing import Final
 from penstock.model import Pool
 from penstock.sections import Section, fullconn_of
 from penstock.statistics.counted import Counted
+from penstock.statistics.served import served_row
 from penstock.statistics.shapes import PROCESS, Kind, Row, Shape, Value
 from penstock.statistics.view import ServerView, View
 
@@ -113,7 +114,7 @@ def rows(view: View, selected: Selected) -> Iterator[Row]:
         if section.disabled or selected.proxy not in (-1, section.id):
             continue
         if section.front and selected.has(Kind.FRONTEND):
-            yield frontend_row(view, section)
+            yield _served(view, section) or frontend_row(view, section)
         if section.front and section.listeners_counted and selected.has(Kind.LISTENER):
             yield from listener_rows(view, section, selected)
         pool = view.pools.get(section.name) if section.back else None
@@ -121,6 +122,15 @@ def rows(view: View, selected: Selected) -> Iterator[Row]:
             yield from server_rows(view, section, pool, selected)
         if section.back and selected.has(Kind.BACKEND):
             yield backend_row(view, section, pool, selected)
+
+
+def _served(view: View, section: Section) -> Row | None:
+    """None: it is no frontend that penstock itself answers on."""
+    tally = view.tally(section.name)
+    if tally is None:
+        return None
+    limit, status = view.front_limit(section), view.front_status(section)
+    return served_row(section, tally, limit=limit, status=status, now=view.now)
 
 
 def frontend_row(view: View, section: Section) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from penstock.controller import Controller
@@ -19,6 +19,7 @@ from penstock.sections import Section
 from penstock.states import MAINT, Operational, ServerName, ServerStanding
 from penstock.statistics.collector import Collector
 from penstock.statistics.counted import NOTHING, Counted, together
+from penstock.statistics.served import Tally
 from penstock.statistics.server_fields import Checked, address_of, status
 from penstock.statistics.server_state import StateOf
 
@@ -88,7 +89,15 @@ def _ago(now: float, last: int) -> int:
 class View:
     """Everything at one moment; made anew for each answer."""
 
-    def __init__(self, controller: Controller, collector: Collector, now: float) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        collector: Collector,
+        now: float,
+        tallies: Callable[[str], Tally | None] = lambda name: None,
+    ) -> None:
+        """*tallies* knows the frontends that penstock itself answers on."""
+        self.tally = tallies
         self._controller = controller
         self.now = now
         self.configuration = controller.configuration
@@ -134,6 +143,9 @@ class View:
     def listeners(self, name: str) -> Iterator[ListenerView]:
         for service in self._fronts.get(name, ()):
             for listener in service.front.listeners:
+                yield from _listener_views(listener)
+        for http in self.configuration.http:
+            for listener in http.listeners if http.name == name else ():
                 yield from _listener_views(listener)
 
     # -- backends --------------------------------------------------------------------------

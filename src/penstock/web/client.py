@@ -13,6 +13,7 @@ from enum import Enum
 from penstock.engine.proxy.dial import NOBODY, peer_of
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.proxied import Listener
+from penstock.statistics.served import Tally
 from penstock.web.asked import Caller
 from penstock.web.errors import page
 from penstock.web.http1 import (
@@ -26,7 +27,6 @@ from penstock.web.http1 import (
     is_chunked,
 )
 from penstock.web.limits import MAX_REQUESTS, PIECE, Patience
-from penstock.web.tally import Tally
 from penstock.wire.http_request import NotARequest
 from penstock.wire.proxy_protocol import Header, ProxyProtocolError
 from penstock.wire.proxy_protocol import parse as parse_proxy_header
@@ -196,7 +196,7 @@ class Client:
             self._refuse(400, now)
             return
         if self.request is not None:
-            self._tally.requests += 1
+            self._tally.asked(now)
             self.stage = Stage.ANSWER
         elif self._reader.awaits_continue:
             with contextlib.suppress(*_WANT, ssl.SSLWantWriteError):
@@ -211,6 +211,7 @@ class Client:
         self.request = None
         self.served = True
         self._tally.answered(answer.status)
+        self._tally.intercepted += answer.pieces is not None
         self._left -= 1
         last = (
             answer.close
@@ -252,7 +253,7 @@ class Client:
 
     def _refuse(self, status: int, now: float) -> None:
         """What came is no request, or not a whole one."""
-        self._tally.requests += 1
+        self._tally.asked(now)
         self._tally.invalid += 1
         self._tally.answered(status)
         self._send(encoded(page(status), None, close=True), now, last=True)

@@ -25,6 +25,7 @@ from penstock.engine.proxy.tls import listener_context, wrap_client
 from penstock.errors import DatapathError
 from penstock.http_service import HttpService
 from penstock.model import Protocol
+from penstock.statistics.served import Tally
 from penstock.web.asked import Caller
 from penstock.web.client import Client, Stage
 from penstock.web.errors import page
@@ -36,7 +37,6 @@ from penstock.web.limits import (
     Patience,
     most_clients,
 )
-from penstock.web.tally import Tally
 
 _log = structlog.get_logger("penstock")
 
@@ -104,9 +104,9 @@ class WebServer:
         self._producing = 0
         self._tallies: dict[str, Tally] = {}
 
-    def tally(self, name: str) -> Tally:
-        """What has been counted of the service called *name*; zeros when there is none."""
-        return self._tallies.get(name) or Tally()
+    def tally(self, name: str) -> Tally | None:
+        """What has been counted of the service called *name*; None: there is none."""
+        return self._tallies.get(name)
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -209,7 +209,7 @@ class WebServer:
             fd = client.sock.fileno()
             self._by_fd[fd] = service, client
             service.clients[fd] = client
-            service.tally.opened()
+            service.tally.opened(now)
             self._epoll.register(fd, client.wants)
             self._serial = client.serial = self._serial + 1
             heapq.heappush(self._timers, (client.deadline, client.serial, fd))
