@@ -20,6 +20,11 @@ need ethtool ethtool
 need nft nftables
 need bpftool bpftool
 need tc iproute2
+need redis-server redis-server
+need mariadbd mariadb-server
+need slapd slapd
+need smtpd opensmtpd
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgresql
 need nsenter util-linux
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || want libnginx-mod-stream
 

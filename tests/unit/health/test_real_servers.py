@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the real PostgreSQL, MariaDB, Redis, OpenSMTPD, OpenLDAP and nginx: up, then down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_servers import (
+    Server,
+    account,
+    free_port,
+    owned,
+    postgresql_programs,
+    run,
+    started,
+)
+from scripted import Seen, ours
+
+_CERTIFICATES = Path(__file__).parent.parent / "engine" / "certificates"
+_DOWN = Seen("L4CON", "", "Connection refused")
+
+
+def check(port: int, option: str, server: str = "") -> Seen:
+    text = (
+        "defaults\n    mode tcp\n    timeout connect 10s\n    timeout check 10s\n"
+        "    timeout server 10s\nbackend b\n"
+        + "".join(f"    {line}\n" for line in option.split("|"))
+        + f"    server s1 127.0.0.1:{port} check inter 10s {server}\n"
+    )
+    return ours(text)["b"]
+
+
+@pytest.mark.needs("redis-server")
+def test_redis(tmp_path: Path) -> None:
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with started(command, port, tmp_path) as redis:
+        assert check(port, "option redis-check") == Seen("L7OK", "0", "Redis server is ok")
+        ask = (
+            "option tcp-check|tcp-check connect|tcp-check send info\\ replication\\r\\n"
+            "|tcp-check expect min-recv 80 string role:{}|tcp-check send QUIT\\r\\n"
+            "|tcp-check expect string +OK"
+        )
+        assert check(port, ask.format("master")).code == "L7OK"
+        assert check(port, ask.format("slave")).code == "L7RSP"
+        redis.kill()
+        assert check(port, "option redis-check") == _DOWN
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip("needs the program postgres")
+    user = account("postgres")
+    folder = owned(tmp_path_factory.mktemp("postgresql") / "data", user or "root")
+    method = "-A", "scram-sha-256", "-U", "checker", "--pwfile", str(folder / "password")
+    (folder / "password").write_text("secret\n")
+    (folder / "password").chmod(0o644)
+    data = folder / "files"
+    run([str(programs / "initdb"), "-D", str(data), "-N", *method], folder, user)
+    port = free_port()
+    command = [
+        *(str(programs / "postgres"), "-D", str(data), "-p", str(port), "-F"),
+        *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+    ]
+    with started(command, port, folder, user) as server:
+        yield server
+
+
+def test_postgresql(postgresql: Server) -> None:
+    """A request for a password is answer enough: it is up."""
+    for user in ("checker", "nobody"):
+        seen = check(postgresql.port, f"option pgsql-check user {user}")
+        assert seen == Seen("L7OK", "0", "PostgreSQL server is ok")
+    postgresql.kill()
+    assert check(postgresql.port, "option pgsql-check user checker") == _DOWN
+
+
+@pytest.fixture(scope="module")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    user = account("mysql")
+    folder = owned(tmp_path_factory.mktemp("mariadb") / "data", user or "root")
+    run(
+        [
+            *("mariadb-install-db", "--no-defaults", f"--datadir={folder}", "--skip-test-db"),
+            "--auth-root-authentication-method=normal",
+            *((f"--user={user}",) if user else ()),
+        ],
+        folder,
+    )
+    port = free_port()
+    command = [
+        *("mariadbd", "--no-defaults", f"--datadir={folder}", f"--port={port}"),
+        *("--bind-address=127.0.0.1", f"--socket={folder}/socket", f"--pid-file={folder}/pid"),
+        "--skip-name-resolve",
+    ]
+    with started(command, port, folder, user) as server:
+        yield server
+
+
+@pytest.mark.needs("mariadbd", "mariadb-install-db")
+def test_mariadb(mariadb: Server) -> None:
+    port = mariadb.port
+    greeted = check(port, "option mysql-check")
+    assert (greeted.code, "MariaDB" in greeted.info) == ("L7OK", True)
+    assert check(port, "option mysql-check user root").code == "L7OK"
+    denied = check(port, "option mysql-check user nobody")
+    assert (denied.code, denied.number, "nobody" in denied.info) == ("L7STS", "1045", True)
+    mariadb.kill()
+    assert check(port, "option mysql-check user root") == _DOWN
+
+
+@pytest.mark.needs("slapd")
+def test_openldap(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "slapd.conf").write_text(f"pidfile {tmp_path}/pid\nargsfile {tmp_path}/args\n")
+    command = ["slapd", "-f", "slapd.conf", "-h", f"ldap://127.0.0.1:{port}", "-d", "0"]
+    with started(command, port, tmp_path) as slapd:
+        assert check(port, "option ldap-check") == Seen("L7OK", "0", "Success")
+        slapd.kill()
+        assert check(port, "option ldap-check") == _DOWN
+
+
+@pytest.mark.root
+@pytest.mark.needs("smtpd", "unshare")
+def test_opensmtpd(tmp_path: Path) -> None:
+    """Its queue and its control socket are at fixed places: it gets others to see there."""
+    port = free_port()
+    for name in ("run", "spool"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "smtpd.conf").write_text(
+        f'listen on 127.0.0.1 port {port} hostname mail.example\naction "local" mbox\n'
+        'match from any for any action "local"\n'
+    )
+    command = [
+        *("unshare", "--mount", "sh", "-c"),
+        f"mount --bind {tmp_path}/run /run && mount --bind {tmp_path}/spool /var/spool &&"
+        f" exec smtpd -d -f {tmp_path}/smtpd.conf",
+    ]
+    with started(command, port, tmp_path) as smtpd:
+        for option in ("option smtpchk", "option smtpchk EHLO lb.example"):
+            seen = check(port, option)
+            assert (seen.code, seen.number) == ("L7OK", "221")
+        smtpd.kill()
+        assert check(port, "option smtpchk") == _DOWN
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_with_tls(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "nginx.conf").write_text(
+        f"""
+daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;
+events {{}}
+http {{
+    access_log off; client_body_temp_path {tmp_path}; proxy_temp_path {tmp_path};
+    fastcgi_temp_path {tmp_path}; uwsgi_temp_path {tmp_path}; scgi_temp_path {tmp_path};
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {_CERTIFICATES}/named.pem; ssl_certificate_key {_CERTIFICATES}/named.pem;
+        location = /up {{ add_header X-Role "primary, leader"; return 200 "alive\\n"; }}
+        location = /role {{ return 503; }}
+        location / {{ return 404; }}
+    }}
+}}
+"""
+    )
+    with started(["nginx", "-c", str(tmp_path / "nginx.conf")], port, tmp_path) as nginx:
+        get = "option httpchk|http-check send meth GET uri {} ver HTTP/1.1 hdr Host a.example"
+        blind = "ssl verify none"
+        assert check(port, get.format("/up"), blind) == Seen("L7OK", "200", "")
+        assert check(port, get.format("/role"), blind) == Seen(
+            "L7STS", "503", "Service Temporarily Unavailable"
+        )
+        for expect, code in (
+            ("string alive", "L7OK"),
+            ("! string alive", "L7RSP"),
+            ("rstring ^al", "L7OK"),
+            ("hdr name x-role value leader", "L7OK"),
+            ("fhdr name x-role value leader", "L7STS"),
+        ):
+            lines = f"{get.format('/up')}|http-check expect {expect}"
+            assert check(port, lines, blind).code == code, expect
+        plain = check(port, get.format("/up"))
+        assert (plain.code, plain.number) == ("L7STS", "400")
+        authority = f"ssl verify required ca-file {_CERTIFICATES}/ca.pem"
+        assert check(port, "", f"{authority} check-sni stranger.example") == Seen(
+            "L6RSP", "", "Server presented an SSL certificate different from the expected one"
+        )
+        assert check(port, "", f"ssl verify required ca-file {_CERTIFICATES}/other-ca.pem") == (
+            Seen("L6RSP", "", "SSL handshake failure")
+        )
+        assert check(port, "", f"{authority} verifyhost nobody.example") == Seen(
+            "L6RSP", "", "Server presented an SSL certificate different from the configured one"
+        )
+        assert check(port, "", authority).code == "L6OK"
+        nginx.kill()
+        assert check(port, get.format("/up"), blind) == _DOWN
