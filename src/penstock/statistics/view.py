@@ -39,6 +39,7 @@ class ServerView:
     backup: bool
     limit: int
     queue_limit: int
+    idle_limit: int | None
     throttle: int | None
     tracked: str
     check: Checked | None  # its own; None: it has none, or it is not enabled
@@ -260,6 +261,7 @@ class View:
             backup=real.backup,
             limit=real.maxconn,
             queue_limit=real.link.maxqueue,
+            idle_limit=real.link.idle_limit,
             throttle=throttle,
             tracked=tracked,
             check=own,
