@@ -469,7 +469,7 @@ class Controller:
 
     def check_status(self, key: RealKey) -> CheckStatus | None:
         """How the check of a server stands; None: it has none."""
-        return self._runner.status(key) if key in self._runner else None
+        return self._runner.find(key)
 
     def connections_of(self, proxy: str) -> tuple[int, int]:
         """How many there have been on a proxy's front side and to its servers."""

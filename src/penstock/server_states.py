@@ -239,6 +239,10 @@ class ServerStates:
         """Raises KeyError for one that is not there, or has no servers."""
         return self._states.pool(name, self._clock())
 
+    def key(self, name: ServerName) -> RealKey | None:
+        """What engines know a server by; None for one without an address."""
+        return self._keys.get(name)
+
     def seems_up(self, name: ServerName) -> bool:
         """Whether its own check last said so; what a check of it begins with."""
         return self._states.check_ok(name)

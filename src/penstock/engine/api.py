@@ -63,6 +63,23 @@ class RealKey:
     forwarding: ForwardingMethod = ForwardingMethod.FULLNAT
     source: SourceAddress | None = None
     local: LocalAddress | None = None  # then ``address`` and ``port`` mean nothing
+    _hash: int = field(init=False, repr=False, compare=False)  # it is asked for all the time
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self._fields))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[RealKey], tuple[object, ...]]:
+        return RealKey, self._fields  # another process hashes texts otherwise
+
+    @property
+    def _fields(self) -> tuple[object, ...]:
+        return (
+            *(self.pool, self.name, self.address, self.port),
+            *(self.forwarding, self.source, self.local),
+        )
 
     def __str__(self) -> str:
         return f"{self.pool}/{self.name}"

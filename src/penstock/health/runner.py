@@ -19,6 +19,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from typing import Protocol as Role
 
 from penstock.checks.codes import CheckCode, Outcome
@@ -111,8 +112,7 @@ class Change:
         return self.code.outcome is Outcome.CONDITIONAL
 
 
-@dataclass(frozen=True, slots=True)
-class CheckStatus:
+class CheckStatus(NamedTuple):  # not a dataclass: ten thousand are made for one answer
     """Where a check stands, and how its last run ended; HAProxy's ``show stat`` has all of it."""
 
     up: bool
@@ -345,8 +345,10 @@ class Runner:
             else:  # wait for a descriptor
                 self._at(now + 0.05, check)
 
-    def __contains__(self, key: RealKey) -> bool:
-        return key in self._checks
+    def find(self, key: RealKey) -> CheckStatus | None:
+        """As ``status()``; None for one that is not checked."""
+        check = self._checks.get(key)
+        return check.status() if check is not None else None
 
     def status(self, key: RealKey) -> CheckStatus:
         """The state of a checked real server; raises KeyError for one that is not."""

@@ -28,6 +28,7 @@ from penstock.states.model import (
 
 NO_ADDRESS = "No IP for server "  # so HAProxy says it
 _UP = (Operational.STARTING, Operational.RUNNING)
+_OUT = int(MAINT | DRAIN)  # plain numbers: flags cost more to combine than all the rest
 
 
 class _Server:
@@ -51,7 +52,7 @@ class _Server:
 
     @property
     def is_usable(self) -> bool:
-        up = self.state in _UP and not self.admin & (MAINT | DRAIN)
+        up = self.state in _UP and not int(self.admin) & _OUT
         return up and self.spec.weight > 0
 
 

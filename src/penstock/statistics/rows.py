@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from penstock.model import Pool
 from penstock.sections import Section, fullconn_of
 from penstock.statistics.counted import Counted
 from penstock.statistics.served import served_row
+from penstock.statistics.server_fields import address_of, lasted, shown, status
 from penstock.statistics.shapes import PROCESS, Kind, Row, Shape, Value
 from penstock.statistics.view import ServerView, View
 
@@ -61,7 +62,6 @@ _SERVER: Final = (
     " qtime ctime ttime agent_status agent_code agent_duration check_desc agent_desc check_rise"
     " check_fall check_health agent_rise agent_fall agent_health addr cookie mode connect"
     " qtime_max ctime_max ttime_max used_conn_cur need_conn_est uweight"
-    " src_ilim"
 )
 _SERVER_ZEROS: Final[dict[str, Value]] = {
     **{"pid": PROCESS, "type": int(Kind.SERVER)},
@@ -118,11 +118,13 @@ def rows(view: View, selected: Selected) -> Iterator[Row]:
             yield _served(view, section) or frontend_row(view, section)
         if section.front and section.listeners_counted and selected.has(Kind.LISTENER):
             yield from listener_rows(view, section, selected)
-        pool = view.pools.get(section.name) if section.back else None
-        if pool is not None and selected.has(Kind.SERVER):
-            yield from server_rows(view, section, pool, selected)
-        if section.back and selected.has(Kind.BACKEND):
-            yield backend_row(view, section, pool, selected)
+        if section.back and (selected.has(Kind.SERVER) or selected.has(Kind.BACKEND)):
+            pool = view.pools.get(section.name)
+            servers = view.servers(pool)
+            if selected.has(Kind.SERVER):
+                yield from server_rows(section, servers, selected)
+            if selected.has(Kind.BACKEND):
+                yield backend_row(view, section, pool, servers, selected)
 
 
 def _served(view: View, section: Section) -> Row | None:
@@ -179,30 +181,65 @@ def listener_rows(view: View, section: Section, selected: Selected) -> Iterator[
         yield Row(LISTENER, section.id, listener.id, values)
 
 
-def server_rows(view: View, section: Section, pool: Pool, selected: Selected) -> Iterator[Row]:
+def server_rows(
+    section: Section, servers: Sequence[ServerView], selected: Selected
+) -> Iterator[Row]:
     shape = HTTP_SERVER if section.mode == "http" else SERVER
-    for server in view.servers(pool):
-        if selected.id not in (-1, server.id):
+    for server in servers:
+        real = server.real
+        if selected.id not in (-1, real.link.id):
             continue
-        if (selected.usable_only and server.is_down) or (
-            selected.in_service_only and server.in_maintenance
-        ):
+        if selected.hides and (server.paused or (selected.usable_only and server.stopped)):
             continue
-        yield Row(shape, section.id, server.id, _server(section, server, selected.legends))
+        values = _server(section, server, selected.legends)
+        yield Row(shape, section.id, real.link.id, values)
 
 
 def _server(section: Section, server: ServerView, legends: bool) -> tuple[Value, ...]:
     n: Counted = server.counted
-    known, agent = server.check, server.agent
-    check = None if server.paused else known
+    real, standing, known, agent = server.real, server.standing, server.check, server.agent
+    tracked = "{}/{}".format(*real.tracks) if real.tracks is not None else ""
+    check = None if known is None or server.paused else known
+    own: tuple[Value, ...] = (None, None, None)
+    if known is not None:
+        own = known.failures, standing.downs, standing.downtime
+    checked: tuple[Value, ...] = _NO_CHECK
+    if check is not None:
+        code = check.code
+        checked = (
+            shown(check),
+            check.last_code if code.has_number else None,
+            lasted(check),
+            check.info,
+            code.description,
+            check.rise,
+            check.fall,
+            check.health,
+        )
+    asked: tuple[Value, ...] = _NO_CHECK
+    if agent is not None:
+        asked = (
+            shown(agent),
+            agent.last_code if agent.code.has_number else None,
+            lasted(agent),
+            agent.info,
+            agent.code.description,
+            agent.rise,
+            agent.fall,
+            agent.health,
+        )
+    observed = None
+    if real.observed is not None:
+        observed = known.observed_failures if known is not None else 0
+    backup = real.backup
     return (
         section.name,
-        server.name,
+        real.name,
         n.queued,
         n.queued_max,
         n.live,
         n.live_max,
-        server.limit or None,
+        real.maxconn or None,
         n.total,
         n.bytes_in,
         n.bytes_out,
@@ -210,47 +247,47 @@ def _server(section: Section, server: ServerView, legends: bool) -> tuple[Value,
         n.errors,
         n.retries,
         n.redispatches,
-        server.status,
+        status(standing, *server.reference, tracked),
         server.weight,
-        0 if server.backup else 1,
-        1 if server.backup else 0,
-        known.failures if known is not None else None,
-        server.downs if known is not None else None,
-        server.last_change,
-        server.downtime if known is not None else None,
-        server.queue_limit or None,
+        0 if backup else 1,
+        1 if backup else 0,
+        own[0],
+        own[1],
+        standing.last_change,
+        own[2],
+        real.link.maxqueue or None,
         section.id,
-        server.id,
+        real.link.id,
         server.throttle,
         n.chosen,
-        server.tracked or None,
+        tracked or None,
         n.rate,
         n.rate_max,
-        check.shown if check is not None else None,
-        check.numbered if check is not None else None,
-        check.lasted if check is not None else None,
-        server.observed_failures,
+        checked[0],
+        checked[1],
+        checked[2],
+        observed,
         n.client_aborts,
         n.server_aborts,
         server.since_last(n.last),
-        check.text if check is not None else None,
-        agent.text if agent is not None else None,
+        checked[3],
+        asked[3],
         n.average(n.queue_time),
         n.average(n.connect_time),
         n.average(n.total_time),
-        agent.shown if agent is not None else None,
-        agent.numbered if agent is not None else None,
-        agent.lasted if agent is not None else None,
-        check.code.description if check is not None else None,
-        agent.code.description if agent is not None else None,
-        check.rise if check is not None else None,
-        check.fall if check is not None else None,
-        check.health if check is not None else None,
-        agent.rise if agent is not None else None,
-        agent.fall if agent is not None else None,
-        agent.health if agent is not None else None,
-        server.address if legends else None,
-        server.cookie if legends else None,
+        asked[0],
+        asked[1],
+        asked[2],
+        checked[4],
+        asked[4],
+        checked[5],
+        checked[6],
+        checked[7],
+        asked[5],
+        asked[6],
+        asked[7],
+        address_of(real) if legends else None,
+        None,
         section.mode,
         n.total,
         n.queue_time_max,
@@ -259,17 +296,25 @@ def _server(section: Section, server: ServerView, legends: bool) -> tuple[Value,
         n.live,
         n.live,
         server.user_weight,
-        server.idle_limit,
     )
 
 
-def backend_row(view: View, section: Section, pool: Pool | None, selected: Selected) -> Row:
+_NO_CHECK: Final = (None,) * 8
+
+
+def backend_row(
+    view: View,
+    section: Section,
+    pool: Pool | None,
+    servers: Sequence[ServerView],
+    selected: Selected,
+) -> Row:
     counted = view.backend(section.name)
-    seen = view.pool(section.name, pool)
-    usable = pool is None or not pool.reals or seen.weight > 0
+    seen = view.pool(section.name, pool, servers)
+    usable = not servers or seen.weight > 0
     status = "UP" if usable else "DOWN"
     if selected.hides:
-        status = f"{status} ({seen.up}/{len(pool.reals) if pool is not None else 0})"
+        status = f"{status} ({seen.up}/{len(servers)})"
     shape = HTTP_BACKEND if section.mode == "http" else BACKEND
     values: tuple[Value, ...] = (
         section.name,
@@ -305,7 +350,7 @@ def backend_row(view: View, section: Section, pool: Pool | None, selected: Selec
         section.cookie if selected.legends else None,
         section.mode,
         section.algorithm if selected.legends else None,
-        view.attempts(pool),
+        seen.attempts,
         counted.queue_time_max,
         counted.connect_time_max,
         counted.total_time_max,

@@ -3,58 +3,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from penstock.checks.codes import CheckCode
-from penstock.model import PortMode, RealServer
+from penstock.health.runner import CheckStatus
+from penstock.model import Address, PortMode, RealPort, RealServer
 from penstock.states import DRAIN, Admin, Operational, ServerStanding
 
 _UP: Final = (Operational.STARTING, Operational.RUNNING)
+# Plain numbers: flags cost more to combine than all the rest.
+_FMAINT, _IMAINT, _RMAINT = int(Admin.FMAINT), int(Admin.IMAINT), int(Admin.RMAINT)
+_DRAIN: Final = int(DRAIN)
+_NONE_YET: Final = (CheckCode.UNK, CheckCode.INI)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """How a check, or an agent, stands; ``text`` is what it said last."""
+def shown(check: CheckStatus) -> str:
+    """The status of a check; with a star while the next one is under way."""
+    return f"* {check.code.value}" if check.running else check.code.value
 
-    health: int
-    rise: int
-    fall: int
-    code: CheckCode
-    number: int
-    text: str
-    duration: int  # ms; -1: none yet
-    failures: int
-    running: bool = False
-    enabled: bool = True
 
-    @property
-    def shown(self) -> str:
-        """Its status; with a star while the next one is under way."""
-        return f"* {self.code}" if self.running else self.code.value
-
-    @property
-    def lasted(self) -> int | None:
-        known = self.code not in (CheckCode.UNK, CheckCode.INI) and self.duration >= 0
-        return self.duration if known else None
-
-    @property
-    def numbered(self) -> int | None:
-        return self.number if self.code.has_number else None
+def lasted(check: CheckStatus) -> int | None:
+    """Milliseconds of the last one."""
+    known = check.duration_ms >= 0 and check.code not in _NONE_YET
+    return check.duration_ms if known else None
 
 
 def status(
-    standing: ServerStanding, check: Checked | None, agent: Checked | None, tracks: str
+    standing: ServerStanding, check: CheckStatus | None, agent: CheckStatus | None, tracks: str
 ) -> str:
     """The word for its state. *check* and *agent* are those of the server at the end of the chain
     that it tracks, or its own; *tracks*: that it tracks, as "pool/server"; "": nobody.
     """
-    admin = standing.admin
-    if admin & Admin.RMAINT:
+    admin = int(standing.admin)
+    if admin & _RMAINT:
         return "MAINT (resolution)"
-    if admin & Admin.IMAINT:
+    if admin & _IMAINT:
         return f"MAINT (via {tracks})"
-    if admin & Admin.FMAINT:
+    if admin & _FMAINT:
         return "MAINT"
     checked = check if check is not None and check.enabled else None
     asked = agent if agent is not None and agent.enabled else None
@@ -72,9 +58,9 @@ def status(
     return "DOWN"
 
 
-def _up(standing: ServerStanding, checked: Checked | None, asked: Checked | None) -> str:
+def _up(standing: ServerStanding, checked: CheckStatus | None, asked: CheckStatus | None) -> str:
     falling = checked is not None and checked.health < checked.rise + checked.fall - 1
-    if standing.admin & DRAIN:
+    if int(standing.admin) & _DRAIN:
         if asked is not None:
             return "DRAIN (agent)"
         return f"DRAIN {_counted(checked)}" if falling else "DRAIN"
@@ -83,7 +69,7 @@ def _up(standing: ServerStanding, checked: Checked | None, asked: Checked | None
     return "UP" if checked is not None else "no check"
 
 
-def _counted(checked: Checked | None) -> str:
+def _counted(checked: CheckStatus | None) -> str:
     """Strikes left, of how many."""
     if checked is None:
         return "0/0"
@@ -94,10 +80,13 @@ def address_of(real: RealServer) -> str:
     """Address and port; "" for one without an address."""
     if real.link.local is not None:
         return "unix"
-    if real.address is None:
-        return ""
-    host = str(real.address) if real.address.version == 4 else f"[{real.address}]"
-    return f"{host}:{port_of(real)}"
+    return _place(real.address, real.port) if real.address is not None else ""
+
+
+@lru_cache(maxsize=1 << 15)
+def _place(address: Address, port: RealPort) -> str:
+    host = str(address) if address.version == 4 else f"[{address}]"
+    return f"{host}:{0 if port.mode is PortMode.SAME else port.value}"
 
 
 def port_of(real: RealServer) -> int:

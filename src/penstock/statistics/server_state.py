@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.checks.codes import CheckCode, Outcome
+from penstock.health.runner import CheckStatus
 from penstock.model import Pool, PortMode, RealServer
 from penstock.states import Admin
-from penstock.statistics.server_fields import Checked
 
 VERSION: Final = 1
 NAMES: Final = (
@@ -50,8 +50,8 @@ class StateOf:
     admin: int
     user_weight: int
     last_change: int
-    check: Checked | None
-    agent: Checked | None
+    check: CheckStatus | None
+    agent: CheckStatus | None
     paused: bool
 
 
@@ -111,7 +111,7 @@ def _configured_rest(state: StateOf) -> int:
     return _PAUSED if state.admin & out == out else 0
 
 
-def _flags(check: Checked | None, *, paused: bool) -> int:
+def _flags(check: CheckStatus | None, *, paused: bool) -> int:
     if check is None:
         return 0
     return (

@@ -54,6 +54,10 @@ def csv_text(text: str) -> str:
     return f'"{doubled}"'
 
 
+# What checks, agents and files say; everything else has no character that CSV quotes.
+_FREE_TEXTS: Final = frozenset({"last_chk", "last_agt", "cookie", "svname"})
+
+
 class Shape:
     """The fields of one kind of row: *variable* ones in order, and constants."""
 
@@ -67,12 +71,11 @@ class Shape:
         doubled = [name for name in self.names if name in constant]
         if doubled or len(set(self.names)) != len(self.names):
             raise ValueError(f"fields are said twice: {doubled or self.names}")
-        self._texts = tuple(
-            at for at, place in enumerate(self._places) if STAT_FIELDS[place].type == "str"
-        )
+        self._free = tuple(at for at, name in enumerate(self.names) if name in _FREE_TEXTS)
         # In the order of the fields, with where its value is among the variable ones.
         order = sorted((place, at) for at, place in enumerate(self._places))
         self._order = tuple(at for _, at in order)
+        self._sorted = self._order == tuple(range(len(order)))
         self._template = self._made()
 
     def _made(self) -> str:
@@ -90,11 +93,13 @@ class Shape:
     def csv(self, values: Sequence[Value]) -> str:
         """A line; *values* are those of the variable fields, in their order."""
         cells = ["" if value is None else value for value in values]
-        for at in self._texts:
+        for at in self._free:
             text = cells[at]
             if text and not _SPECIAL.isdisjoint(str(text)):
                 cells[at] = csv_text(str(text))
-        return self._template % tuple([cells[at] for at in self._order])
+        if not self._sorted:
+            cells = [cells[at] for at in self._order]
+        return self._template % tuple(cells)
 
     def cells(self, values: Sequence[Value]) -> Iterator[tuple[Field, str, Value]]:
         """Each field that has a value, its tags, and the value."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import math
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.controller import Controller
 from penstock.desired import real_key, weight_of
 from penstock.edits import FrontEdit, FrontState
-from penstock.engine.api import RealKey
 from penstock.health.runner import CheckStatus
 from penstock.model import Configuration, EngineKind, Pool, RealServer, Service
 from penstock.proxied import Listener, LocalAddress
@@ -20,40 +19,42 @@ from penstock.states import MAINT, Operational, ServerName, ServerStanding
 from penstock.statistics.collector import Collector
 from penstock.statistics.counted import NOTHING, Counted, together
 from penstock.statistics.served import Tally
-from penstock.statistics.server_fields import Checked, address_of, status
 from penstock.statistics.server_state import StateOf
 
+_MAINT = int(MAINT)
 _SPARE_FILES = 100  # for what is no client's
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: there are ten thousand of them
 class ServerView:
-    """One server. Times are seconds."""
+    """One server. *check* and *agent* are its own; None: it has none, or is not enabled.
 
-    name: str
-    id: int
+    *reference* are those that its state follows from: of the server that it tracks, or its own.
+    """
+
+    real: RealServer
     counted: Counted
-    status: str
-    weight: int
+    standing: ServerStanding
     user_weight: int
-    backup: bool
-    limit: int
-    queue_limit: int
-    idle_limit: int | None
     throttle: int | None
-    tracked: str
-    check: Checked | None  # its own; None: it has none, or it is not enabled
-    paused: bool  # the check rests: the server is in maintenance
-    agent: Checked | None
-    observed_failures: int | None
-    downs: int
-    last_change: int
-    downtime: int
-    address: str
-    cookie: str | None
+    check: CheckStatus | None
+    agent: CheckStatus | None
+    reference: tuple[CheckStatus | None, CheckStatus | None]
     now: float
-    is_down: bool
-    in_maintenance: bool
+
+    @property
+    def weight(self) -> int:
+        throttle = self.throttle
+        return self.user_weight if throttle is None else _ramped(self.user_weight, throttle)
+
+    @property
+    def stopped(self) -> bool:
+        return self.standing.operational is Operational.STOPPED
+
+    @property
+    def paused(self) -> bool:
+        """In maintenance, whoever wants that."""
+        return bool(int(self.standing.admin) & _MAINT)
 
     def since_last(self, last: int) -> int:
         return _ago(self.now, last)
@@ -78,6 +79,7 @@ class PoolView:
     active: int = 0
     backup: int = 0
     up: int = 0  # servers that are not down
+    attempts: int = 0  # connects to servers, those that failed included
     downs: int = 0
     last_change: int = 0
     downtime: int | None = None
@@ -154,44 +156,24 @@ class View:
     def backend(self, name: str) -> Counted:
         return self.reading.pool(name)
 
-    def attempts(self, pool: Pool | None) -> int:
-        """Connects to servers, those that failed included."""
-        if pool is None:
-            return 0
-        return sum(
-            self.reading.server((pool.name, real.name), real_key(pool, real)).total
-            for real in pool.reals
-        )
-
-    def pool(self, name: str, pool: Pool | None) -> PoolView:
-        quiet = PoolView(last_change=int(self.now) - int(self._started))
-        if pool is None or not pool.reals or pool.disabled:
-            return quiet
+    def pool(self, name: str, pool: Pool | None, servers: Sequence[ServerView]) -> PoolView:
+        """*servers*: all of them."""
+        if pool is None or not servers:
+            return PoolView(last_change=int(self.now) - int(self._started))
         seen = self._controller.states.pool(name)
-        active = backup = user_active = user_backup = first_backup = first_user = up = 0
-        for real in pool.reals:
-            standing = self._controller.states.server((name, real.name))
-            up += standing.operational is not Operational.STOPPED
-            if not standing.is_usable:
-                continue
-            user = self._weight(pool, real)
-            weight = _ramped(user, self._throttle(standing))
-            if not real.backup:
-                active, user_active = active + weight, user_active + user
-            elif not first_user:
-                first_backup, first_user = weight, user
-            if real.backup:
-                backup, user_backup = backup + weight, user_backup + user
-        if not user_active:
-            active, user_active = backup, user_backup
+        takes = [one for one in servers if one.standing.is_usable]
+        chosen = [one for one in takes if not one.real.backup]
+        if not any(one.user_weight for one in chosen):
+            chosen = [one for one in takes if one.real.backup]
             if not pool.allbackups:
-                active, user_active = first_backup, first_user
+                chosen = chosen[:1]
         return PoolView(
-            weight=active,
-            user_weight=user_active,
+            weight=sum(one.weight for one in chosen),
+            user_weight=sum(one.user_weight for one in chosen),
             active=seen.active,
             backup=seen.backup,
-            up=up,
+            up=sum(not one.stopped for one in servers),
+            attempts=sum(one.counted.total for one in servers),
             downs=seen.downs,
             last_change=seen.last_change,
             downtime=seen.downtime,
@@ -202,14 +184,16 @@ class View:
 
     # -- servers ---------------------------------------------------------------------------
 
-    def servers(self, pool: Pool) -> Iterator[ServerView]:
-        if pool.disabled:
-            return
+    def servers(self, pool: Pool | None) -> list[ServerView]:
+        """Those of a pool that is not disabled."""
+        if pool is None or pool.disabled:
+            return []
         states = self._controller.states
-        for real in pool.reals:
-            name = (pool.name, real.name)
-            standing = states.server(name)
-            yield self._server(pool, real, name, standing)
+        return [
+            self._server(pool, real, name, states.server(name))
+            for real in pool.reals
+            for name in ((pool.name, real.name),)
+        ]
 
     def counted(self, pool: str, real: RealServer) -> Counted:
         owner = self.pools[pool]
@@ -233,7 +217,7 @@ class View:
                     int(standing.admin),
                     user,
                     standing.last_change,
-                    _checked(seen) if seen is not None else None,
+                    seen,
                     self._agent(name),
                     bool(standing.admin & MAINT),
                 ),
@@ -242,54 +226,37 @@ class View:
     def _server(
         self, pool: Pool, real: RealServer, name: ServerName, standing: ServerStanding
     ) -> ServerView:
-        key = real_key(pool, real)
-        own = self._check(key)
-        agent = self._agent(name)
-        reference = self._reference(real)
-        check, asked = (own, agent) if reference is None else reference
-        tracked = "/".join(real.tracks) if real.tracks is not None else ""
-        word = status(standing, check, asked, tracked)
-        user = self._weight(pool, real)
-        throttle = self._throttle(standing)
+        controller = self._controller
+        key = controller.states.key(name)
+        check = controller.check_status(key) if key is not None else None
+        if check is not None and not check.enabled:
+            check = None
+        agent = self._agent(name) if real.agent is not None else None
+        reference = (check, agent) if real.tracks is None else self._reference(real.tracks)
         return ServerView(
-            name=real.name,
-            id=real.link.id,
-            counted=self.reading.server(name, key),
-            status=word,
-            weight=_ramped(user, throttle),
-            user_weight=user,
-            backup=real.backup,
-            limit=real.maxconn,
-            queue_limit=real.link.maxqueue,
-            idle_limit=real.link.idle_limit,
-            throttle=throttle,
-            tracked=tracked,
-            check=own,
-            paused=bool(standing.admin & MAINT),
-            agent=agent,
-            observed_failures=self._observed(real, key),
-            downs=standing.downs,
-            last_change=standing.last_change,
-            downtime=standing.downtime,
-            address=address_of(real),
-            cookie=None,
-            now=self.now,
-            is_down=standing.operational is Operational.STOPPED or bool(standing.admin & MAINT),
-            in_maintenance=bool(standing.admin & MAINT),
+            real,
+            self.reading.server(name, key),
+            standing,
+            self._weight(pool, real),
+            self._throttle(standing),
+            check,
+            agent,
+            reference,
+            self.now,
         )
 
-    def _reference(self, real: RealServer) -> tuple[Checked | None, Checked | None] | None:
-        """Check and agent of the server at the end of the chain that *real* tracks."""
-        if real.tracks is None:
-            return None
-        name = real.tracks
+    def _reference(self, name: ServerName) -> tuple[CheckStatus | None, CheckStatus | None]:
+        """Check and agent of the server at the end of the chain that begins with *name*."""
         for _ in range(len(self.pools) + 64):
             pool = self.pools.get(name[0])
             found = next((one for one in pool.reals if one.name == name[1]), None) if pool else None
-            if pool is None or found is None:
-                return None, None
+            if found is None:
+                break
             if found.tracks is None:
-                return self._check(real_key(pool, found)), self._agent(name)
+                key = self._controller.states.key(name)
+                check = self._controller.check_status(key) if key is not None else None
+                enabled = check is not None and check.enabled
+                return check if enabled else None, self._agent(name)
             name = found.tracks
         return None, None
 
@@ -301,41 +268,15 @@ class View:
             return None
         return self._controller.states.warmed(standing.spec.key)
 
-    def _check(self, key: RealKey | None) -> Checked | None:
-        seen = self._controller.check_status(key) if key is not None else None
-        return _checked(seen) if seen is not None and seen.enabled else None
-
-    def _observed(self, real: RealServer, key: RealKey | None) -> int | None:
-        """How often clients' errors counted as a failed check; None: they are not observed."""
-        if real.observed is None or key is None:
-            return None
-        seen = self._controller.check_status(key)
-        return seen.observed_failures if seen is not None else 0
-
-    def _agent(self, name: ServerName) -> Checked | None:
+    def _agent(self, name: ServerName) -> CheckStatus | None:
         agents = self._controller.agents
         if agents is None or name not in agents:
             return None
-        return _checked(agents.status(name))
+        return agents.status(name)
 
 
-def _ramped(weight: int, throttle: int | None) -> int:
-    return weight if throttle is None else math.ceil(weight * throttle / 100)
-
-
-def _checked(seen: CheckStatus) -> Checked:
-    return Checked(
-        seen.health,
-        seen.rise,
-        seen.fall,
-        seen.code,
-        seen.last_code,
-        seen.info,
-        seen.duration_ms,
-        seen.failures,
-        seen.running,
-        seen.enabled,
-    )
+def _ramped(weight: int, throttle: int) -> int:
+    return math.ceil(weight * throttle / 100)
 
 
 def _listener_views(listener: Listener) -> Iterator[ListenerView]:
