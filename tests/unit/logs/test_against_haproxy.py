@@ -20,7 +20,7 @@ needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="need
 # What HAProxy 2.6.12 has left behind, for machines that have none.
 EXPECTED = {
     "both_end_well": ["<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 10 -- 1/1/0/0/0 0/0"],
-    "nothing_is_said": ["<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 0 -- 1/1/0/0/0 0/0"],
+    "nothing_is_said": ["<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 2 -- 1/1/0/0/0 0/0"],
     "the_client_resets": ["<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 10 CD 1/1/0/0/0 0/0"],
     "the_server_resets": ["<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 10 SD 1/1/0/0/0 0/0"],
     "the_client_is_silent": ["<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 10 cD 1/1/0/0/0 0/0"],
