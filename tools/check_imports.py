@@ -130,6 +130,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "kernel",
         "stick",
         "wire",
+        "logs",
     ),
     "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire", "logs"),
     "kernel": (),
@@ -214,7 +215,8 @@ PURE: Final = (
     "ipvs",
 )
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
-EXCEPTIONS: Final = ("config.resolve", "ipvs.journal", "logs.sinks", "logs.process")
+_FLOWS: Final = ("logs.flows", "logs.flow_subject")
+EXCEPTIONS: Final = ("config.resolve", "ipvs.journal", "logs.sinks", "logs.process", *_FLOWS)
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

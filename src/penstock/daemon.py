@@ -32,6 +32,7 @@ from penstock.desired import all_on_proxy, refuse_unsupported
 from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
+from penstock.engine.kernel.journal_reader import JournalReader
 from penstock.engine.proxy import Owner, ProxyEngine, worker_count
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.tls_files import check_files, with_digests
@@ -51,6 +52,7 @@ from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime, of_this_namespace
 from penstock.log import own_log
 from penstock.logs.events import EventLog
+from penstock.logs.flows import FlowLog
 from penstock.logs.process import PROGRAM, means_of
 from penstock.logs.sinks import Sinks
 from penstock.model import Configuration, EngineKind, Hook
@@ -245,7 +247,15 @@ def serve(
         stack.callback(runner.close)
         stack.callback(agents.close)
         stack.callback(names.close)
+        sinks = Sinks(_log.warning)
+        stack.callback(sinks.close)
+        means = means_of(sinks, tag=options.program)
+        events = EventLog(own_log, means)
+        followers: list[Callable[[Configuration], None]] = [events.configure]
         if engine is not None:
+            flows = FlowLog(engine.journal, means, time.monotonic_ns)
+            followers.append(flows.configure)
+            workers.append(JournalReader(engine.journal, flows, time.monotonic))
             engines = {EngineKind.KERNEL: engine, **engines}
         if engine is not None and options.beside is None:
             journal = Journal(paths.rules, adopt=adopted)
@@ -260,10 +270,8 @@ def serve(
                 surroundings=surroundings,
                 synchronise=peers.follow,
             )
-        sinks = Sinks(_log.warning)
-        stack.callback(sinks.close)
-        events = EventLog(own_log, means_of(sinks, tag=options.program))
         collector = Collector(engines.values(), time.monotonic)
+        followers.append(lambda _: collector.hold())
         controller = Controller(
             engines,
             runner,
@@ -275,7 +283,7 @@ def serve(
             director=director,
             events=events,
             agents=agents,
-            follow=partial(_follow, events, collector),
+            follow=partial(_tell_all, followers),
         )
         controllers.append(controller)
         return _live(
@@ -290,10 +298,11 @@ def serve(
         )
 
 
-def _follow(events: EventLog, collector: Collector, configuration: Configuration) -> None:
-    """*configuration* is about to be the running one."""
-    events.configure(configuration)
-    collector.hold()
+def _tell_all(
+    followers: list[Callable[[Configuration], None]], configuration: Configuration
+) -> None:
+    for one in followers:
+        one(configuration)
 
 
 def _live(

@@ -252,8 +252,11 @@ __noinline u32 new_flow(const struct request *q)
 	pool = s->pool;
 	p = map_lookup(&pools, &pool);
 	nobody = REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_REFUSED : PASS_REFUSED);
-	if (rules == NO_RULES && (!p || !p->len))
+	if (rules == NO_RULES && (!p || !p->len)) {
+		if (s->flags & SERVICE_LOGGED)
+			log_refused(q, service);
 		return nobody;
+	}
 
 	/* Counted before it is decided: limits hold whatever other CPUs do meanwhile. */
 	slot = REFUSAL(DROP_GLOBAL_MAXCONN);
@@ -271,8 +274,11 @@ __noinline u32 new_flow(const struct request *q)
 	id = p ? select_real(p, pool, &q->key, load) : REFUSAL(PASS_REFUSED);
 	slot = id;
 	if (IS_REFUSAL(id)) {
-		if (id == REFUSAL(PASS_REFUSED))
+		if (id == REFUSAL(PASS_REFUSED)) {
 			slot = nobody;
+			if (s->flags & SERVICE_LOGGED)
+				log_refused(q, service);
+		}
 		goto undo_service;
 	}
 	slot = open_flow(q, service, id);
@@ -285,6 +291,8 @@ __noinline u32 new_flow(const struct request *q)
 	}
 	__sync_fetch_and_add(&rl->total, 1);
 	__sync_fetch_and_add(&live->total, 1);
+	if (s->flags & SERVICE_LOGGED)
+		log_begin(q->key.af, slot);
 	count(EVENT_FLOW_NEW);
 	return slot;
 
@@ -297,12 +305,14 @@ undo_global:
 	return slot;
 }
 
-static __always_inline void close_flow(struct flow *forward, struct flow *back, u32 af, u32 slot)
+static __always_inline void close_flow(struct flow *forward, struct flow *back, u32 af, u32 slot,
+				       u32 how)
 {
 	u32 was = ctl_change(forward, CTL_CLOSED, CTL_COUNTED);
 
 	ctl_change(back, CTL_CLOSED, 0);
 	if (was & CTL_COUNTED) {
+		log_end(forward, af, slot, was, how);
 		if (forward->table)
 			source_left(af, slot);
 		uncount(forward->service, forward->real);
@@ -355,9 +365,12 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 		ctl_change(back, CTL_REPLIED, 0);
 		ctl_change(forward, CTL_REPLIED, 0);
 		answered(f->real, tcp_flags & TCP_RST);
+		if (f->dist & DIST_LOGGED && !(tcp_flags & TCP_RST))
+			log_answered(first_af, first);
 	}
 	if (tcp_flags & TCP_RST) {
-		close_flow(forward, back, first_af, first);
+		close_flow(forward, back, first_af, first,
+			   reverse ? LOG_REAL_RESET : LOG_CLIENT_RESET);
 		return 0;
 	}
 	if (!(tcp_flags & TCP_FIN))
@@ -374,7 +387,7 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 		ctl_change(back, s->stamp.timestamp ? CTL_STAMPED : 0, 0);
 	}
 	if (((was | fin) & (CTL_FIN_CLIENT | CTL_FIN_REAL)) == (CTL_FIN_CLIENT | CTL_FIN_REAL))
-		close_flow(forward, back, first_af, first);
+		close_flow(forward, back, first_af, first, LOG_BOTH_ENDED);
 	return 0;
 }
 
@@ -412,6 +425,8 @@ __noinline u32 syn_restarts(u32 af, u32 slot)
 		if (f->ctl & CTL_REPLIED || !r || r->available)
 			return 0;
 		count(EVENT_FLOW_RESCHEDULED);
+		if (f->dist & DIST_LOGGED)
+			log_forget(af, slot);
 	} else if (part_from_real(af, f, slot)) {
 		return 1;
 	}

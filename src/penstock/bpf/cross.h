@@ -97,6 +97,8 @@ static __always_inline int cross(struct __sk_buff *skb, const u8 af, u32 slot, u
 		return af == 4 ? answer_too_big4(skb, hop->mtu - MTU_SHIFT) :
 				 answer_too_big6(skb, hop->mtu + MTU_SHIFT);
 	}
+	if (unlikely(f->dist & DIST_LOGGED))
+		log_skb(skb, af, slot, L4_OFFSET(af), proto);
 	if (tcp_flags & (TCP_FIN | TCP_RST) ||
 	    (f->ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE) {
 		if (tcp_flags & TCP_FIN)

@@ -67,7 +67,7 @@ static __always_inline u32 cut_slot(const u8 af, u32 slot)
 	}
 	ctl_change(f, CTL_PARTED, 0);
 	ctl_change(back, CTL_PARTED, 0);
-	close_flow(f, back, af, slot);
+	close_flow(f, back, af, slot, LOG_CUT);
 	c->cut_count = at + 1;
 	return 1;
 }

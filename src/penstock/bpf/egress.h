@@ -159,3 +159,29 @@ static __always_inline void account(const struct flow *f, u32 packets, u32 bytes
 		r->bytes_in += bytes;
 	}
 }
+
+/* Bytes behind a transport header that begins at *l4*; *proto* 0: there is none. */
+static __always_inline u32 payload_of(struct __sk_buff *skb, const u8 af, u32 l4, u8 proto)
+{
+	u32 headers = proto == IPPROTO_UDP ? 8 : 0, len = skb->len - l4;
+	be16 claimed;
+	u8 words;
+
+	if (proto == IPPROTO_TCP) {
+		if (skb_load_bytes(skb, l4 + 12, &words, 1))
+			return 0;
+		headers = words >> 4 << 2;
+	}
+	/* Short frames are padded; of what is cut later, only its pieces claim a length. */
+	if (!skb->gso_size && !skb_load_bytes(skb, ETH_LEN + (af == 4 ? 2 : 4), &claimed, 2))
+		len = ntohs(claimed) + (af == 4 ? ETH_LEN : L4_OFFSET(6)) - l4;
+	return (s32)(len - headers) > 0 ? len - headers : 0;
+}
+
+/* Returns 0; here so that the verifier sees it once, whoever calls it. */
+__noinline u32 log_skb(struct __sk_buff *skb, u32 af, u32 slot, u32 l4, u32 proto)
+{
+	u32 payload = af == 4 ? payload_of(skb, 4, l4, proto) : payload_of(skb, 6, l4, proto);
+
+	return log_packet(af, slot, payload, skb->gso_segs ?: 1);
+}

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "ipvs_count.h"
+#include "journal.h"
 #include "source.h"
 
 static __always_inline u64 mix(u64 h)
@@ -151,6 +152,7 @@ static __always_inline int slot_release(const u8 af, u32 slot, struct flow *f, u
 	if (__sync_val_compare_and_swap(&f->ctl, ctl, SLOT_BUSY | life) != ctl)
 		return 0;
 	if (ctl & CTL_COUNTED) {
+		log_end(f, af, slot, ctl, LOG_SILENT);
 		if (f->table)
 			source_left(af, slot);
 		if (!(ctl & CTL_IPVS))

@@ -17,6 +17,8 @@ const volatile struct {
 	enum port_mode port_mode;
 	enum tunnel tunnel;
 	enum step_kind step_kind;
+	enum log_how log_how;
+	struct log_record log_record; /* which is in no map */
 } vocabulary = {};
 
 #define ARRAY_MAP(map, n, k, v, f)               \
@@ -91,6 +93,12 @@ struct {
 	__uint(max_entries, SYNC_RING);
 } sync_ring SEC(".maps");
 ARRAY_MAP(sync_inbox, SYNC_BATCH, u32, struct sync_entry, F_MMAPABLE);
+HASH_MAP(flow_logs, 1048576, u32, struct flow_log);
+#define LOG_RING (1u << 22)
+struct {
+	__uint(type, MAP_RINGBUF);
+	__uint(max_entries, LOG_RING);
+} log_ring SEC(".maps");
 LRU_MAP(caches, 65536, struct cache_key, struct cache);
 ARRAY_MAP(cut_outbox, CUT_BATCH, u32, struct cut_record, F_MMAPABLE);
 

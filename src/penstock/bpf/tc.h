@@ -78,6 +78,8 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		count(EVENT_FRAGMENTED);
 	}
 
+	if (unlikely(f->dist & DIST_LOGGED) && shape != SHAPE_ERROR)
+		log_skb(skb, af, slot, l4, shape == SHAPE_FRAGMENT ? 0 : proto);
 	if (ctl & CTL_IPVS) {
 		if ((shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) &&
 		    ipvs_moves(f, ctl, tcp_flags))

@@ -59,6 +59,8 @@ enum reason {
 	EVENT_FLOW_TAKEN_OVER, /* IPVS: it began at another director */
 	EVENT_SYNC_LOST, /* IPVS: a change that no backup was told, the ring being full */
 	EVENT_TEMPLATE_NEW, /* IPVS: a client was tied to a destination */
+	EVENT_LOG_SKIPPED, /* a connection that is not logged, one in so many being enough */
+	EVENT_LOG_LOST, /* and one for whose record there was no room */
 	REASON_MAX,
 };
 
@@ -136,6 +138,8 @@ struct service {
 #define SERVICE_OPS 4u /* every datagram is scheduled anew */
 #define SERVICE_TAKEOVER 8u /* schedules what began elsewhere */
 #define SERVICE_RULES 16u /* say who may open a flow */
+#define SERVICE_LOGGED 32u
+#define SERVICE_LOGGED_EARLY 64u /* when the real has answered, not at the end */
 
 struct pool {
 	u8 digest[DIGEST_LEN];
@@ -242,11 +246,12 @@ struct control {
 	u32 sync_round; /* of sweeps */
 	u32 cut_real; /* whose connections penstock_cut ends */
 	u32 cut_count; /* and how many it has ended */
+	u32 log_one_in; /* of connections that are to be logged, one in so many is */
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
 	u32 cut_cause; /* why penstock_cut ends them: a letter, as HAProxy logs it */
-	u32 pad[12];
+	u32 pad[11];
 };
 
 /*
@@ -265,7 +270,7 @@ struct flow {
 	u16 service;
 	u16 port; /* index of the egress port */
 	u8 dmac[6];
-	u8 dist; /* distance from its home */
+	u8 dist; /* distance from its home, and DIST_LOGGED of journal.h */
 	u8 table; /* forward: of sources, whose live connection this is; 0: none */
 	union {
 		/*
@@ -304,6 +309,53 @@ struct flow6 {
 
 _Static_assert(sizeof(struct flow4) == 64, "an IPv4 flow is one cache line");
 _Static_assert(sizeof(struct flow6) == 128, "an IPv6 flow is two cache lines");
+
+/* Of a flow that is logged, by its forward slot; the top bit of the key is set for IPv6. */
+struct flow_log {
+	u64 begun; /* ns of the monotonic clock */
+	u64 answered; /* 0: not yet */
+	u64 bytes_in; /* payload, from the client */
+	u64 bytes_out;
+	u32 packets_in;
+	u32 packets_out;
+};
+
+/* Why a record was written. */
+enum log_how {
+	LOG_BOTH_ENDED,
+	LOG_CLIENT_RESET,
+	LOG_REAL_RESET,
+	LOG_SILENT, /* ctl says who was waited for */
+	LOG_CUT,
+	LOG_ANSWERED,
+	LOG_REFUSED, /* there was no real */
+};
+
+struct log_record {
+	be32 client[4];
+	be32 vip[4];
+	be32 source[4];
+	be32 target[4];
+	be16 client_port;
+	be16 vip_port;
+	be16 source_port;
+	be16 target_port;
+	u64 begun; /* all three: ns of the monotonic clock */
+	u64 answered;
+	u64 ended;
+	u64 bytes_in;
+	u64 bytes_out;
+	u32 packets_in;
+	u32 packets_out;
+	u32 service;
+	u32 real; /* 0 may be one, or none: how tells */
+	u32 ctl;
+	u32 one_in; /* of so many, if more than one */
+	u8 how;
+	u8 af;
+	u8 cause; /* LOG_CUT: the letter */
+	u8 pad[5];
+};
 
 /*
  * A persistence template: where a client (by the service's mask) goes. Its vip is the service's

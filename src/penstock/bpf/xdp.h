@@ -37,6 +37,24 @@ static __always_inline int xdp_stamp(struct xdp_md *xdp, const u8 af)
 	return 1;
 }
 
+/* Bytes behind the transport header, as the headers claim. */
+static __always_inline u32 xdp_payload(struct xdp_md *xdp, const u8 af, u8 proto)
+{
+	void *data = packet(xdp, HOOK_XDP), *end = packet_end(xdp, HOOK_XDP);
+	struct tcphdr *tcp = data + L4_OFFSET(af);
+	u32 len, headers = 8;
+
+	if (data + L4_OFFSET(af) + 20 > end)
+		return 0;
+	if (af == 4)
+		len = ntohs(((struct iphdr *)(data + ETH_LEN))->tot_len) - 20;
+	else
+		len = ntohs(((struct ip6hdr *)(data + ETH_LEN))->payload_len);
+	if (proto == IPPROTO_TCP)
+		headers = (tcp->doff >> 4) * 4;
+	return (s32)(len - headers) > 0 ? len - headers : 0;
+}
+
 static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct flow *f, u32 slot,
 				       const struct request *q)
 {
@@ -67,6 +85,8 @@ static __always_inline int xdp_forward(struct xdp_md *xdp, const u8 af, struct f
 	__builtin_memcpy(((struct ethhdr *)data)->dst, f->dmac, 6);
 	__builtin_memcpy(((struct ethhdr *)data)->src, port->mac, 6);
 
+	if (unlikely(f->dist & DIST_LOGGED))
+		log_packet(af, slot, xdp_payload(xdp, af, q->key.proto), 1);
 	if (ctl & CTL_IPVS) {
 		if (ipvs_moves(f, ctl, q->tcp_flags))
 			ipvs_track(af, slot, q->tcp_flags);

@@ -45,6 +45,11 @@ class RingBuffer(Map):
         self._produced = memoryview(self._theirs)[:8].cast("Q")
         self._data = memoryview(self._theirs)[mmap.PAGESIZE :]
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return self._size
+
     def waiting(self) -> int:
         """Bytes that have not been read yet, headers included."""
         return self._produced[0] - self._consumed[0]

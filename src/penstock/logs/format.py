@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.logs.model import BLANK, Blank, Format, Part, Sampled, Shape, Variable
+from penstock.logs.model import AT_THE_END, BLANK, Blank, Format, Part, Sampled, Shape, Variable
 from penstock.rules.arguments import RuleError, is_id
 from penstock.rules.expressions import read_expression
 from penstock.rules.patterns import Sources
@@ -23,12 +23,10 @@ def _words(text: str) -> frozenset[str]:
 
 TCP_FORMAT: Final = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"
 
-_AT_THE_END: Final = _words("B ID Tc Td Th Tt Tu Tw U ac bc bq fc rc sc sq ts")
 _BEFORE: Final = _words(
     "H ST T Tl Ts b bi bp ci cp f fi fp ft hr hrl hs hsl lc ms pid rt s si sp sslc sslv t tsc"
 )
-# What mode tcp has; True: it is known only at the end of a connection.
-VARIABLES: Final = {name: name in _AT_THE_END for name in (*_AT_THE_END, *_BEFORE)}
+VARIABLES: Final = AT_THE_END | _BEFORE  # that mode tcp has
 _OF_HTTP: Final = _words("CC CS HM HP HPO HQ HU HV Ta Ti Tq Tr TR Trg Trl r tr trg trl")
 _FLAGS: Final = {
     "M": Shape.MANDATORY,
@@ -201,3 +199,26 @@ def _behind_arguments(text: str, at: int) -> int:
             if not depth:
                 return at
     return len(text)
+
+
+# What can be said of a connection that was carried by packets: fetches, and converters that look at
+# more than their sample.
+_OF_PACKETS: Final = _words(
+    "src src_port dst dst_port fc_src fc_src_port fc_dst fc_dst_port bc_src bc_src_port bc_dst"
+    " bc_dst_port fe_id fe_name fe_defbe be_name srv_name date date_us hostname int str bool bin"
+    " ipv4 ipv6 env rand uuid always_true always_false var ssl_fc fc_rcvd_proxy nbproc proc thread"
+    " stopping wait_end"
+)
+_LOOKING_AROUND: Final = _words("in_table srv_queue nbsrv set-var unset-var")
+
+
+def beyond_packets(made: Format) -> str | None:
+    """The first fetch or converter that only a proxy can answer; None: there is none."""
+    for part in made.parts:
+        if isinstance(part, Sampled):
+            if part.expression.fetch.name not in _OF_PACKETS:
+                return part.expression.fetch.name
+            for one in part.expression.converters:
+                if one.name in _LOOKING_AROUND or one.name.startswith("table_"):
+                    return one.name
+    return None

@@ -9,7 +9,6 @@ from ipaddress import ip_address
 from typing import Final
 
 from penstock.logs.dates import Dates
-from penstock.logs.format import VARIABLES
 from penstock.logs.model import BLANK, Blank, Format, Sampled, Shape, Variable
 from penstock.logs.record import Record
 from penstock.rules.evaluate import Where, compile_expression, sample_of
@@ -41,11 +40,6 @@ class Setting:
     section: str = ""
     early: bool = False
     count: Callable[[], int] = lambda: 0  # lines that were logged before
-
-
-def waits_for_end(made: Format) -> bool:
-    """Whether *made* asks for what is known only when a connection has ended."""
-    return any(isinstance(part, Variable) and VARIABLES[part.name] for part in made.parts)
 
 
 def compile_line(made: Format, setting: Setting) -> Render:

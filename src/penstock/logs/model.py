@@ -166,11 +166,25 @@ class Sampled:
 Part = str | Blank | Variable | Sampled
 
 
+# Variables that are known only at the end of a connection.
+AT_THE_END = frozenset(
+    (
+        *("B", "ID", "Tc", "Td", "Th", "Tt", "Tu", "Tw", "U"),
+        *("ac", "bc", "bq", "fc", "rc", "sc", "sq", "ts"),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A log format, read."""
 
     parts: tuple[Part, ...]
+
+    @property
+    def waits_for_end(self) -> bool:
+        """Whether it asks for what is known only when a connection has ended."""
+        return any(isinstance(part, Variable) and part.name in AT_THE_END for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +217,16 @@ class SessionLog:
     failures_only: bool = False  # option dontlog-normal
     failures_apart: bool = False  # failures are errors (option log-separate-errors)
     silent_too: bool = True  # those that have sent nothing; not with option dontlognull
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a line is written as soon as a connection stands."""
+        if self.format is None:
+            return False
+        waits = self.format.waits_for_end
+        return self.early or not (
+            waits or (self.structured is not None and self.structured.waits_for_end)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from penstock.events import Level
 from penstock.logs.dates import Dates
-from penstock.logs.line import Render, Setting, compile_line, waits_for_end
+from penstock.logs.line import Render, Setting, compile_line
 from penstock.logs.model import Format, Sampled, SessionLog, UniqueId, Variable
 from penstock.logs.outlet import Means, Outlet
 from penstock.logs.record import Record
@@ -33,7 +33,7 @@ class SessionLogger:
         self._dates: Dates = means.dates
         formats = [one for one in (log.format, log.structured, log.error) if one is not None]
         self.begins = log.format is None
-        self.early = log.format is not None and (log.early or not _all_wait(log, log.format))
+        self.early = log.at_once
         self.uses = frozenset(
             part.name for one in formats for part in one.parts if isinstance(part, Variable)
         )
@@ -110,10 +110,6 @@ class SessionLogger:
         text = line(record)
         self._outlet.lines += 1
         self._outlet.write(level, text, structured)
-
-
-def _all_wait(log: SessionLog, made: Format) -> bool:
-    return waits_for_end(made) or (log.structured is not None and waits_for_end(log.structured))
 
 
 def _compiled(made: Format | None, setting: Setting) -> Render | None:

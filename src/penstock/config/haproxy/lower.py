@@ -22,7 +22,7 @@ from penstock.config.haproxy.draft import (
     ServerOptions,
     SourceLine,
 )
-from penstock.config.haproxy.keywords import MODE_HTTP, Keyword, Need, Status
+from penstock.config.haproxy.keywords import MODE_HTTP, PROXY, Keyword, Need, Status
 from penstock.config.haproxy.log_formats import journal, session_log, unique_id
 from penstock.config.haproxy.lower_checks import health_check
 from penstock.config.haproxy.lower_http import Served, lower_http
@@ -32,6 +32,7 @@ from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
 from penstock.errors import InvalidModel
 from penstock.http_service import HttpService
+from penstock.logs.format import beyond_packets
 from penstock.logs.model import Journal
 from penstock.model import (
     Address,
@@ -258,6 +259,7 @@ class Lowering:
             unique_id=unique_id(proxy),
             origin=proxy.origin,
         )
+        reasons += self._asks_beyond_packets(service, proxy)
         placed = self._placed(service, proxy, reasons)
         backend = self._backend(target) if target is not None else None
         if placed.engine is EngineKind.KERNEL and backend is not None and not proxy.disabled:
@@ -271,6 +273,19 @@ class Lowering:
             for target in line.targets
         }
         return lower_proxied.front(proxy, self.draft.global_, takes_ipv4)
+
+    def _asks_beyond_packets(self, service: Service, proxy: ProxyDraft) -> list[Said]:
+        """What log lines say of connections that the kernel engine does not know."""
+        log = service.sessions
+        if log is None:
+            return []
+        for keyword, made in (("log-format", log.format), ("log-format-sd", log.structured)):
+            wanted = beyond_packets(made) if made is not None else None
+            if wanted is not None:
+                text = f"packets do not tell `{wanted}`"
+                row = replace(PROXY[keyword], status=Status.PROXY, text=text)
+                return [Said(proxy.log_formats[keyword].origin, row, keyword)]
+        return []
 
     def _tell_tries(self, backend: ProxyDraft) -> None:
         """That packets know no second try, where the file asks for one."""

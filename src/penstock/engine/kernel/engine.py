@@ -38,6 +38,7 @@ from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.kernel.admission import KernelAdmission
 from penstock.engine.kernel.cutting import Cutting
 from penstock.engine.kernel.ids import Ids, Regions
+from penstock.engine.kernel.journal import KernelJournal
 from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
@@ -52,7 +53,7 @@ from penstock.kernel.btf import Layout
 from penstock.kernel.maps import ArrayMap, PerCpuArray
 from penstock.model import Protocol, Settings
 
-_SERVICE_RULES = 16  # types.h
+_SERVICE_RULES, _SERVICE_LOGGED, _SERVICE_LOGGED_EARLY = 16, 32, 64  # types.h
 
 
 # A connection that begins is one that a scheduler has chosen for.
@@ -124,6 +125,7 @@ class KernelEngine:
             self._maps.sources, self._codec, self._admission.table_number
         )
         self._cutting = Cutting(datapath)
+        self.journal = KernelJournal(datapath, self._service_name, self._key_of, self._numbers_of)
         self.rules = KernelRules(
             datapath,
             network,
@@ -462,7 +464,7 @@ class KernelEngine:
                 self._codec.service.pack(
                     digest=fingerprint(state),
                     pool=self._pools[state.pool].id if state.pool is not None else 0,
-                    flags=_SERVICE_RULES if rules.length else 0,
+                    flags=(_SERVICE_RULES if rules.length else 0) | _logging(state),
                     rules=rules.base,
                     rules_len=rules.length,
                     name=state.name.encode(),
@@ -489,6 +491,15 @@ class KernelEngine:
         at = self._codec.service_live.offset("conns") // 4
         live = lives.words[at :: lives.stride // 4]
         return {number for number, conns in enumerate(live) if conns} - self._taken.services
+
+    def _service_name(self, number: int) -> str | None:
+        return next((name for name, one in self._services.items() if one == number), None)
+
+    def _key_of(self, number: int) -> RealKey | None:
+        return next((key for key, real in self._reals.items() if real.id == number), None)
+
+    def _numbers_of(self, pool: str) -> list[int]:
+        return [real.id for key, real in self._reals.items() if key.pool == pool]
 
     def _live_conns(self, service: int) -> int:
         at = self._codec.service_live.offset("conns")
@@ -600,6 +611,13 @@ class KernelEngine:
             )
             for number in numbers
         }
+
+
+def _logging(state: ServiceState) -> int:
+    if state.log is None:
+        return 0
+    early = state.log.format is None or state.log.at_once
+    return _SERVICE_LOGGED | (_SERVICE_LOGGED_EARLY if early else 0)
 
 
 def _reason(name: str, count: int) -> ReasonCount:

@@ -88,6 +88,8 @@ class Codec:
         self.sync_record = btf.layout("sync_record")
         self.sync_entry = btf.layout("sync_entry")
         self.cut_record = btf.layout("cut_record")
+        self.flow_log = btf.layout("flow_log")
+        self.log_record = btf.layout("log_record")
         self.step = btf.layout("step")
         self.network4 = btf.layout("network4")
         self.network6 = btf.layout("network6")

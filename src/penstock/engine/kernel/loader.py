@@ -64,6 +64,8 @@ class Maps:
     sync_ring: RingBuffer
     sync_inbox: ArrayMap
     cut_outbox: ArrayMap
+    flow_logs: HashMap
+    log_ring: RingBuffer
     admission_steps: ArrayMap
     networks4: MapArray
     networks6: MapArray

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what the datapath tells of flows, in time and within bounds.
+
+Under more connections than can be logged the datapath is told to tell of one in so many, and
+counts the others (``log_skipped``): the daemon has other things to do as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from penstock.engine.kernel.journal import KernelJournal
+from penstock.logs.flows import FlowLog
+
+_log = structlog.get_logger("penstock")
+_LOOK_SECONDS = 0.05
+_BUDGET_SECONDS = 0.025  # of each look: half a processor at most
+_AT_ONCE = 256  # records between two looks at the clock
+_FULL = 0.5  # of the ring
+_CALM_LOOKS = 100  # within a quarter of the budget until more is told again
+_LEAST = 1024  # one in so many is told at least
+
+
+class JournalReader:
+    """One per kernel engine, driven by the daemon's loop."""
+
+    def __init__(self, journal: KernelJournal, log: FlowLog, clock: Callable[[], float]) -> None:
+        self._journal = journal
+        self._flows = log
+        self._clock = clock
+        self._next = clock()
+        self._calm = 0
+        self.one_in = 1
+        journal.thin_out(1)
+
+    def fileno(self) -> int:
+        return self._journal.fileno()
+
+    def next_deadline(self) -> float | None:
+        """None: nothing is logged."""
+        return self._next if self._flows.wanted else None
+
+    def run_once(self, now: float) -> None:
+        self._flows.begin_batch()
+        start = self._clock()
+        while True:
+            count = 0
+            for told in self._journal.told(_AT_ONCE):
+                self._flows.write(told)
+                count += 1
+            spent = self._clock() - start
+            if count < _AT_ONCE or spent > _BUDGET_SECONDS:
+                break
+        self._pace(spent)
+        self._next = now + _LOOK_SECONDS
+
+    def _pace(self, spent: float) -> None:
+        if spent > _BUDGET_SECONDS or self._journal.full > _FULL:
+            self._calm = 0
+            if self.one_in < _LEAST:
+                self._thin_out(self.one_in * 2)
+        elif spent > _BUDGET_SECONDS / 4:
+            self._calm = 0
+        elif self.one_in > 1:
+            self._calm += 1
+            if self._calm >= _CALM_LOOKS:
+                self._calm = 0
+                self._thin_out(self.one_in // 2)
+
+    def _thin_out(self, one_in: int) -> None:
+        self.one_in = one_in
+        self._journal.thin_out(one_in)
+        if one_in > 1:
+            _log.warning(
+                "more connections end than can be logged, so not all of them are", one_in=one_in
+            )
+        else:
+            _log.info("all connections are logged again")
