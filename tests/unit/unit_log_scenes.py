@@ -327,17 +327,6 @@ _remembered: list[str] = []
 
 
 @scene
-def the_client_leaves_the_queue(stage: Stage) -> int:
-    server = stage.rig.server()
-    stage.run("option tcplog", f"timeout queue 10s\nserver s1 {server.where} maxconn 1")
-    with stage.client() as first, server.accept() as conn:
-        _exchange(first, conn)
-        stage.client().close()
-        _remembered.append(stage.receiver.line())
-    return 1
-
-
-@scene
 def one_waits_in_the_queue(stage: Stage) -> int:
     server = stage.rig.server()
     stage.run("option tcplog", f"server s1 {server.where} maxconn 1")

@@ -347,8 +347,7 @@ class Session:
         elif events & ENDED and self.tls is None and not self.early:
             with contextlib.suppress(OSError):
                 if not self.sock.recv(1, socket.MSG_PEEK):
-                    # HAProxy finds no fault with one that leaves a queue.
-                    self.give_up("" if self.queued is not None else "CC")
+                    self.give_up("CQ" if self.queued is not None else "CC")
 
     def not_yet(self, _events: int) -> None:
         """What the client says meanwhile waits in its socket; it is read once there is a server."""

@@ -120,7 +120,7 @@ class Trace:
         if self._over:
             return
         self._over = True
-        if self._queued < 0 and self.end == "sQ":
+        if self._queued < 0 and self.end in ("sQ", "CQ"):
             self._queued = self._now()
         self._logger.write(self._record(self._logger.uses))
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the proxy engine logs of clients that do not wait, and of connections that are cut."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from unit_log_scenes import Receiver, Stage, blotted, reset
+from unit_proxy import ProxyRig, closed_port, rig, wait_for
+
+from penstock.desired import RealHealth
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    receiver = Receiver()
+    with rig(tmp_path) as proxy:
+        yield Stage(proxy, receiver)
+    receiver.close()
+
+
+def _waiting(proxy: ProxyRig) -> bool:
+    return proxy.live("fe") == 2
+
+
+@pytest.mark.parametrize("how", ["end", "reset"])
+def test_a_client_that_leaves_the_queue(stage: Stage, how: str) -> None:
+    server = stage.rig.server()
+    stage.run("option tcplog", f"timeout queue 20s\nserver s1 {server.where} maxconn 1")
+    with stage.client() as first, server.accept():
+        second = stage.client()
+        wait_for(lambda: _waiting(stage.rig), "the second one waits")
+        second.close() if how == "end" else reset(second)
+        assert blotted(stage.receiver.line()) == (
+            "<134>127.0.0.1:PORT [DATE] fe be/<NOSRV> T/-1/T 0 CQ 2/2/1/0/0 0/1"
+        )
+        wait_for(lambda: stage.rig.live("fe") == 1, "it is gone")
+        first.close()
+
+
+def test_one_that_has_spoken_may_end_and_still_waits(stage: Stage) -> None:
+    server = stage.rig.server()
+    stage.run("option tcplog", f"timeout queue 20s\nserver s1 {server.where} maxconn 1")
+    with stage.client() as first, server.accept() as conn, stage.client() as second:
+        second.sendall(b"last words")
+        second.shutdown(socket.SHUT_WR)
+        wait_for(lambda: _waiting(stage.rig), "the second one waits")
+        first.close()
+        conn.close()
+        with server.accept() as other:
+            assert other.recv(100) == b"last words"
+
+
+def test_a_client_that_leaves_between_two_tries(stage: Stage) -> None:
+    where = f"127.0.0.1:{closed_port()}"
+    stage.run("option tcplog", f"timeout connect 20s\nserver s1 {where}")
+    client = stage.client()
+    wait_for(lambda: stage.rig.live("fe") == 1, "it is there")
+    client.close()
+    line = blotted(stage.receiver.line())
+    assert line.startswith("<134>127.0.0.1:PORT [DATE] fe be/s1 T/-1/T 0 CC 1/1/0/0/")
+
+
+@pytest.mark.parametrize(("up", "end"), [(True, "KD"), (False, "DD")])
+def test_connections_that_are_cut(stage: Stage, up: bool, end: str) -> None:
+    server = stage.rig.server()
+    stage.run("option tcplog", f"server s1 {server.where}")
+    with stage.client() as client, server.accept() as conn:
+        client.sendall(b"abc")
+        assert conn.recv(3) == b"abc"
+        if not up:
+            stage.rig.health = {stage.rig.key("s1"): RealHealth(up=False)}
+            stage.run("option tcplog", f"server s1 {server.where}")
+        stage.rig.engine.cut(stage.rig.key("s1"))
+        line = blotted(stage.receiver.line())
+        assert line == f"<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 0 {end} 1/1/0/0/0 0/0"
+
+
+def test_lines_to_an_inherited_file(tmp_path: Path, stage: Stage) -> None:
+    server = stage.rig.server()
+    with (tmp_path / "log").open("w+") as file:
+        stage.rig.run(
+            f"listen fd\n bind {stage.rig.path()}\n log fd@{file.fileno()} format raw local0\n"
+            f' log-format "%f %s %ts"\n server s1 {server.where}\n'
+        )
+        with stage.rig.connect() as client, server.accept() as conn:
+            client.sendall(b"x")
+            assert conn.recv(1) == b"x"
+        wait_for(lambda: (tmp_path / "log").read_text() != "", "a line")
+        assert (tmp_path / "log").read_text() == "fd s1 --\n"
+
+
+def test_a_reload_changes_where_lines_go(stage: Stage) -> None:
+    server = stage.rig.server()
+    back = f"server s1 {server.where}"
+    stage.run("option tcplog", back)
+    other = Receiver()
+    try:
+        stage.run(f"no log\nlog {other.where} local1\nlog-format %ts", back)
+        with stage.client() as client, server.accept() as conn:
+            client.sendall(b"x")
+            assert conn.recv(1) == b"x"
+        assert blotted(other.line()) == "<142>--"
+        assert stage.receiver.silent(0.1)
+    finally:
+        other.close()
