@@ -253,8 +253,7 @@ __noinline u32 new_flow(const struct request *q)
 	p = map_lookup(&pools, &pool);
 	nobody = REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_REFUSED : PASS_REFUSED);
 	if (rules == NO_RULES && (!p || !p->len)) {
-		if (s->flags & SERVICE_LOGGED)
-			log_refused(q, service);
+		log_refused(q, service);
 		return nobody;
 	}
 
@@ -276,8 +275,7 @@ __noinline u32 new_flow(const struct request *q)
 	if (IS_REFUSAL(id)) {
 		if (id == REFUSAL(PASS_REFUSED)) {
 			slot = nobody;
-			if (s->flags & SERVICE_LOGGED)
-				log_refused(q, service);
+			log_refused(q, service);
 		}
 		goto undo_service;
 	}
@@ -365,8 +363,8 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 		ctl_change(back, CTL_REPLIED, 0);
 		ctl_change(forward, CTL_REPLIED, 0);
 		answered(f->real, tcp_flags & TCP_RST);
-		if (f->dist & DIST_LOGGED && !(tcp_flags & TCP_RST))
-			log_answered(first_af, first);
+		if (f->dist & DIST_LOGGED)
+			log_answered(first_af, first, tcp_flags);
 	}
 	if (tcp_flags & TCP_RST) {
 		close_flow(forward, back, first_af, first,

@@ -140,24 +140,15 @@ static __always_inline u32 log_write(const u8 af, u32 slot, u32 ctl, u32 how)
 	return 0;
 }
 
-__noinline u32 log_end4(u32 slot, u32 ctl, u32 how)
+__noinline u32 log_flow(u32 af, u32 slot, u32 ctl, u32 how)
 {
-	return log_write(4, slot, ctl, how);
-}
-
-__noinline u32 log_end6(u32 slot, u32 ctl, u32 how)
-{
-	return log_write(6, slot, ctl, how);
+	return af == 4 ? log_write(4, slot, ctl, how) : log_write(6, slot, ctl, how);
 }
 
 static __always_inline void log_end(const struct flow *f, u32 af, u32 slot, u32 ctl, u32 how)
 {
-	if (!(f->dist & DIST_LOGGED))
-		return;
-	if (af == 4)
-		log_end4(slot, ctl, how);
-	else
-		log_end6(slot, ctl, how);
+	if (unlikely(f->dist & DIST_LOGGED))
+		log_flow(af, slot, ctl, how);
 }
 
 /* Its client goes on with another flow: that one's record is about both. */
@@ -191,15 +182,15 @@ __noinline u32 log_begin(u32 af, u32 slot)
 	return 0;
 }
 
-/* The real's first packet, which is no reset; some services are logged now. */
-__noinline u32 log_answered(u32 af, u32 slot)
+/* The real's first packet; some services are logged now. A reset is no answer. */
+__noinline u32 log_answered(u32 af, u32 slot, u32 tcp_flags)
 {
 	struct flow *f = af == 4 ? flow_at(4, slot) : flow_at(6, slot);
 	u32 key = log_key(af, slot), id;
 	struct flow_log *l = map_lookup(&flow_logs, &key);
 	struct service *s;
 
-	if (!f || !l)
+	if (!f || !l || tcp_flags & TCP_RST)
 		return 0;
 	l->answered = ktime_get_ns();
 	id = f->service;
@@ -212,10 +203,11 @@ __noinline u32 log_answered(u32 af, u32 slot)
 /* Nobody is up for a client. */
 __noinline u32 log_refused(const struct request *q, u32 service)
 {
+	struct service *s = map_lookup(&services, &service);
 	struct control *c = control();
 	struct log_record *r;
 
-	if (!q || !c)
+	if (!q || !c || !s || !(s->flags & SERVICE_LOGGED))
 		return 0;
 	r = log_reserve(c);
 	if (!r)

@@ -78,15 +78,16 @@ static __always_inline int forward(struct __sk_buff *skb, const u8 af, struct fl
 		count(EVENT_FRAGMENTED);
 	}
 
-	if (unlikely(f->dist & DIST_LOGGED) && shape != SHAPE_ERROR)
-		log_skb(skb, af, slot, l4, shape == SHAPE_FRAGMENT ? 0 : proto);
 	if (ctl & CTL_IPVS) {
 		if ((shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) &&
 		    ipvs_moves(f, ctl, tcp_flags))
 			ipvs_track(af, slot, tcp_flags);
-	} else if (shape == SHAPE_PLAIN || shape == SHAPE_GENERAL) {
-		if (unlikely(tcp_flags & (TCP_FIN | TCP_RST)) ||
-		    unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE)) {
+	} else if (shape != SHAPE_ERROR) {
+		if (unlikely(f->dist & DIST_LOGGED))
+			log_skb(skb, af, slot, l4, shape == SHAPE_FRAGMENT ? 0 : proto);
+		if (shape != SHAPE_FRAGMENT &&
+		    (unlikely(tcp_flags & (TCP_FIN | TCP_RST)) ||
+		     unlikely((ctl & (CTL_REVERSE | CTL_REPLIED)) == CTL_REVERSE))) {
 			if (tcp_flags & TCP_FIN)
 				read_stamp(skb, af, l4);
 			track(af, slot, tcp_flags);

@@ -50,6 +50,7 @@ class Told(NamedTuple):
     service: int
     real: int
     how: int
+    cause: str  # of CUT: K, D or U
     client_ended: bool
     real_ended: bool
 
@@ -60,7 +61,6 @@ class Server:
 
     pool: str
     name: str
-    up: bool
 
 
 class Numbers(Protocol):
@@ -166,7 +166,7 @@ class FlowLog:
             record.closed = record.connected
         else:
             record.received, record.sent = told.bytes_in, told.bytes_out
-        record.end = _end(told, logged, server)
+        record.end = _end(told, logged)
         self._count_live(record, told, uses, server)
         record.number = self._written
         if logged.logger.samples:
@@ -204,7 +204,7 @@ def _known(address: bytes) -> str | None:
     return _shown(address) if any(address) else None
 
 
-def _end(told: Told, logged: _Logged, server: Server | None) -> str:
+def _end(told: Told, logged: _Logged) -> str:
     """The termination state (manual 8.5)."""
     stage = "D" if told.answered else "C"
     match told.how:
@@ -215,7 +215,7 @@ def _end(told: Told, logged: _Logged, server: Server | None) -> str:
         case How.REFUSED:
             return "SC"
         case How.CUT:
-            return ("D" if server is not None and not server.up else "K") + stage
+            return told.cause + stage
         case How.SILENT if logged.service.protocol is Transport.TCP:
             if not told.answered:
                 return "sC"

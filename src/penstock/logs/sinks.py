@@ -29,7 +29,7 @@ class Sinks:
         """*descriptors*: where inherited files are, if not under their own number."""
         self.dropped = 0  # as "DroppedLogs" of show info
         self._complain = complain
-        self._descriptors = descriptors or {}
+        self._descriptors = {} if descriptors is None else descriptors
         self._sockets: dict[int, socket.socket] = {}
         self._told: set[Destination] = set()
 

@@ -11,7 +11,7 @@ import pytest
 from unit_log_scenes import Receiver, Stage, blotted, reset
 from unit_proxy import ProxyRig, closed_port, rig, wait_for
 
-from penstock.desired import RealHealth
+from penstock.engine.api import CutCause
 
 
 @pytest.fixture
@@ -64,19 +64,16 @@ def test_a_client_that_leaves_between_two_tries(stage: Stage) -> None:
     assert line.startswith("<134>127.0.0.1:PORT [DATE] fe be/s1 T/-1/T 0 CC 1/1/0/0/")
 
 
-@pytest.mark.parametrize(("up", "end"), [(True, "KD"), (False, "DD")])
-def test_connections_that_are_cut(stage: Stage, up: bool, end: str) -> None:
+@pytest.mark.parametrize("cause", CutCause)
+def test_connections_that_are_cut(stage: Stage, cause: CutCause) -> None:
     server = stage.rig.server()
     stage.run("option tcplog", f"server s1 {server.where}")
     with stage.client() as client, server.accept() as conn:
         client.sendall(b"abc")
         assert conn.recv(3) == b"abc"
-        if not up:
-            stage.rig.health = {stage.rig.key("s1"): RealHealth(up=False)}
-            stage.run("option tcplog", f"server s1 {server.where}")
-        stage.rig.engine.cut(stage.rig.key("s1"))
+        stage.rig.engine.cut(stage.rig.key("s1"), cause)
         line = blotted(stage.receiver.line())
-        assert line == f"<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 0 {end} 1/1/0/0/0 0/0"
+        assert line == f"<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 0 {cause}D 1/1/0/0/0 0/0"
 
 
 def test_lines_to_an_inherited_file(tmp_path: Path, stage: Stage) -> None:

@@ -12,12 +12,12 @@ from penstock.engine.kernel.loader import Datapath
 from penstock.logs.flows import Server, Told
 
 _FIN_CLIENT, _FIN_REAL = 0x40, 0x80  # flow_words.h
-_FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q", 6: "6x", 16: "16s"}
+_FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q", 5: "5x", 16: "16s"}
 _ORDER: Final = (  # of types.h, struct log_record
     *("client", "vip", "source", "target"),
     *("client_port", "vip_port", "source_port", "target_port"),
     *("begun", "answered", "ended", "bytes_in", "bytes_out", "packets_in", "packets_out"),
-    *("service", "real", "ctl", "one_in", "how", "af", "pad"),
+    *("service", "real", "ctl", "one_in", "how", "af", "cause", "pad"),
 )
 _PORTS: Final = struct.Struct(">4H")
 
@@ -38,7 +38,6 @@ class KernelJournal:
         self._services, self._reals = maps.service_lives, maps.real_lives
         self._service_conns = codec.service_live.offset("conns")
         self._real_conns = codec.real_live.offset("conns")
-        self._available = codec.real_live.offset("available")
         self._conns = codec.control.offset("conns")
         self._one_in = codec.control.offset("log_one_in")
         self._record, self._ports_at = _record_format(datapath)
@@ -65,7 +64,7 @@ class KernelJournal:
             fields = unpack(raw)
             client, vip, source, target = fields[:4]
             begun, answered, ended, bytes_in, bytes_out = fields[8:13]
-            service, real, ctl, _, how, af = fields[15:]
+            service, real, ctl, _, how, af, cause = fields[15:]
             client_port, vip_port, source_port, target_port = ports(raw, at)
             if af == 4:
                 client, vip, source, target = client[:4], vip[:4], source[:4], target[:4]
@@ -86,6 +85,7 @@ class KernelJournal:
                 service,
                 real,
                 how,
+                chr(cause) if cause else "K",
                 bool(ctl & _FIN_CLIENT),
                 bool(ctl & _FIN_REAL),
             )
@@ -96,7 +96,7 @@ class KernelJournal:
         key = self._real_key(number)
         if key is None:
             return None
-        return Server(key.pool, key.name, bool(self._reals.load32(number, self._available)))
+        return Server(key.pool, key.name)
 
     def live(self) -> int:
         return self._controls.load32(0, self._conns)
