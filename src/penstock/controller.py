@@ -490,6 +490,10 @@ class Controller:
         configuration = self._configuration if self._served else self._files
         return self._reader.read(configuration, pool, words, number)
 
+    def is_pointed_at(self, pool: str, server: str) -> bool:
+        """Whether something in the files names that server."""
+        return self._reader is not None and self._reader.is_pointed_at(pool, server)
+
     def override(self, pool: Pool, real: RealServer, override: Override) -> None:
         """Let a server have another weight, state or whether it is checked.
 

@@ -8,7 +8,7 @@ import structlog
 from penstock.desired import admin_state
 from penstock.edits import Added, with_server, without_server
 from penstock.errors import CommandRefused
-from penstock.model import AdminState, Configuration, Pool, RealServer
+from penstock.model import AdminState, Pool, RealServer
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, Message, command
 from penstock.runtime_api.request import Arguments
@@ -45,7 +45,7 @@ def _add(context: Context, arguments: Arguments, payload: str | None) -> Answer:
 def _delete(context: Context, arguments: Arguments, payload: str | None) -> Answer:
     pool, real = find_server(context, arguments[2], bare=True)
     controller = context.controller
-    if _is_pointed_at(controller.configuration, pool, real):
+    if _must_stay(context, pool, real):
         raise CommandFailed(
             "This server cannot be removed at runtime due to other configuration elements pointing"
             " to it.",
@@ -61,11 +61,17 @@ def _delete(context: Context, arguments: Arguments, payload: str | None) -> Answ
     return Message("Server deleted.", bare=True)
 
 
-def _is_pointed_at(configuration: Configuration, pool: Pool, real: RealServer) -> bool:
+def _must_stay(context: Context, pool: Pool, real: RealServer) -> bool:
     """Whether a rule names it, another server tracks it, or DNS may bring it back."""
-    if real.lookup is not None:
-        return True
-    return any(rule.server == real.name for rule in pool.back.server_rules)
+    controller = context.controller
+    tracked = (pool.name, real.name)
+    return (
+        real.lookup is not None
+        or any(
+            one.tracks == tracked for other in controller.configuration.pools for one in other.reals
+        )
+        or (not real.dynamic and controller.is_pointed_at(pool.name, real.name))
+    )
 
 
 COMMANDS = (

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.config.haproxy.address import PortKind
-from penstock.config.haproxy.draft import FileDraft, InitMethod, Line, ProxyDraft, ServerLine
+from penstock.config.haproxy.draft import FileDraft, InitMethod, Line, Mode, ProxyDraft, ServerLine
 from penstock.config.haproxy.keywords import Status
 from penstock.config.haproxy.lower import Lowering, find_server
 from penstock.config.haproxy.parser import Context
@@ -18,9 +18,12 @@ from penstock.config.haproxy.server_line import parse_dynamic
 from penstock.config.haproxy.tls_check import check_server
 from penstock.errors import CommandRefused
 from penstock.model import AdminState, Configuration, RealServer
+from penstock.rules.model import Call, Criterion
+from penstock.rules.vocabulary import FETCHES
 from penstock.terms import Origin
 
 _ORIGIN = Origin("CLI", 0)
+_PROTOCOLS = ("none", "h1", "h2", "fcgi")  # HAProxy 2.6's multiplexers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class ServerReader(Protocol):
 
         *configuration* is the running one. Raises CommandRefused in HAProxy's words.
         """
+
+    def is_pointed_at(self, pool: str, server: str) -> bool:
+        """Whether something else in the files names that server, so that it must stay."""
 
 
 class DynamicServers:
@@ -69,6 +75,7 @@ class DynamicServers:
             server = parse_dynamic(context, proxy, Line(_ORIGIN, ["server", *words]))
             _own_number(configuration, pool, server)
             _validate(configuration, draft, proxy, server, report)
+            _usable_protocol(proxy, words)
         except LineError as error:
             message = report.errors[0].message if report.errors else error.message
             raise CommandRefused(message.removeprefix(head)) from None
@@ -93,6 +100,55 @@ class DynamicServers:
             ),
         )
 
+    def is_pointed_at(self, pool: str, server: str) -> bool:
+        return any(_names(proxy, pool, server) for proxy in self._proxies.values())
+
+
+def _names(proxy: ProxyDraft, pool: str, server: str) -> bool:
+    """Whether a rule of *proxy* chooses that server, or a condition asks for something of it."""
+    own = proxy.name == pool
+    if own and any(rule.server == server for rule in proxy.use_servers):
+        return True
+    wanted = {f"{pool}/{server}"} | ({server} if own else set())
+    return any(
+        wanted.intersection(_servers_in(criterion.expression.fetch))
+        for criterion in _criteria(proxy)
+    )
+
+
+def _criteria(proxy: ProxyDraft) -> Iterator[Criterion]:
+    for lines in proxy.acls.values():
+        yield from lines
+    conditions = [rule.condition for rule in proxy.tcp_rules]
+    conditions += [rule.condition for rule in proxy.use_backends]
+    conditions += [rule.condition for rule in proxy.use_servers]
+    conditions += [rule.condition for rule in proxy.persist_rules]
+    for condition in conditions:
+        for terms in condition.alternatives if condition is not None else ():
+            for term in terms:
+                yield from term.criteria
+
+
+def _servers_in(call: Call) -> Iterator[str]:
+    """The arguments of *call* that are servers."""
+    signature = FETCHES.get(call.name)
+    kinds = signature.arguments if signature is not None else ()
+    for kind, argument in zip(kinds, call.arguments, strict=False):
+        if kind == "server":
+            yield argument
+
+
+def _usable_protocol(proxy: ProxyDraft, words: Sequence[str]) -> None:
+    """``proto`` is of HTTP alone, but for "none"."""
+    if "proto" not in words[2:]:
+        return
+    at = words.index("proto", 2) + 1
+    wanted = words[at] if at < len(words) else ""
+    if wanted not in _PROTOCOLS:
+        raise LineError(f"'proto' :  unknown MUX protocol '{wanted}'.")
+    if proxy.mode is not Mode.HTTP and wanted != "none":
+        raise LineError("MUX protocol is not usable for server.")
+
 
 def _own_number(configuration: Configuration, pool: str, server: ServerLine) -> None:
     for other in configuration.pool(pool).reals:
@@ -116,7 +172,9 @@ def _validate(
     if report.errors:
         raise LineError(report.errors[0].message)
     fixed = server.target.port_kind is PortKind.FIXED and server.target.low
-    if options.check and not options.check_port and not fixed:
+    where = [one for one in (server.target.address, options.check_address) if one is not None]
+    there = any(not one.is_unspecified for one in where)
+    if options.check and there and not options.check_port and not fixed:
         raise LineError(
             f"config: {proxy.describe} '{proxy.name}': server '{server.name}' has neither"
             " service port nor check port nor tcp_check rule 'connect' with port information."
@@ -150,7 +208,7 @@ def _trackable(
     if found.dynamic:
         raise LineError(f"unable to use {shown} for tracking as it is a dynamic server.")
     lines = find_server(draft, proxy, wanted)
-    if lines is None or not (found.check or lines[1].options.track):
+    if lines is None or not (found.check or found.agent or lines[1].options.track):
         raise LineError(
             f"unable to use {shown} for tracking as it does not have any check nor agent enabled."
         )

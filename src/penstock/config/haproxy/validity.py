@@ -389,8 +389,11 @@ class _Checker:
             or target.port_kind is PortKind.FIXED
         ):
             return
-        if target.address is None and options.check_address is None:
-            return  # HAProxy looks before names are resolved; the runner cannot check it
+        if not any(
+            one is not None and not one.is_unspecified
+            for one in (target.address, options.check_address)
+        ):
+            return  # as HAProxy: names are not resolved yet, and any address is none
         wanted = self._lacks_port(proxy)
         if wanted is not None:
             self._error(
