@@ -253,6 +253,7 @@ class RealServer:
     maxconn: int = 0  # 0: no limit
     minconn: int = 0  # the limit while its service has few connections; 0: always maxconn
     slowstart: int = 0  # ms; 0: off
+    rise: int = 2  # of its check, be there one or not
     check: HealthCheck | None = None
     agent: AgentCheck | None = None
     observed: Observed | None = None

@@ -80,7 +80,7 @@ def line(section: int, pool: Pool, real: RealServer, state: StateOf, *, forced: 
         state.last_change,
         _NUMBERS[check.code] if check is not None else 1,
         _RESULTS[check.code.outcome] if check is not None else 0,
-        _health(state),
+        _health(state, real),
         _flags(check, paused=state.paused) | _configured_rest(state),
         _flags(agent, paused=False) | _AGENT if agent is not None else 0,
         int(forced),
@@ -98,11 +98,11 @@ def line(section: int, pool: Pool, real: RealServer, state: StateOf, *, forced: 
     return " ".join(map(str, fields)) + "\n"
 
 
-def _health(state: StateOf) -> int:
-    """Without a check HAProxy counts a server as up by its default rise of 2."""
+def _health(state: StateOf, real: RealServer) -> int:
+    """Without a check HAProxy counts a server as just up."""
     if state.check is not None:
         return state.check.health
-    return 2 if state.operational else 0
+    return real.rise if state.operational else 0
 
 
 def _configured_rest(state: StateOf) -> int:

@@ -515,6 +515,7 @@ class Lowering:
                 maxconn=max(options.maxconn, options.minconn),  # as HAProxy
                 minconn=options.minconn if options.maxconn > options.minconn else 0,
                 slowstart=options.slowstart,
+                rise=options.rise,
                 check=health_check(proxy, server, self.draft.global_),
                 agent=_agent(options, log="log-health-checks" in proxy.options),
                 observed=Observed(options.on_error, options.error_limit)
