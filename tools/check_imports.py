@@ -150,7 +150,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "overrides": ("model", "desired", "edits"),
     "api.wire": (*VOCABULARY, "ipvs.model"),
-    "status": (*DECISIONS, "api.wire", "ipvs.model", "ipvs.names"),
+    "status": (*DECISIONS, "states", "api.wire", "ipvs.model", "ipvs.names"),
     "metrics": (*VOCABULARY, "api.wire", "status"),
     "controller": RUNNING,
     "api": (*RUNNING, "controller"),

@@ -726,7 +726,8 @@ class Controller:
                         real,
                         overrides,
                         health.get(key, RealHealth()) if key else RealHealth(up=False),
-                        check=self._last_check(real, key),
+                        standing=self.states.find((pool.name, real.name)),
+                        check=self._last_check(pool, real, key),
                         since=self._since(pool, real, now),
                         traffic=counters.reals.get(key) if key else None,
                     )
@@ -756,9 +757,12 @@ class Controller:
             reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
         )
 
-    def _last_check(self, real: RealServer, key: RealKey | None) -> str:
+    def _last_check(self, pool: Pool, real: RealServer, key: RealKey | None) -> str:
         if real.tracks is not None:
             return "via {}/{}".format(*real.tracks)
+        name = (pool.name, real.name)
+        if real.check is None and self.agents is not None and name in self.agents:
+            return self.agents.status(name).last
         return self._runner.status(key).last if real.check is not None and key else ""
 
     def _since(self, pool: Pool, real: RealServer, now: float) -> float:

@@ -232,6 +232,10 @@ class ServerStates:
         """Raises KeyError for one that is not there."""
         return self._states.server(name, self._clock())
 
+    def find(self, name: ServerName) -> ServerStanding | None:
+        """None for one that is not there."""
+        return self.server(name) if name in self._states else None
+
     def servers(self) -> Mapping[ServerName, ServerStanding]:
         return self._states.servers(self._clock())
 

@@ -15,7 +15,6 @@ from penstock.api.wire import (
 from penstock.desired import (
     Overrides,
     RealHealth,
-    admin_state,
     effective_weight,
     pools_of,
     weight_of,
@@ -23,8 +22,9 @@ from penstock.desired import (
 from penstock.engine.api import ReasonCount, Traffic
 from penstock.ipvs.model import DestKey, DestRow, Proto, ServiceKey, ServiceRow, Stats
 from penstock.ipvs.names import place, service_name
-from penstock.model import AdminState, Bind, EngineKind, Pool, PortMode, RealServer, Service
+from penstock.model import Bind, EngineKind, Pool, PortMode, RealServer, Service
 from penstock.proxied import Listener, LocalAddress
+from penstock.states import DRAIN, MAINT, Operational, ServerStanding
 
 
 def traffic_status(traffic: Traffic | None) -> TrafficStatus:
@@ -46,14 +46,16 @@ def real_status(
     overrides: Overrides,
     health: RealHealth,
     *,
+    standing: ServerStanding | None,
     check: str,
     since: float,
     traffic: Traffic | None,
 ) -> RealStatus:
+    """*standing*: where it stands; None: its pool is disabled."""
     return RealStatus(
         name=real.name,
         address=_address(real),
-        state=_state(pool, real, overrides, health),
+        state=_state(real, standing),
         weight=weight_of(pool, real, overrides),
         effective_weight=effective_weight(pool, real, overrides, health),
         backup=real.backup,
@@ -200,14 +202,14 @@ def _address(real: RealServer) -> str:
             return f"{host}:{real.port.value:+d}"
 
 
-def _state(pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth) -> str:
-    admin = admin_state(pool, real, overrides)
-    if admin is not AdminState.READY:
-        return admin.upper()
-    if real.address is None and real.link.local is None:
+def _state(real: RealServer, standing: ServerStanding | None) -> str:
+    if standing is None:  # of a pool that is disabled
         return "MAINT"
-    if not health.up:
+    if standing.admin & MAINT:
+        return "MAINT"
+    if standing.operational is Operational.STOPPED:
         return "DOWN"
-    if weight_of(pool, real, overrides) == 0:
+    stopping = standing.operational is Operational.STOPPING
+    if standing.admin & DRAIN or stopping or not standing.spec.weight:
         return "DRAIN"
-    return "UP" if real.check else "no check"
+    return "UP" if real.check or real.agent or real.tracks else "no check"

@@ -137,9 +137,13 @@ def test_a_server_follows_the_one_that_it_tracks(run: Run) -> None:
     assert shown(rig, "t") == "DOWN"
     rig.check_says("s1", up=True, pool="other")
     assert rig.in_table() == {"s1": 1, "t": 1}
+    assert shown(rig, "t") == "UP"
     rig.controller.handle(SetState("other", "s1", "drain"))
     assert rig.in_table() == {"s1": 1}
     assert rig.engine.reals[rig.key("t")].weight == 0
+    assert shown(rig, "t") == "DRAIN"
+    rig.controller.handle(SetState("other", "s1", "maint"))
+    assert shown(rig, "t") == "MAINT"
 
 
 def test_a_pool_that_nobody_sends_to_is_checked_too(run: Run) -> None:

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_building import configuration, pool, real, reals, service
 
-from penstock.desired import Override, RealHealth, desired_state, pool_states, real_key
+from penstock.desired import (
+    Override,
+    RealHealth,
+    all_on_proxy,
+    desired_state,
+    pool_states,
+    real_key,
+)
 from penstock.engine.api import DatapathState, PoolState, RealState
 from penstock.model import (
     AdminState,
@@ -254,3 +261,12 @@ def test_pools_apart_make_the_same_state_as_all_together() -> None:
     assert whole.reals == parts[0].reals | parts[1].reals
     assert whole.pools == parts[0].pools | parts[1].pools
     assert not parts[0].services
+
+
+def test_one_that_is_stopping_keeps_its_clients_and_gets_no_others() -> None:
+    web = pool(reals(2))
+    first = real_key(web, web.reals[0])
+    assert first is not None
+    health = {first: RealHealth(stopping=True)}
+    state = desired_state(all_on_proxy(configuration(web), "so"), {}, health, EngineKind.PROXY)
+    assert (state.reals[first].weight, state.reals[first].usable) == (0, True)

@@ -6,13 +6,14 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from unit_building import pool, real, service
+from unit_building import configuration, pool, real, service
 
 from penstock import status
 from penstock.desired import Override, RealHealth
 from penstock.engine.api import Traffic
 from penstock.model import (
     AdminState,
+    AgentCheck,
     Bind,
     EngineKind,
     HealthCheck,
@@ -21,6 +22,8 @@ from penstock.model import (
     RealPort,
     RealServer,
 )
+from penstock.server_states import server_spec
+from penstock.states import Operational, States
 
 UP, DOWN = RealHealth(), RealHealth(up=False)
 CHECK = HealthCheck()
@@ -28,8 +31,15 @@ CHECK = HealthCheck()
 
 def shown(one: RealServer, override: Override | None = None, health: RealHealth = UP):
     overrides = {("web", one.name): override} if override else {}
+    web, name = pool([one]), ("web", one.name)
+    states = States(lambda _: 0)
+    down = [] if health.up else [name]
+    states.configure([server_spec(configuration(web), web, one, overrides)], 0, down)
+    if health.stopping:
+        states.force(name, Operational.STOPPING, "", 0)
+    standing = states.server(name, 0)
     return status.real_status(
-        pool([one]), one, overrides, health, check="", since=1.0, traffic=None
+        web, one, overrides, health, standing=standing, check="", since=1.0, traffic=None
     )
 
 
@@ -39,6 +49,8 @@ def shown(one: RealServer, override: Override | None = None, health: RealHealth 
         (real("s"), None, UP, "no check"),
         (real("s", check=CHECK), None, UP, "UP"),
         (real("s", check=CHECK), None, DOWN, "DOWN"),
+        (real("s", agent=AgentCheck(1)), None, UP, "UP"),
+        (real("s", check=CHECK), None, RealHealth(stopping=True), "DRAIN"),
         (real("s", check=CHECK, weight=0), None, UP, "DRAIN"),
         (real("s", check=CHECK), Override(weight=0), UP, "DRAIN"),
         (real("s", check=CHECK), Override(admin=AdminState.DRAIN), UP, "DRAIN"),
