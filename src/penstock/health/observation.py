@@ -12,6 +12,7 @@ from typing import Final
 from penstock.model import Observed
 
 PERIOD: Final = 0.1  # seconds between two looks: a tenth of the shortest interval that is usual
+MOST_LOOKS: Final = 500  # servers at once
 L4_ERROR: Final = "L4 unsuccessful connection"
 
 

@@ -364,6 +364,26 @@ def test_an_answer_cannot_be_observed_without_http() -> None:
     ]
 
 
+def test_one_line_of_a_tracking_loop_is_wrong() -> None:
+    """The one that closes it, as with HAProxy."""
+    with pytest.raises(ConfigError) as caught:
+        configure(
+            """
+backend l
+    server a 127.0.0.1:1 check
+    server b 127.0.0.1:1 track d
+    server c 127.0.0.1:1 track b
+    server d 127.0.0.1:1 track c
+    server e 127.0.0.1:1 track e
+    server f 127.0.0.1:1 track a
+"""
+        )
+    assert [one.message for one in caught.value.diagnostics] == [
+        "'server l/d' : unable to track l/c as it belongs to a tracking chain looping back to l/d.",
+        "'server l/e' : unable to track l/e as it belongs to a tracking chain looping back to l/e.",
+    ]
+
+
 def test_what_happens_to_sessions_when_a_server_changes() -> None:
     configuration = configure(
         """

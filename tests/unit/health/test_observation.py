@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 import pytest
-from unit_building import key
 from unit_rig import Clock
 
 from penstock.checks.codes import CheckCode
 from penstock.engine.api import RealKey
-from penstock.health.observation import PERIOD, Watch
+from penstock.health.observation import MOST_LOOKS, PERIOD, Watch
 from penstock.health.runner import Change, CheckStatus, Runner, Target
-from penstock.model import HealthCheck, Observed, OnError, Protocol
+from penstock.model import HealthCheck, Observed, OnError, PortMode, Protocol, RealPort
+
+
+def key(name: str) -> RealKey:
+    """Nobody listens there."""
+    return RealKey("web", name, ip_address("127.0.0.1"), RealPort(PortMode.FIXED, 1))
+
 
 ONE = key("s1")
 CHECK = HealthCheck(inter=3_600_000, fastinter=500, rise=2, fall=3)
@@ -147,6 +153,30 @@ def test_marked_down_at_once(bench: Bench) -> None:
     bench.fail()
     assert bench.status.counted == "0/2 DOWN"
     assert [change.up for change in bench.changes] == [False]
+
+
+def test_many_servers_are_looked_at_in_turns() -> None:
+    asked: list[RealKey] = []
+
+    def count(real: RealKey) -> int:
+        asked.append(real)
+        return 0
+
+    clock = Clock()
+    runner = Runner(
+        lambda _: None,
+        errors=count,
+        clock=clock,
+        rng=random.Random(7),  # noqa: S311  # the same in every run
+    )
+    keys = [key(f"s{number}") for number in range(MOST_LOOKS + 10)]
+    runner.configure(Target(one, Protocol.TCP, CHECK, observed=Observed()) for one in keys)
+    asked.clear()
+    for expected in (keys[:MOST_LOOKS], keys[MOST_LOOKS:], keys[:MOST_LOOKS]):
+        asked.clear()
+        clock.now += PERIOD
+        runner.run_once(clock.now)
+        assert asked == expected
 
 
 def test_one_that_rests_is_not_looked_at(bench: Bench) -> None:
