@@ -14,7 +14,7 @@ import sys
 from types import FrameType, ModuleType
 from typing import Final
 
-from bench import close, compare, director, health, memory, packets, proxy
+from bench import close, compare, director, health, memory, packets, proxy, statistics
 from penstock.errors import PenstockError
 from penstock.lab import network
 
@@ -34,6 +34,7 @@ _COMMANDS: Final[dict[str, tuple[ModuleType, str, tuple[str, ...]]]] = {
     ),
     "health": (health, "the cost of many health checks", ("nginx", "ss")),
     "memory": (memory, "what flows, services and real servers take", ()),
+    "statistics": (statistics, "show stat of many servers, beside HAProxy", ()),
     "proxy": (
         proxy,
         "the proxy engine beside HAProxy",

@@ -75,7 +75,23 @@ _last: dict[str, tuple[object, PoolState]] = {}
 
 
 def real_key(pool: Pool, real: RealServer) -> RealKey | None:
-    """The datapath's name for a real server; None while its address is unknown."""
+    """The datapath's name for a real server; None while its address is unknown.
+
+    Equal ones are the same object mostly, which spares comparing them.
+    """
+    key = _made_key(pool, real)
+    if key is None:
+        return None
+    if len(_known_keys) > _MOST_KNOWN:
+        _known_keys.clear()
+    return _known_keys.setdefault(key, key)
+
+
+_known_keys: dict[RealKey, RealKey] = {}
+_MOST_KNOWN = 1 << 17
+
+
+def _made_key(pool: Pool, real: RealServer) -> RealKey | None:
     if real.link.local is not None:
         nowhere = RealPort(PortMode.SAME)
         proxied = ForwardingMethod.FULLNAT

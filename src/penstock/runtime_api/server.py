@@ -20,7 +20,7 @@ from penstock.runtime_api.terminal import Terminal
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, RuntimeSockets
 
 _CHUNK = 1 << 16  # bytes made ahead of what the client has taken
-_TURN = 1 << 18  # bytes for one client before others get their turn
+_TURN = 1 << 16  # bytes for one client before others get their turn
 _BACKLOG = 128
 _PRIVATE = 0o600
 _FROM_MASTER = RuntimeSocket(

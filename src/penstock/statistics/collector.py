@@ -229,23 +229,32 @@ def _summed(tables: Iterable[Table[str]], figures: Iterable[Figure]) -> Table[Ha
 def _part(
     meter: Meter, table: Table[Key], now: float
 ) -> tuple[Mapping[Key, int], Sequence[Counted]]:
-    """A table as rows, with its rates."""
-    columns = table.columns
+    """A table as rows, with its rates. Of few objects among many only theirs are made."""
+    columns, places = table.columns, table.places
     live = columns.get(Figure.LIVE, ())
     zeros = [0] * len(live)
-    filled = [columns.get(one, zeros) for one in Figure]
-    most_live = meter.most_live + zeros[len(meter.most_live) :]
-    filled[Figure.LIVE_MAX] = list(map(max, filled[Figure.LIVE_MAX], most_live, live))
+    at: list[int] | None = None
+    if len(places) * 2 < len(live):
+        at = list(places.values())
+        places = {key: row for row, key in enumerate(places)}
+
+    def picked(column: Sequence[int]) -> Sequence[int]:
+        if len(column) < len(live):
+            column = [*column, *zeros[len(column) :]]
+        return column if at is None else [column[place] for place in at]
+
+    filled = [picked(columns.get(one, zeros)) for one in Figure]
+    most_live = picked(meter.most_live)
+    filled[Figure.LIVE_MAX] = list(map(max, filled[Figure.LIVE_MAX], most_live, picked(live)))
     if Figure.LAST not in columns:
-        filled[Figure.LAST] = meter.grew + zeros[len(meter.grew) :]
+        filled[Figure.LAST] = picked(meter.grew)
     for one in meter.rated:
-        rates = meter.rates(one, columns.get(one, zeros), now)
-        most = meter.most_rate[one]
+        rates = picked(meter.rates(one, columns.get(one, zeros), now))
         filled.append(rates)
-        filled.append(list(map(max, rates, most + zeros[len(most) :])))
+        filled.append(list(map(max, rates, picked(meter.most_rate[one]))))
     while len(filled) < len(Counted._fields):
-        filled.append(zeros)
-    return table.places, list(map(Counted._make, zip(*filled, strict=False)))
+        filled.append(picked(zeros))
+    return places, list(map(Counted._make, zip(*filled, strict=False)))
 
 
 __all__ = ["Collector", "Reading", "Rows"]
