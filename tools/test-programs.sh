@@ -25,6 +25,13 @@ need mariadbd mariadb-server
 need slapd slapd
 need smtpd opensmtpd
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgresql
+need curl curl
+need socat socat
+need tmux tmux
+need hatop hatop
+need prometheus-haproxy-exporter prometheus-haproxy-exporter
+[ -e /usr/lib/nagios/plugins/check_haproxy ] ||
+	want monitoring-plugins-contrib libwww-perl libmonitoring-plugin-perl liblocale-gettext-perl
 need nsenter util-linux
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || want libnginx-mod-stream
 
