@@ -215,7 +215,7 @@ def _end(told: Told, logged: _Logged) -> str:
         case How.REFUSED:
             return "SC"
         case How.CUT:
-            return told.cause + stage
+            return f"{told.cause}-"
         case How.SILENT if logged.service.protocol is Transport.TCP:
             if not told.answered:
                 return "sC"

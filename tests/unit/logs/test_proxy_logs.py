@@ -73,7 +73,7 @@ def test_connections_that_are_cut(stage: Stage, cause: CutCause) -> None:
         assert conn.recv(3) == b"abc"
         stage.rig.engine.cut(stage.rig.key("s1"), cause)
         line = blotted(stage.receiver.line())
-        assert line == f"<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 0 {cause}D 1/1/0/0/0 0/0"
+        assert line == f"<134>127.0.0.1:PORT [DATE] fe be/s1 T/T/T 0 {cause}- 1/1/0/0/0 0/0"
 
 
 def test_lines_to_an_inherited_file(tmp_path: Path, stage: Stage) -> None:

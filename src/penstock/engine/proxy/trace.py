@@ -111,9 +111,8 @@ class Trace:
         self.end = "sD" if patient and times.tunnel is None else "cD"
 
     def killed(self, cause: str) -> None:
-        """*cause*: K, D or U (manual 8.5)."""
-        stage = "D" if self._connected >= 0 else "C" if self._real is not None else "Q"
-        self.end = cause + stage
+        """*cause*: K, D or U (manual 8.5). HAProxy does not say where that met the session."""
+        self.end = f"{cause}-"
 
     def ended(self) -> None:
         """Whatever the reason; the last that is called."""
