@@ -487,8 +487,8 @@ class Controller:
         """
         if self._reader is None:
             raise CommandRefused("servers can be added to the backends of a haproxy.cfg only")
-        configuration = self._configuration if self._served else self._files
-        return self._reader.read(configuration, pool, words, number)
+        there = edited(self._files, self._overrides.edits)
+        return self._reader.read(there, pool, words, number)
 
     def is_pointed_at(self, pool: str, server: str) -> bool:
         """Whether something in the files names that server."""

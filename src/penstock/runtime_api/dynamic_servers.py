@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import structlog
 
-from penstock.desired import admin_state
 from penstock.edits import Added, with_server, without_server
 from penstock.errors import CommandRefused
-from penstock.model import AdminState, Pool, RealServer
+from penstock.model import Pool, RealServer
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, Message, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_server, names_in, pool_called, server_called
 from penstock.runtime_api.weights import is_dynamic
 from penstock.runtime_sockets import AccessLevel
+from penstock.states import MAINT
 
 _log = structlog.get_logger("penstock")
 
@@ -51,7 +51,7 @@ def _delete(context: Context, arguments: Arguments, payload: str | None) -> Answ
             " to it.",
             bare=True,
         )
-    if admin_state(pool, real, controller.edits.servers) is not AdminState.MAINT:
+    if not controller.states.server((pool.name, real.name)).admin & MAINT:
         raise CommandFailed("Only servers in maintenance mode can be deleted.", bare=True)
     if controller.live(pool, real):
         raise CommandFailed(
