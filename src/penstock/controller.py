@@ -50,7 +50,7 @@ from penstock.edits import (
     with_server,
     without_places,
 )
-from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, together
+from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, Variables, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
 from penstock.health.agents import Agents
@@ -470,6 +470,14 @@ class Controller:
     def check_status(self, key: RealKey) -> CheckStatus | None:
         """How the check of a server stands; None: it has none."""
         return self._runner.find(key)
+
+    @property
+    def variables(self) -> Variables:
+        """Of the whole process. Raises CommandRefused where no engine has any."""
+        for engine in self._engines.values():
+            if engine.variables is not None:
+                return engine.variables
+        raise CommandRefused("there is no engine whose rules have variables")
 
     def connections_of(self, proxy: str) -> tuple[int, int]:
         """How many there have been on a proxy's front side and to its servers."""

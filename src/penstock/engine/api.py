@@ -347,12 +347,29 @@ class CutCause(StrEnum):
     BACK = "U"  # on-marked-up shutdown-backup-sessions
 
 
+VariableValue = bool | int | str | bytes | Address
+
+
+class Variables(TypingProtocol):
+    """Variables of the whole process. Methods raise DatapathError where nobody answers."""
+
+    def get(self, name: str) -> VariableValue | None:
+        """None: it is not set."""
+
+    def put(self, name: str, sample: VariableValue) -> None:
+        """For every rule from now on."""
+
+
 class Engine(TypingProtocol):
     """One engine. Every method raises DatapathError when the kernel refuses."""
 
     @property
     def stick_tables(self) -> TableKeeper:
         """What it counts and remembers of clients."""
+
+    @property
+    def variables(self) -> Variables | None:
+        """None: its rules have none."""
 
     def observe(self) -> ObservedState:
         """Read back what it holds."""

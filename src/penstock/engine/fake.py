@@ -28,6 +28,7 @@ from penstock.engine.api import (
     SetTables,
     Step,
     Traffic,
+    VariableValue,
     fingerprint,
 )
 from penstock.engine.figures import MAXIMA, Figure, Readings, Table
@@ -130,6 +131,19 @@ class FakeTables:
                 self.remove_entry(spec, one.key)
 
 
+class FakeVariables:
+    """Implements ``engine.api.Variables``."""
+
+    def __init__(self) -> None:
+        self.set: dict[str, VariableValue] = {}
+
+    def get(self, name: str) -> VariableValue | None:
+        return self.set.get(name)
+
+    def put(self, name: str, sample: VariableValue) -> None:
+        self.set[name] = sample
+
+
 class FakeEngine:
     """Implements ``engine.api.Engine`` and is as strict about the order of steps as a real one."""
 
@@ -142,6 +156,7 @@ class FakeEngine:
         self.tables: tuple[TableSpec, ...] = ()
         self.rules = FakeRules()
         self.stick_tables = FakeTables()
+        self.variables = FakeVariables()
         self.retired: set[RealKey] = set()
         self.conns: dict[RealKey, int] = {}  # live connections, as a test wants them
         self.cuts: list[tuple[RealKey, CutCause]] = []  # all there were

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from penstock.runtime_api import (
     builtin,
+    counters,
     dynamic_servers,
     limits,
     patterns,
+    profiling,
     set_health,
     set_server,
     show_info,
@@ -16,6 +18,7 @@ from penstock.runtime_api import (
     stick_tables,
     succession,
     toggles,
+    variables,
     weights,
 )
 from penstock.runtime_api.registry import Registry
@@ -25,9 +28,11 @@ def registry() -> Registry:
     return Registry(
         (
             *builtin.COMMANDS,
+            *counters.COMMANDS,
             *dynamic_servers.COMMANDS,
             *limits.COMMANDS,
             *patterns.COMMANDS,
+            *profiling.COMMANDS,
             *set_health.COMMANDS,
             *set_server.COMMANDS,
             *show_info.COMMANDS,
@@ -35,6 +40,7 @@ def registry() -> Registry:
             *show_stat.COMMANDS,
             *stick_tables.COMMANDS,
             *toggles.COMMANDS,
+            *variables.COMMANDS,
             *succession.COMMANDS,
             *weights.COMMANDS,
         )

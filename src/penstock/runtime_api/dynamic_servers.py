@@ -14,7 +14,7 @@ from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_server, names_in, pool_called, server_called
 from penstock.runtime_api.weights import is_dynamic
 from penstock.runtime_sockets import AccessLevel
-from penstock.states import MAINT
+from penstock.states import MAINT, Admin
 
 _log = structlog.get_logger("penstock")
 
@@ -51,7 +51,7 @@ def _delete(context: Context, arguments: Arguments, payload: str | None) -> Answ
             " to it.",
             bare=True,
         )
-    if not controller.states.server((pool.name, real.name)).admin & MAINT:
+    if not _is_in_maintenance(context, pool, real):
         raise CommandFailed("Only servers in maintenance mode can be deleted.", bare=True)
     if controller.live(pool, real):
         raise CommandFailed(
@@ -59,6 +59,15 @@ def _delete(context: Context, arguments: Arguments, payload: str | None) -> Answ
         )
     controller.edit(without_server(controller.edits, (pool.name, real.name)))
     return Message("Server deleted.", bare=True)
+
+
+def _is_in_maintenance(context: Context, pool: Pool, real: RealServer) -> bool:
+    """By an operator, or because the server is that it tracks.
+
+    The name of one that was added is not resolved: that it has no address is no maintenance.
+    """
+    reasons = MAINT & ~Admin.RMAINT if real.dynamic else MAINT
+    return bool(context.controller.states.server((pool.name, real.name)).admin & reasons)
 
 
 def _must_stay(context: Context, pool: Pool, real: RealServer) -> bool:

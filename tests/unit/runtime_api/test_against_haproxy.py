@@ -227,6 +227,31 @@ add server b/s1 127.0.0.1:1 weight 5
 get weight b/s1
 """
 
+OTHERS = """
+clear counters
+clear counters all
+clear counters foo
+set profiling
+set profiling tasks
+set profiling tasks on
+set profiling foo
+set profiling memory on
+get var
+get var foo
+get var proc.foo
+set var
+set var proc.foo int(5)
+experimental-mode on; set var proc.foo int(5); get var proc.foo
+experimental-mode on; set var proc.foo str(abc); get var proc.foo
+experimental-mode on; set var proc.foo expr int(6),add(3); get var proc.foo
+experimental-mode on; set var proc.foo fmt %[int(7)]x; get var proc.foo; get var proc.bar
+experimental-mode on; set var
+experimental-mode on; set var proc.foo
+experimental-mode on; set var proc.foo what ever
+experimental-mode on; set var txn.x int(3)
+experimental-mode on; set var proc.foo src
+"""
+
 SEVERITY = (
     "set severity-output number; set server b/x state ready; set server b/s1 weight 300;"
     " get weight b/s1; set server b/s1 addr 127.0.0.9; disable frontend x;"
@@ -493,7 +518,9 @@ def differences(directory: Path, text: str, commands: str) -> list[tuple[str, st
 
 
 @pytest.mark.parametrize(
-    "commands", [SET_SERVER, LIMITS, TOGGLES, DYNAMIC, SEVERITY], ids=lambda text: text.split()[0]
+    "commands",
+    [SET_SERVER, LIMITS, TOGGLES, DYNAMIC, OTHERS, SEVERITY],
+    ids=lambda text: text.split()[0],
 )
 def test_servers_and_frontends(tmp_path: Path, commands: str) -> None:
     text = SERVERS.replace("{port}", str(closed_port()))

@@ -121,6 +121,7 @@ class KernelEngine:
         )
         self._regions = Regions(len(self._maps.tables), self._taken.regions)
         self._admission = KernelAdmission(datapath, self._taken.rules, _memory_kib())
+        self.variables = None  # packets set none
         self.stick_tables = SourceTables(
             self._maps.sources, self._codec, self._admission.table_number
         )

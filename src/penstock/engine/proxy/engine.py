@@ -40,6 +40,7 @@ from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
 from penstock.engine.proxy.questions import Question
 from penstock.engine.proxy.tables import ProxyTables
+from penstock.engine.proxy.variables import ProxyVariables
 from penstock.errors import DatapathError
 from penstock.logs.model import Descriptor
 from penstock.logs.process import PROGRAM
@@ -107,6 +108,7 @@ class ProxyEngine:
         self._inheritance = inheritance or Inheritance()
         self._shared = False  # another process may listen on our sockets
         self.stick_tables = ProxyTables(self.ask)
+        self.variables = ProxyVariables(self.ask, lambda: len(self._workers))
         self._owner = owner
         self._count = workers
         self._board = Board.create(workers)
