@@ -466,6 +466,10 @@ class Runner:
             if not udp:
                 # Closed by reset: no TIME_WAIT, neither here nor there.
                 fresh.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RST)
+                if fresh.family != socket.AF_UNIX:
+                    # The reset then comes in the place of the handshake's last segment: servers
+                    # never see that they were checked, as with HAProxy.
+                    fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
             number = fresh.connect_ex(check.destination)
             if udp and number == 0:
                 fresh.send(check.target.check.send)

@@ -115,6 +115,22 @@ def test_a_listening_server_passes(bench: Bench, host: str) -> None:
     assert bench.changes == []
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_server_does_not_see_that_it_was_checked(bench: Bench, host: str) -> None:
+    """Unless the checker is held up for longer than an acknowledgement may wait, 40 ms."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
+        one = bench.watch(server.getsockname()[1], host=host)
+        seen = 0
+        for _ in range(10):
+            bench.check()
+            assert bench.runner.status(one).passed
+            while ready(server, seconds=0):
+                server.accept()[0].close()
+                seen += 1
+        assert seen < 10
+
+
 def test_a_refused_connection_takes_it_down(bench: Bench, closed_port: int) -> None:
     one = bench.watch(closed_port)
     bench.check()
