@@ -8,25 +8,23 @@ and a deadline behind. Once both sides are connected two ``Side`` objects take o
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
 
-from penstock.engine.api import RealKey
+from penstock.engine.proxy import assignment, carriage
 from penstock.engine.proxy.arrival import Handshake, Inspection, Preface
 from penstock.engine.proxy.asked import Asked
 from penstock.engine.proxy.board import COLUMNS, Column
 from penstock.engine.proxy.choose import Ends, PoolView, Real
-from penstock.engine.proxy.dial import Peer, dial, keep_alive, peer_of, silence, target
-from penstock.engine.proxy.greeting import Greeting
-from penstock.engine.proxy.lane.library import Ending
+from penstock.engine.proxy.connecting import Attempts
+from penstock.engine.proxy.dial import Peer, keep_alive, peer_of, silence
 from penstock.engine.proxy.listening import Spot
-from penstock.engine.proxy.loop import BROKEN, ENDED, OUT, STREAM
+from penstock.engine.proxy.loop import BROKEN, ENDED, STREAM
 from penstock.engine.proxy.reply import Reply
 from penstock.engine.proxy.side import Side
-from penstock.engine.proxy.tally import came, carried, lasted, queued
+from penstock.engine.proxy.tally import came, carried, lasted
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.trace import Trace
 from penstock.engine.proxy.world import Service, World, shortest
@@ -36,16 +34,13 @@ from penstock.rules.model import Expression
 from penstock.rules.program import Outcome, Program, Verdict
 from penstock.rules.samples import to_text
 from penstock.rules.subject import Expect
-from penstock.stick.choose import Pending, on_request, remember, server_address
-from penstock.wire import netscaler, proxy_protocol, rdp
+from penstock.stick.choose import Pending, remember, server_address
+from penstock.wire import netscaler, proxy_protocol
 from penstock.wire.proxy_protocol import Header
 
 _BUFFER = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
 _FINAL = Where(final=True)
 # How the log calls it where a connection to a server fails.
-_NOT_CONNECTED = {errno.ETIMEDOUT: "sC"} | dict.fromkeys(
-    (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.EAGAIN), "RC"
-)
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _LIVE, _TOTAL, _SESSIONS = int(Column.LIVE), int(Column.TOTAL), int(Column.SESSIONS)
 _CHOSEN, _LAST, _CONNECTED = int(Column.CHOSEN), int(Column.LAST), int(Column.CONNECTED)
@@ -61,13 +56,13 @@ class Session:
         "_wanted",
         "asked",
         "assigned",
+        "attempts",
         "began",
         "carried",
         "client",
         "closed",
         "counted",
         "early",
-        "failed",
         "header",
         "heard",
         "heard_all",
@@ -91,7 +86,6 @@ class Session:
         "taken",
         "tls",
         "trace",
-        "tries",
         "world",
     )  # fmt: skip
 
@@ -114,8 +108,7 @@ class Session:
         self.patience: float | None = None
         self.moment = 0
         self.on_expire: Callable[[], None] = self.give_up
-        self.tries = 0
-        self.failed: tuple[RealKey, ...] = ()
+        self.attempts = Attempts(self)
         self.closed = False
         self.queued: int | None = None  # the row of whom it waits for
         self.header: Header | None = None  # of the PROXY protocol, as the client sent it
@@ -238,7 +231,7 @@ class Session:
         area[at + _TOTAL] += 1
         came(area, real.row * COLUMNS)
         self.pool, self.real = pool, real
-        self.connect_failed(error)
+        self.attempts.failed_with(error)
 
     def _allowed(self, outcome: Outcome, denied: int = _DENIED) -> bool:
         """Whether the connection goes on; else it is over."""
@@ -370,108 +363,10 @@ class Session:
         area[at + _TOTAL] += 1
         pool_book = self.pool.book
         if pool_book is None:
-            self.assign()
+            assignment.assign(self)
             return
         self.world.census.pools.add(self.pool.state.name, self.world.tables.now())
-        self._inspect(pool_book.content, pool_book.delay, self.prefer)
-
-    def prefer(self) -> None:
-        """A server that a rule names or a table remembers comes before any scheduler's."""
-        pool = self.pool
-        if pool is None or pool.book is None:
-            return
-        book, subject = pool.book, self.subject()
-        forced, ignored = book.persist(subject) if book.persist is not None else (False, False)
-        down_too = forced or pool.state.back.persist_down
-        for name in book.servers(subject) if book.servers is not None else ():
-            real = pool.names.get(name)
-            if real is not None and (real.state.usable or down_too):
-                self.assigned = real
-                break
-        if book.cookie is not None and self.assigned is None:
-            found = book.cookie(subject)
-            place = rdp.server(to_text(found)) if found is not None else None
-            self.assigned = pool.at(place, down_too=down_too) if place is not None else None
-        if book.sticks and not ignored:
-            choice = on_request(
-                book.sticks,
-                pool.state.name,
-                self.world.tables.by_name,
-                lambda rule: book.samples[rule](subject),
-                lambda memory: pool.remembered(memory, down_too=down_too),
-                now=self.world.tables.now(),
-            )
-            self.pending = choice.pending
-            self.assigned = self.assigned or choice.server
-        self.assign()
-
-    def assign(self) -> None:
-        """Which server, or the queue."""
-        world, pool = self.world, self.pool
-        self.routed = self.loop.now
-        real = self._choose()
-        if real is not None and pool is not None:
-            if real is not self.assigned:
-                area = world.area
-                area[pool.row * COLUMNS + _CHOSEN] += 1
-                area[real.row * COLUMNS + _CHOSEN] += 1
-            self.take(real)
-            return
-        if pool is None or not (self.assigned or any(one.state.available for one in pool.reals)):
-            self.nobody()
-            return
-        if self.trace is not None:
-            self.trace.waits(len(world.waiting.get(pool.state.name, ())))
-        waits_for = self.assigned.row if self.assigned is not None else pool.row
-        self.queued = waits_for
-        world.wait(self, pool.state.name)
-        queued(world.area, waits_for * COLUMNS)
-        self.hear(self.left)
-        self.watch(self.service.timing(pool.state).queue, self.nobody)
-
-    def nobody(self) -> None:
-        """There is no server for it, or not in time."""
-        if self.pool is not None:
-            self.world.count(self.pool.row, Column.ERRORS)
-        self.give_up("sQ" if self.queued is not None else "SC")
-
-    def _choose(self) -> Real | None:
-        if self.pool is None:
-            return None
-        wanted = self.assigned
-        if wanted is not None and not wanted.retired and wanted.state.key not in self.failed:
-            if not self.world.chooser.has_all(wanted, self.service.live):
-                return wanted
-            limit = wanted.state.link.maxqueue
-            if (
-                self.queued is not None
-                or not limit
-                or self.world.waiting_for(self.pool, wanted) < limit
-            ):
-                return None
-            self.assigned = None  # as others wait for it (HAProxy manual 5.2, "maxqueue")
-        book = self.pool.book
-        return self.world.chooser.choose(
-            self.pool,
-            self.ends,
-            self.service.live,
-            without=self.failed,
-            hashed=book.hashed(self.subject()) if book is not None and book.hashed else None,
-        )
-
-    def try_again(self) -> bool:
-        """From the queue: whether there is room now."""
-        real = self._choose()
-        if real is None:
-            return False
-        self._dequeue()
-        self.take(real)
-        return True
-
-    def _dequeue(self) -> None:
-        if self.queued is not None:
-            self.world.count(self.queued, Column.QUEUED, -1)
-            self.queued = None
+        self._inspect(pool_book.content, pool_book.delay, partial(assignment.prefer, self))
 
     def take(self, real: Real) -> None:
         """One of *real*'s places is ours."""
@@ -493,102 +388,19 @@ class Session:
             self.world.serve(real.state.key.pool)
 
     def connect(self) -> None:
-        if self.real is None or self.pool is None:
-            return
-        real = self.real
-        area, now = self.world.area, int(self.loop.now)
-        at = real.row * COLUMNS
-        area[at + _TOTAL] += 1
-        area[at + _LAST] = now
-        area[self.pool.row * COLUMNS + _LAST] = now
-        where = real.where
-        if where is None:
-            where = target(real.state, self.wanted.port, self.wanted.address)
-        try:
-            sock, error = dial(real, self, where)
-        except OSError as fault:
-            self.connect_failed(fault.errno or 0)
-            return
-        self.server = Side(self, sock)
-        if error not in (0, errno.EINPROGRESS):
-            self.connect_failed(error)
-            return
-        self.loop.add(self.server.fd, STREAM, self.on_connect)
-        self.watch(self.service.timing(self.pool.state).connect, self.connect_expired)
+        """To the server that it has got."""
+        self.attempts.begin()
 
-    def connect_expired(self) -> None:
-        self.connect_failed(errno.ETIMEDOUT)
-
-    def on_connect(self, events: int) -> None:
-        side = self.server
-        if side is None:
-            return
-        if events & BROKEN:
-            error = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error or not events & OUT:
-                self.connect_failed(error or errno.ECONNREFUSED)
-                return
-        if events & OUT:
-            self.connected(side, events & ~OUT)
-
-    def connect_failed(self, error: int) -> None:
-        """Once more, there or elsewhere (``retries``, ``option redispatch``)."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        real, pool = self.real, self.pool
-        if real is None or pool is None:
-            self.give_up()
-            return
-        self.world.count(real.row, Column.ERRORS_IN_A_ROW)
-        back = pool.state.back
-        self.tries += 1
-        if self.tries > back.retries:
-            self._tell_both(real, pool, Column.ERRORS)
-            self.drop_real()
-            self.give_up(_NOT_CONNECTED.get(error, "SC"))
-            return
-        elsewhere = self._redispatches(back.redispatch, back.retries) or real.retired
-        if elsewhere and len(pool.reals) > 1:
-            self._tell_both(real, pool, Column.REDISPATCHES)
-            self.failed = (real.state.key,)
-            self.drop_real()
-            self.watch(None, self.give_up)
-            self.assign()
-            return
-        self._tell_both(real, pool, Column.RETRIES)
-        self.hear(self.left)
-        self.watch(self.service.timing(pool.state).pause, self.connect)
-
-    def _tell_both(self, real: Real, pool: PoolView, column: int) -> None:
+    def tell_both(self, real: Real, pool: PoolView, column: int) -> None:
+        """Count it for the server and for its pool."""
         self.world.count(real.row, column)
         self.world.count(pool.row, column)
-
-    def _redispatches(self, interval: int, retries: int) -> bool:
-        """Every so many tries, or counted from the last one (manual 4.2, "option redispatch")."""
-        if interval > 0:
-            return self.tries % interval == 0
-        return interval < 0 and (retries + 1 - self.tries) % -interval == 0
-
-    def connected(self, side: Side, events: int) -> None:
-        link = self.real.state.link if self.real is not None else None
-        if link is None or (link.send_proxy is None and link.tls is None and link.socks4 is None):
-            side.gathers = 2
-            self.establish(side, events)
-            return
-        side.send_at_once()
-        refused = partial(self.connect_failed, errno.ECONNREFUSED)
-        Greeting(self, side.sock, self.greeted, refused).begin(events)
 
     def replaced(self, sock: socket.socket) -> None:
         """The server's socket has another object: it speaks TLS."""
         if self.server is not None:
             self.server.forsake()
         self.server = Side(self, sock)
-
-    def greeted(self, sock: socket.socket, events: int) -> None:
-        if self.server is not None:
-            self.establish(self.server, events)
 
     def establish(self, server: Side, events: int) -> None:
         """From here on bytes are carried."""
@@ -620,7 +432,7 @@ class Session:
             server.send_pending()
             if self.closed:
                 return
-        if hears == server.on_events and self._carry(client, server, pool, real):
+        if hears == server.on_events and carriage.carry(self, client, server, pool, real):
             return
         if self.heard_all:
             client.end()
@@ -632,55 +444,6 @@ class Session:
             client.pump(False)  # most clients have spoken by now
         if events and not self.closed:
             hears(events)
-
-    def _carry(self, client: Side, server: Side, pool: PoolView, real: Real) -> bool:
-        """Whether the lane carries its bytes from now on."""
-        lane = self.world.lane
-        if lane is None or client.sealed or server.sealed or server.pending or self.heard_all:
-            return False
-        if not self.heard:
-            self.heard = True
-            self.loop.add(client.fd, STREAM, client.on_events)
-        self._count_bytes(client, server, pool, real)
-        rows = (self.service.row, pool.row, real.row)
-        self.carried = lane.carry(self, (client.fd, server.fd), rows)
-        if self.carried:
-            self.patience = None
-            self.loop.unwatch(self)
-        return bool(self.carried)
-
-    def carried_to_end(self, ended: tuple[bool, bool], how: Ending) -> None:
-        """The lane has done with it."""
-        client, server = self.client, self.server
-        if client is None or server is None:
-            return
-        self._take_back(client, server)
-        client.ended, server.ended = ended
-        match how:
-            case Ending.FINISHED:
-                self.finish()
-            case Ending.TIMED_OUT:
-                self.idle()
-            case Ending.RESET_BY_CLIENT:
-                self.broken(client)
-            case Ending.RESET_BY_SERVER:
-                self.broken(server)
-
-    def _take_back(self, client: Side, server: Side) -> None:
-        """From the lane, which has put its bytes on the board itself."""
-        if self.carried and self.world.lane is not None:
-            received, sent = self.world.lane.give_back(self)
-            client.count += received
-            server.count += sent
-            self.counted = client.count, server.count
-
-    def _count_bytes(self, client: Side, server: Side, pool: PoolView, real: Real) -> None:
-        area, before = self.world.area, self.counted
-        self.counted = client.count, server.count
-        received, sent = client.count - before[0], server.count - before[1]
-        carried(area, self.service.row * COLUMNS, received, sent)
-        carried(area, pool.row * COLUMNS, received, sent)
-        carried(area, real.row * COLUMNS, received, sent)
 
     def _chosen(self, pool: PoolView, real: Real) -> None:
         """Tables remember it from now on."""
@@ -734,7 +497,7 @@ class Session:
 
     def _aborted(self, column: int) -> None:
         if self.real is not None and self.pool is not None:
-            self._tell_both(self.real, self.pool, column)
+            self.tell_both(self.real, self.pool, column)
 
     def give_up(self, end: str = "") -> None:
         """No server, no time, or a rule: the client is told by the end of its connection.
@@ -755,7 +518,7 @@ class Session:
         """A rule does not want the server's answer to get to the client."""
         if self.real is not None and self.pool is not None:
             self.world.count(self.service.row, Column.DENIED_RESPONSES)
-            self._tell_both(self.real, self.pool, Column.DENIED_RESPONSES)
+            self.tell_both(self.real, self.pool, Column.DENIED_RESPONSES)
         self.give_up("PD")
 
     def uses(self, fd: int) -> bool:
@@ -781,10 +544,10 @@ class Session:
         self.loop.unwatch(self)
         if self.queued is not None and self.pool is not None:
             world.leave(self, self.pool.state.name)
-            self._dequeue()
+            assignment.leave_queue(self)
         client, server = self.client, self.server
         if self.carried and client is not None and server is not None:
-            self._take_back(client, server)
+            carriage.take_back(self, client, server)
         if self.trace is not None:
             self.trace.ended()
         self._settle(client, server)
@@ -807,6 +570,7 @@ class Session:
         self.drop_real()
         # Nothing holds anything any more: no work for the garbage collector.
         self.client = self.server = None
+        del self.attempts
         self.on_expire = _nothing
         if service.full or world.maxconn or service.lane:
             world.on_room(service)
@@ -817,7 +581,7 @@ class Session:
         if pool is not None:
             area[pool.row * COLUMNS + _LIVE] -= 1
             if client is not None and server is not None and real is not None:
-                self._count_bytes(client, server, pool, real)
+                carriage.count_bytes(self, client, server, pool, real)
                 times = (
                     int((self.taken - self.routed) * 1000),
                     int((self.reached - self.taken) * 1000),

@@ -161,7 +161,7 @@ class Trace:
         record.frontend_live = world.board.read(service.row, Column.LIVE)
         counted = 1 - own
         if pool is not None:
-            record.retries = min(session.tries, pool.state.back.retries)
+            record.retries = min(session.attempts.tries, pool.state.back.retries)
             record.backend_live = world.board.read(pool.row, Column.LIVE) - counted
         if real is not None:
             record.server = real.state.key.name

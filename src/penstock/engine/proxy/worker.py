@@ -31,6 +31,7 @@ from penstock.engine.api import (
     SetPeers,
     SetTables,
 )
+from penstock.engine.proxy import carriage
 from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.board import Board
 from penstock.engine.proxy.choose import Real
@@ -121,7 +122,7 @@ class Worker:
                 self._answer_link.setblocking(False)
                 lane = self.world.lane = opened(self.world, self.loop.fileno(), self._number)
                 if lane is not None:
-                    lane.on_client = self._on_lane
+                    lane.on_client, lane.on_over = self._on_lane, carriage.over
                     self.loop.wait, self.loop.after_wait = lane.wait, lane.deliver
             case Put(step, row, descriptors):
                 self._descriptors.update(zip(descriptors, fds, strict=True))

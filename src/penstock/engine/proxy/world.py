@@ -18,6 +18,7 @@ from penstock.engine.api import (
     ServiceState,
     Timeouts,
 )
+from penstock.engine.proxy.assignment import try_again
 from penstock.engine.proxy.board import COLUMNS, Board, Column
 from penstock.engine.proxy.book import back_book, front_book
 from penstock.engine.proxy.census import Census
@@ -274,7 +275,7 @@ class World:
         queue = self.waiting.get(pool)
         while queue:
             session = queue.popleft()
-            if not session.try_again():
+            if not try_again(session):
                 queue.appendleft(session)
                 return
         if queue is not None:

@@ -85,6 +85,7 @@ class Lane:
         self._names: dict[int, int] = {}  # of those that are carried, by the library's handle
         self._last = 0
         self.on_client: Callable[[Service, int, Real | None, int], None] = _nobody
+        self.on_over: Callable[[Session, tuple[bool, bool], Ending], None] = _nobody
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -283,7 +284,7 @@ class Lane:
         session = self._carried.get(news.name)
         if session is not None:  # else Python has taken it back in the same turn
             ended = bool(news.ended & 1), bool(news.ended & 2)
-            session.carried_to_end(ended, Ending(news.error))
+            self.on_over(session, ended, Ending(news.error))
 
 
 def opened(world: World, epoll: int, number: int) -> Lane | None:
@@ -306,5 +307,5 @@ def _ms(seconds: float | None) -> int:
     return math.ceil(seconds * 1000) if seconds is not None else 0
 
 
-def _nobody(_service: Service, _fd: int, _real: Real | None, _error: int) -> None:
-    raise RuntimeError("the worker has not said who takes clients")
+def _nobody(*_what: object) -> None:
+    raise RuntimeError("the worker has not said who takes clients and sessions")
