@@ -47,7 +47,6 @@ from penstock.edits import (
     edited,
     is_placed,
     names_of,
-    with_server,
     without_places,
 )
 from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, Variables, together
@@ -194,8 +193,9 @@ class Controller:
             edits = self._overrides.edits
             try:
                 new = self.read_server(saved.pool, saved.words, saved.id)
-                edits = with_server(edits, Added(saved.pool, saved.words, new.real, new.proxied))
-                self._overrides.put_edits(edits)
+                added = Added(saved.pool, saved.words, new.real, new.proxied)
+                # What was set of it since then is there already.
+                self._overrides.put_edits(replace(edits, added=(*edits.added, added)))
             except PenstockError as error:
                 name = f"{saved.pool}/{saved.words[0]}"
                 _log.warning("a server cannot be added again", server=name, reason=str(error))

@@ -3,22 +3,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unit_building import real
 
 from penstock.desired import Override
+from penstock.edits import Added, Edits, FrontEdit, FrontState
 from penstock.errors import PenstockError
-from penstock.model import AdminState
-from penstock.overrides import OverrideStore
+from penstock.model import AdminState, PortMode, RealPort
+from penstock.overrides import OverrideStore, SavedServer
+from penstock.proxied import Link
 
 NAMES = st.sampled_from(["a", "b", "c.d", "e:1"])
 OVERRIDES = st.builds(
     Override,
     weight=st.none() | st.integers(0, 256),
     admin=st.none() | st.sampled_from(AdminState),
+    address=st.none() | st.ip_addresses(),
+    port=st.none() | st.builds(RealPort, st.just(PortMode.FIXED), st.integers(1, 65535)),
+    hostname=st.none() | st.just("a.example"),
+    maxconn=st.none() | st.integers(0, 9),
+    check=st.none() | st.booleans(),
+    check_address=st.none() | st.ip_addresses(),
+    check_port=st.none() | st.integers(1, 65535),
 )
 
 
@@ -70,3 +81,17 @@ def test_current_is_a_copy(path: Path) -> None:
     store = OverrideStore(path, adopt=False)
     store.current["web", "s1"] = Override(weight=0)
     assert store.current == {}
+
+
+def test_all_edits_are_read_again_but_for_servers_that_must_be_read_by_others(path: Path) -> None:
+    new = Added("web", ("s9", "10.0.0.9:80"), real("s9", "10.0.0.9", link=Link(id=4)))
+    edits = Edits(
+        added=(new,),
+        removed=frozenset({("web", "s1")}),
+        fronts={"fe": FrontEdit(FrontState.PAUSED, 7)},
+        maxconn=9,
+    )
+    OverrideStore(path, adopt=False).put_edits(edits)
+    again = OverrideStore(path, adopt=True)
+    assert again.edits == replace(edits, added=())
+    assert again.saved == (SavedServer("web", ("s9", "10.0.0.9:80"), 4),)
