@@ -10,8 +10,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        # Its children hold the socket a moment longer.
+        until(lambda: not listens(self.port))
 
 
 def free_port() -> int:
@@ -38,6 +41,19 @@ def free_port() -> int:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for it to become so."""
+    deadline = time.monotonic() + _LIMIT
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -64,24 +80,19 @@ def started(command: Sequence[str], port: int, folder: Path, user: str = "") -> 
 
 def _wait(server: Server) -> None:
     deadline = time.monotonic() + _LIMIT
-    while True:
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", server.port)) == 0:
-                return
+    while not listens(server.port):
         assert server.process.poll() is None, server.log.read_text(errors="replace")
         assert time.monotonic() < deadline, server.log.read_text(errors="replace")
         time.sleep(0.02)
 
 
-def owned(folder: Path, user: str) -> Path:
-    """*folder*, made, and *user*'s with all that leads there."""
-    folder.mkdir()
-    if os.geteuid() == 0:
-        shutil.chown(folder, user)
-        for above in folder.parents:
-            if above.stat().st_uid == 0 and above != Path("/"):
-                above.chmod(above.stat().st_mode | 0o055)
-    return folder
+@contextmanager
+def owned(user: str) -> Iterator[Path]:
+    """A folder of *user*'s; pytest's own are closed to others than who runs it."""
+    with tempfile.TemporaryDirectory(prefix="penstock-", ignore_cleanup_errors=True) as name:
+        if user:
+            shutil.chown(name, user)
+        yield Path(name)
 
 
 def account(name: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from real_servers import (
     postgresql_programs,
     run,
     started,
+    until,
 )
 from scripted import Seen, ours
 
@@ -50,24 +52,27 @@ def test_redis(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgresql() -> Iterator[Server]:
     programs = postgresql_programs()
     if programs is None:
         pytest.skip("needs the program postgres")
     user = account("postgres")
-    folder = owned(tmp_path_factory.mktemp("postgresql") / "data", user or "root")
-    method = "-A", "scram-sha-256", "-U", "checker", "--pwfile", str(folder / "password")
-    (folder / "password").write_text("secret\n")
-    (folder / "password").chmod(0o644)
-    data = folder / "files"
-    run([str(programs / "initdb"), "-D", str(data), "-N", *method], folder, user)
     port = free_port()
-    command = [
-        *(str(programs / "postgres"), "-D", str(data), "-p", str(port), "-F"),
-        *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
-    ]
-    with started(command, port, folder, user) as server:
-        yield server
+    with owned(user) as folder:
+        (folder / "password").write_text("secret\n")
+        (folder / "password").chmod(0o644)
+        method = "-A", "scram-sha-256", "-U", "checker", "--pwfile", str(folder / "password")
+        data = str(folder / "files")
+        run([str(programs / "initdb"), "-D", data, "-N", *method], folder, user)
+        command = [
+            *(str(programs / "postgres"), "-D", data, "-p", str(port), "-F"),
+            *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+        ]
+        with started(command, port, folder, user) as server:
+            # It listens before it is ready to serve.
+            ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            until(lambda: subprocess.run(ready, check=False).returncode == 0)
+            yield server
 
 
 def test_postgresql(postgresql: Server) -> None:
@@ -80,25 +85,25 @@ def test_postgresql(postgresql: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def mariadb() -> Iterator[Server]:
     user = account("mysql")
-    folder = owned(tmp_path_factory.mktemp("mariadb") / "data", user or "root")
-    run(
-        [
-            *("mariadb-install-db", "--no-defaults", f"--datadir={folder}", "--skip-test-db"),
-            "--auth-root-authentication-method=normal",
-            *((f"--user={user}",) if user else ()),
-        ],
-        folder,
-    )
     port = free_port()
-    command = [
-        *("mariadbd", "--no-defaults", f"--datadir={folder}", f"--port={port}"),
-        *("--bind-address=127.0.0.1", f"--socket={folder}/socket", f"--pid-file={folder}/pid"),
-        "--skip-name-resolve",
-    ]
-    with started(command, port, folder, user) as server:
-        yield server
+    with owned(user) as folder:
+        run(
+            [
+                *("mariadb-install-db", "--no-defaults", f"--datadir={folder}"),
+                *("--skip-test-db", "--auth-root-authentication-method=normal"),
+                *((f"--user={user}",) if user else ()),
+            ],
+            folder,
+        )
+        command = [
+            *("mariadbd", "--no-defaults", f"--datadir={folder}", f"--port={port}"),
+            *("--bind-address=127.0.0.1", f"--socket={folder}/socket"),
+            *(f"--pid-file={folder}/pid", "--skip-name-resolve"),
+        ]
+        with started(command, port, folder, user) as server:
+            yield server
 
 
 @pytest.mark.needs("mariadbd", "mariadb-install-db")
