@@ -239,6 +239,12 @@ def test_a_backend_may_hold_the_statistics(web: Web) -> None:
     assert status_of(web.get("/;csv")) == 200
 
 
+def test_a_frontend_that_leads_nowhere_has_no_server(web: Web) -> None:
+    web.follow("frontend f\n bind {d}/a\n http-request deny if { path /x }\n")
+    assert status_of(web.get("/")) == 503
+    assert status_of(web.get("/x")) == 403
+
+
 def test_tcp_rules_close_connections(web: Web) -> None:
     web.follow(
         STATS.replace("listen s", "listen s\n tcp-request content reject if { path /never }")

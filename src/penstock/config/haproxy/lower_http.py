@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from penstock.config.haproxy.draft import (
     BACK,
+    FRONT,
     FileDraft,
     GlobalDraft,
     ProxyDraft,
@@ -58,7 +59,9 @@ def lower_http(
     """
     routes = list(_routes(proxy, backend))
     sections = [proxy, *(target for target, _, _ in routes)]
-    if proxy.monitor_uri is None and not any(map(_answers, sections)):
+    leads_nowhere = not routes and not proxy.use_backends and proxy.default_backend is None
+    answers = proxy.monitor_uri is not None or any(map(_answers, sections))
+    if not answers and not (leads_nowhere and proxy.capability is FRONT):
         return None
     if (routing := _routing(proxy, routes)) is not None:
         return routing
