@@ -463,6 +463,11 @@ class Controller:
         return tuple(engine.stick_tables for engine in self._engines.values())
 
     @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All that services run on."""
+        return tuple(self._engines.values())
+
+    @property
     def started(self) -> float:
         """When this daemon took up its work, on the clock given."""
         return self._started

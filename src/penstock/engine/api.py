@@ -38,6 +38,7 @@ from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
 
 if TYPE_CHECKING:
     from penstock.engine.figures import Figure, Readings
+    from penstock.engine.sessions import SessionView
 
 
 class Selection(StrEnum):
@@ -401,6 +402,12 @@ class Engine(TypingProtocol):
 
         They may be counted as live for a moment more.
         """
+
+    def sessions(self) -> Iterator[Sequence[SessionView]]:
+        """All connections, some at a time."""
+
+    def end_session(self, number: int) -> bool:
+        """End the connection that ``sessions()`` lists by that number; False: it is not there."""
 
     def busy(self) -> bool:
         """Whether there is any connection, also of services and real servers that were removed."""

@@ -32,6 +32,7 @@ from penstock.engine.api import (
     fingerprint,
 )
 from penstock.engine.figures import MAXIMA, Figure, Readings, Table
+from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
 from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
@@ -162,6 +163,7 @@ class FakeEngine:
         self.cuts: list[tuple[RealKey, CutCause]] = []  # all there were
         self.errors: dict[RealKey, int] = {}  # in a row, as a test wants them
         self.service_conns: dict[str, int] = {}
+        self.listed: list[SessionView] = []
         self.figures: dict[tuple[object, Figure], int] = {}  # by service, pool or real
         self.refuse: str | None = None  # refuse to put the service of this name
         self.closed: bool | None = None  # how it was closed: keep or not
@@ -247,6 +249,14 @@ class FakeEngine:
 
     def live(self, key: RealKey) -> int:
         return self.conns.get(key, 0)
+
+    def sessions(self) -> Iterator[Sequence[SessionView]]:
+        yield tuple(self.listed)
+
+    def end_session(self, number: int) -> bool:
+        before = len(self.listed)
+        self.listed = [one for one in self.listed if one.id != number]
+        return len(self.listed) < before
 
     def busy(self) -> bool:
         return any(self.conns.values())

@@ -7,6 +7,7 @@ Work is done on whole columns, for there may be ten thousand servers.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import Final
 
 from penstock.engine.figures import Figure, Table
@@ -41,7 +42,8 @@ class Meter:
             column = table.columns.get(one, ())
             last = _as_long(self._last[one], len(column))
             if self._seen and gap >= _SHORTEST:
-                grown = [max(0, round((b - a) / gap)) for a, b in zip(last, column, strict=True)]
+                span = max(1.0, gap)  # no second has had more than has come
+                grown = [max(0, ceil((b - a) / span)) for a, b in zip(last, column, strict=True)]
                 self.most_rate[one] = _most(self.most_rate[one], grown)
             if one is Figure.TOTAL and self._seen:
                 grew = _as_long(self.grew, len(column))

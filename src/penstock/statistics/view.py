@@ -125,6 +125,11 @@ class View:
         """How many servers are checked."""
         return sum(real.check is not None for pool in self.pools.values() for real in pool.reals)
 
+    def proxy_of(self, service: str) -> str:
+        """The name of the section that a service is of."""
+        found = (one.proxy for one in self.configuration.services if one.name == service)
+        return next(found, service)
+
     # -- frontends -------------------------------------------------------------------------
 
     def frontend(self, name: str) -> Counted:

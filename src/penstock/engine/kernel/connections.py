@@ -116,7 +116,7 @@ def _connections(
     ports, real_port = layout.offset("sport"), layout.offset("ndport")
     real_addr = layout.offset("ndaddr")
     stride, memory, words = flows.stride, flows.memory, flows.words
-    for slot in _set_bits(table.occupied):
+    for slot in set_bits(table.occupied):
         start = slot * stride
         ctl = words[(start + at["ctl"]) >> 2]
         if ctl & (_STATE | _REVERSE | _IPVS) != _LIVE | _IPVS:
@@ -161,7 +161,8 @@ def _seconds(ticks: int) -> int:
     return max(0, ticks * TICK_NS // 1_000_000_000)
 
 
-def _set_bits(bitmap: ArrayMap) -> Iterator[int]:
+def set_bits(bitmap: ArrayMap) -> Iterator[int]:
+    """The places of all bits that are set."""
     for index, bits in enumerate(bitmap.quads):
         rest = bits
         while rest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from penstock.engine.api import (
 from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.kernel.admission import KernelAdmission
 from penstock.engine.kernel.cutting import Cutting
+from penstock.engine.kernel.flow_listing import FlowListing
 from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.journal import KernelJournal
 from penstock.engine.kernel.keys import flow_ticks
@@ -47,6 +48,7 @@ from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
 from penstock.engine.kernel.source_tables import SourceTables
 from penstock.engine.kernel.synchronise import KernelSync
+from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
 from penstock.ipvs.names import POOL_PREFIX
 from penstock.kernel.btf import Layout
@@ -126,6 +128,7 @@ class KernelEngine:
             self._maps.sources, self._codec, self._admission.table_number
         )
         self._cutting = Cutting(datapath)
+        self._flow_listing = FlowListing(datapath)
         self.journal = KernelJournal(datapath, self._service_name, self._key_of, self._numbers_of)
         self.rules = KernelRules(
             datapath,
@@ -268,6 +271,15 @@ class KernelEngine:
 
     def forget_maxima(self) -> None:
         """It has none."""
+
+    def sessions(self) -> Iterator[Sequence[SessionView]]:
+        names = {number: name for name, number in self._services.items()}
+        keys = {real.id: key for key, real in self._reals.items()}
+        return self._flow_listing.sessions(names, keys)
+
+    def end_session(self, number: int) -> bool:
+        """None of them can be ended alone."""
+        return False
 
     def live(self, key: RealKey) -> int:
         real = self._reals.get(key)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from penstock.engine.proxy.listed import Listings
 from penstock.engine.proxy.questions import (
     ClearEntries,
+    EndSession,
     Entries,
     GetVariable,
     OneEntry,
@@ -14,6 +16,7 @@ from penstock.engine.proxy.questions import (
     PutEntry,
     Question,
     RemoveEntry,
+    Sessions,
     SetVariable,
     TablesUsed,
 )
@@ -36,6 +39,7 @@ class Answers:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._listings = Listings(world)
         self._dumps: dict[int, list[Key]] = {}  # keys that are still to be looked at, last first
 
     def answer(self, question: Question) -> object:
@@ -62,6 +66,10 @@ class Answers:
                 return 0 if table is None else _clear(table, filters, now)
             case GetVariable(name):
                 return self._world.variables.get(name)
+            case Sessions(dump):
+                return self._listings.page(dump)
+            case EndSession(number):
+                return self._listings.end(number)
             case SetVariable(name, value):
                 self._world.variables[name] = value
                 return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -38,9 +38,10 @@ from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
 from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, Put, Silence
 from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
-from penstock.engine.proxy.questions import Question
+from penstock.engine.proxy.questions import EndSession, Question, Sessions
 from penstock.engine.proxy.tables import ProxyTables
 from penstock.engine.proxy.variables import ProxyVariables
+from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
 from penstock.logs.model import Descriptor
 from penstock.logs.process import PROGRAM
@@ -124,6 +125,7 @@ class ProxyEngine:
         self._open: dict[tuple[object, ...], _Open] = {}
         # Who has which row of services, pools and reals; None: somebody has come or gone.
         self._places: tuple[dict[str, int], dict[str, int], dict[RealKey, int]] | None = None
+        self._dump = 0  # the number of the last look at all sessions
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
         self._tables: tuple[TableSpec, ...] = ()
@@ -455,6 +457,24 @@ class ProxyEngine:
         Raises DatapathError where it does not answer soon.
         """
         return self._workers[worker].ask(question) if worker < len(self._workers) else None
+
+    def sessions(self) -> Iterator[Sequence[SessionView]]:
+        """All of all workers, some at a time; those that begin or end meanwhile may be missed."""
+        self._dump += 1
+        for number in range(len(self._workers)):
+            more = True
+            while more:
+                answer = self.ask(Sessions(self._dump), number)
+                if not isinstance(answer, tuple):
+                    break
+                found, more = answer
+                yield found
+
+    def end_session(self, number: int) -> bool:
+        """End one of them at both ends; False: it is not there."""
+        return any(
+            self.ask(EndSession(number), worker) is True for worker in range(len(self._workers))
+        )
 
     def pids(self) -> list[int]:
         """Of the workers, in order."""

@@ -88,6 +88,20 @@ class SetVariable:
     value: Sample
 
 
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Some sessions: a tuple of SessionView, and whether there are more; *dump* as in Entries."""
+
+    dump: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """End a session by its number, at both ends: whether it was there."""
+
+    number: int
+
+
 Question = (
     TablesUsed
     | Entries
@@ -97,6 +111,8 @@ Question = (
     | ClearEntries
     | GetVariable
     | SetVariable
+    | Sessions
+    | EndSession
 )
 
 MOST_BYTES = 1 << 16  # of an answer; a datagram of that size fits every socket's buffer

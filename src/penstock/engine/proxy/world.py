@@ -157,6 +157,7 @@ class World:
         self.facts = Facts(worker, workers)
         self.peers = PeersRunner(loop, self.tables)
         self.board = board
+        self.number = worker
         self.area = board.area(worker)
         self.services: dict[str, Service] = {}
         self.pools: dict[str, PoolView] = {}

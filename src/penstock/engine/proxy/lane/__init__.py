@@ -12,7 +12,8 @@ import ctypes
 import math
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.engine.api import RealKey, Selection
@@ -26,6 +27,7 @@ from penstock.engine.proxy.lane.library import (
     Head,
     Kind,
     Library,
+    Listed,
     News,
     Terms,
     library,
@@ -61,6 +63,21 @@ class _Service:
         self.name = name
         self.service = service
         self.pool = pool
+
+
+@dataclass(frozen=True, slots=True)
+class Laned:
+    """A session of the library's, as it is now; times are seconds on the monotonic clock."""
+
+    service: str
+    pool: str
+    server: str
+    began: float
+    left: float | None
+    client_fd: int
+    server_fd: int
+    received: int
+    sent: int
 
 
 class Lane:
@@ -279,6 +296,29 @@ class Lane:
         del self._carried[self._names.pop(session.carried)]
         session.carried = 0
         return counts[0], counts[1]
+
+    def listed(self) -> Iterator[Laned]:
+        """All sessions that are the library's own."""
+        most = max(0, int(self._head.live))
+        room = (Listed * most)()
+        for one in room[: self._lib.list(self._lane, room, most)]:
+            known, server = self._services.get(one.service), self._by_handle.get(one.server)
+            if known is None:
+                continue
+            state = known.pool.state
+            timing = known.service.timing(state)
+            patience = timing.connect if one.connecting else timing.idle
+            yield Laned(
+                known.service.state.name,
+                state.name,
+                server.real.state.key.name if server is not None else "",
+                one.began / 1000,
+                one.seen / 1000 + patience - self._world.loop.now if patience else None,
+                one.fds[0],
+                one.fds[1],
+                one.counts[0],
+                one.counts[1],
+            )
 
     def _ended(self, news: News) -> None:
         session = self._carried.get(news.name)
