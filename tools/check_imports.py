@@ -48,6 +48,7 @@ RUNNING: Final = (
     *("states", "server_states", "server_agents"),
     *("ipvs", "director"),
     *ANSWERS,
+    "refusal",
 )
 ROOTS: Final = (
     *RUNNING,
@@ -73,8 +74,9 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "runtime_sockets": ("terms", "proxied"),
     "sections": (),
     "state_file": (*DECISIONS, "states"),
-    "statistics": (*RUNNING, "controller"),
+    "statistics": ("dialect", *RUNNING, "controller"),
     "process": (),
+    "dialect": (),
     "http_service": ("terms", "rules.model", "proxied"),
     # Who may open a connection, as far as its first packet says.
     "admission": ("terms", "rules.model", "stick.model"),
@@ -102,7 +104,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "ipvs_sync": ("ipvs.model", "ipvs.sync", "ipvs.sync_pace", "ipvs.sync_wire"),
     # The command that everybody knows; it imports little, for it is started often.
     "ipvsadm": ("ipvs.model", "api.client", "api.wire", "runtime"),
-    "config": (*SAID, "model", "rules", "stick", "admission_rules", "checks", "logs"),
+    "config": ("dialect", *SAID, "model", "rules", "stick", "admission_rules", "checks", "logs"),
     "schedulers": VOCABULARY,
     "checks": (*SAID, "checks"),
     "health.state": VOCABULARY,
@@ -117,6 +119,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *("health.subject", "health.expects", "health.verdict"),
     ),
     "health": (*VOCABULARY, "health.state", "health.probes", "checks", "rules", "wire"),
+    "refusal": ("model",),
     "desired": (*VOCABULARY, "config", "schedulers", "health.state"),
     "plan": tuple(part for part in DECISIONS if part != "plan"),
     "engine": (*DECISIONS, "ipvs.model", "stick"),
@@ -163,7 +166,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "daemon": (*ROOTS, "lifetime", "tenure"),
     "library": (*ROOTS, "daemon"),
     # HAProxy's own command line in front of the daemon.
-    "haproxy": (*ROOTS, "daemon", "tenure"),
+    "haproxy": ("dialect", *ROOTS, "daemon", "tenure"),
     # The command line checks files and starts the daemon; the rest goes through the socket.
     "cli": (
         "model",
@@ -216,7 +219,8 @@ PURE: Final = (
 )
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
 _FLOWS: Final = ("logs.flows", "logs.flow_subject")
-EXCEPTIONS: Final = ("config.resolve", "ipvs.journal", "logs.sinks", "logs.process", *_FLOWS)
+_NAMES: Final = ("config.resolve", "config.system_names")
+EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", "logs.sinks", "logs.process", *_FLOWS)
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

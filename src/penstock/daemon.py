@@ -28,7 +28,7 @@ from penstock.api.server import ControlServer
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller, Staged
-from penstock.desired import all_on_proxy, refuse_unsupported
+from penstock.desired import all_on_proxy
 from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
@@ -58,6 +58,7 @@ from penstock.logs.sinks import Sinks
 from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
+from penstock.refusal import refuse_unsupported
 from penstock.runtime import InstanceLock, RuntimePaths
 from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Runtime

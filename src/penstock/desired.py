@@ -15,7 +15,6 @@ from penstock.engine.api import (
     ServiceState,
     Timeouts,
 )
-from penstock.errors import ConfigError, Diagnostic
 from penstock.model import (
     MAX_WEIGHT,
     Address,
@@ -183,22 +182,6 @@ def all_on_proxy(configuration: Configuration, reason: str) -> Configuration:
         for one in configuration.services
     )
     return replace(configuration, services=services)
-
-
-def refuse_unsupported(configuration: Configuration) -> None:
-    """Raises ConfigError naming every service that no engine of this version can run."""
-    refused = tuple(
-        Diagnostic(
-            file=service.engine_origin.file,
-            line=service.engine_origin.line,
-            message=f"'{service.name}' cannot run because of {service.engine_reason}.",
-            parsing=False,
-        )
-        for service in configuration.services
-        if service.unsupported and not service.disabled
-    )
-    if refused:
-        raise ConfigError(refused)
 
 
 def desired_state(

@@ -24,7 +24,7 @@ from penstock.config.haproxy import LoadResult
 from penstock.config.haproxy import load as load_haproxy
 from penstock.config.resolve import system_resolve
 from penstock.controller import Controller
-from penstock.desired import all_on_proxy, refuse_unsupported
+from penstock.desired import all_on_proxy
 from penstock.engine.api import Counters, Engine, together
 from penstock.errors import CapabilityError, PenstockError
 from penstock.health.agents import Agents
@@ -33,6 +33,7 @@ from penstock.health.runner import Runner
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
+from penstock.refusal import refuse_unsupported
 from penstock.runtime import InstanceLock, RuntimePaths
 
 if TYPE_CHECKING:

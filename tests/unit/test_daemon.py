@@ -23,7 +23,7 @@ from penstock import daemon
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, SetWeight, Status
 from penstock.config.haproxy import LoadResult
-from penstock.daemon import Options, refuse_unsupported
+from penstock.daemon import Options
 from penstock.engine.fake import FakeEngine
 from penstock.engine.kernel import KernelEngine
 from penstock.errors import (
@@ -37,6 +37,7 @@ from penstock.errors import (
 from penstock.kernel import bpffs, probe
 from penstock.lifetime import Lifetime
 from penstock.model import Configuration, EngineKind, Hook, Origin, Settings
+from penstock.refusal import refuse_unsupported
 from penstock.runtime import InstanceLock, RuntimePaths
 
 

@@ -8,6 +8,7 @@ than that takes.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -76,21 +77,25 @@ def _files(arguments: Arguments, voice: Voice, words: list[str]) -> int:
             return 1
     if not arguments.files:
         return _usage()
-    if arguments.local_peer is not None:
-        os.environ["HAPROXY_LOCALPEER"] = arguments.local_peer
     # structlog would load it for colours that nobody sees here, and that takes its time.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    from penstock.haproxy import reading, starting  # noqa: PLC0415
+    gc.disable()  # what is read and loaded stays; the daemon looks for cycles later
+    from penstock.haproxy import reading  # noqa: PLC0415
+
+    loaded = reading.read(arguments, voice)
+    if loaded is not None and arguments.action is Action.CHECK:
+        return reading.say_valid(loaded, voice)
+    if loaded is None and roster is None:
+        return 1
+    gc.enable()
+    from penstock.haproxy import starting  # noqa: PLC0415
 
     begin = starting.Start(arguments, words, voice)
-    loaded = reading.read(arguments, voice)
-    if loaded is None:
-        if roster is not None:
-            starting.refused(begin, roster)
-        return 1
-    if arguments.action is Action.CHECK:
-        return reading.say_valid(loaded, voice)
-    return starting.start(begin, loaded, roster)
+    if loaded is not None:
+        return starting.start(begin, loaded, roster)
+    if roster is not None:
+        starting.refused(begin, roster)
+    return 1
 
 
 def _roster() -> Roster | None:

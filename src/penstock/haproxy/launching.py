@@ -16,13 +16,13 @@ from typing import NoReturn
 
 from penstock import notify
 from penstock.config.haproxy import LoadResult
+from penstock.dialect import VERSION
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.background import write_pid
 from penstock.haproxy.master import SIGNALS, execute_again
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.roster import VARIABLE, Child, Roster
 from penstock.haproxy.serving import Surroundings, serve
-from penstock.haproxy.texts import VERSION
 from penstock.haproxy.voice import Voice
 from penstock.process import ProcessSettings, Program
 

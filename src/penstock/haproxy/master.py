@@ -18,11 +18,11 @@ import time
 from typing import Final, NoReturn
 
 from penstock import notify
+from penstock.dialect import VERSION
 from penstock.errors import PenstockError
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.master_sockets import Address, MasterSockets
 from penstock.haproxy.roster import VARIABLE, Child, Roster
-from penstock.haproxy.texts import VERSION
 from penstock.haproxy.voice import Voice
 
 SIGNALS: Final = (

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from penstock import daemon
-from penstock.config.haproxy import LoadResult
+from penstock.config.haproxy.command_line import CommandLine
+from penstock.config.haproxy.load import LoadResult, load
+from penstock.config.system_names import system_resolve
 from penstock.errors import ConfigError
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.voice import Voice
+from penstock.model import Configuration, HealthCheck
+from penstock.refusal import refuse_unsupported
 
 
 def read(arguments: Arguments, voice: Voice) -> LoadResult | None:
     """What the files say; None where that is wrong, which has been said then."""
     try:
-        loaded = daemon.load_files(tuple(map(Path, arguments.files)), daemon.Options())
+        loaded = _load(arguments)
     except ConfigError as error:
         for warning in error.warnings:
             voice.warning(f"config : {warning}")
@@ -33,6 +37,57 @@ def read(arguments: Arguments, voice: Voice) -> LoadResult | None:
         return None
     os.environ["HAPROXY_CFGFILES"] = ";".join(arguments.files)
     return loaded
+
+
+def _load(arguments: Arguments) -> LoadResult:
+    """Raises ConfigError, also for what no engine can do."""
+    loaded = load(
+        tuple(map(Path, arguments.files)),
+        environ=os.environ,
+        resolve=system_resolve,
+        command_line=CommandLine(
+            arguments.local_peer, arguments.resolve_can_fail, arguments.trust_servers
+        ),
+    )
+    refuse_unsupported(loaded.configuration)
+    configuration = _limited(loaded.configuration, arguments)
+    if _has_tls(configuration):
+        from penstock.engine.proxy.tls_files import check_files, with_digests  # noqa: PLC0415
+
+        check_files(configuration)
+        configuration = with_digests(configuration)
+    return replace(loaded, configuration=configuration)
+
+
+def _has_tls(configuration: Configuration) -> bool:
+    """Whether there are certificates to look at, for which much is loaded."""
+    fronts = [one.front.listeners for one in configuration.services]
+    fronts += [one.listeners for one in configuration.http]
+    reals = [real for pool in configuration.pools for real in pool.reals]
+    return (
+        any(listener.tls is not None for front in fronts for listener in front)
+        or any(real.link.tls is not None for real in reals)
+        or any(real.check is not None and _checks_by_tls(real.check) for real in reals)
+    )
+
+
+def _checks_by_tls(check: HealthCheck) -> bool:
+    steps = check.ruleset.steps if check.ruleset is not None else ()
+    return check.link.tls is not None or any(getattr(step, "tls", False) for step in steps)
+
+
+def _limited(configuration: Configuration, arguments: Arguments) -> Configuration:
+    """-n counts more than the file, -N where the file says nothing."""
+    if arguments.maxconn:
+        settings = replace(configuration.settings, maxconn=arguments.maxconn)
+        configuration = replace(configuration, settings=settings)
+    if arguments.proxy_maxconn:
+        services = tuple(
+            one if one.maxconn else replace(one, maxconn=arguments.proxy_maxconn)
+            for one in configuration.services
+        )
+        configuration = replace(configuration, services=services)
+    return configuration
 
 
 def say_valid(loaded: LoadResult, voice: Voice) -> int:

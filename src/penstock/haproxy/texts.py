@@ -11,26 +11,61 @@ import os
 from typing import Final
 
 from penstock import __version__
-from penstock.config.haproxy.conditions import DIALECT_VERSION, FEATURES
-from penstock.config.haproxy.keywords import words
-
-VERSION: Final = f"{DIALECT_VERSION}-penstock{__version__}"
-_DIALECT_DATE: Final = "2023/03/28"  # of HAProxy 2.6.12, in the place where tools expect a date
+from penstock.dialect import DIALECT_DATE, FEATURES, VERSION
 
 # Of HAProxy's build options those that -vv lists; what is not in FEATURES is listed as missing.
-_OPTIONS: Final = words(
-    "51DEGREES ACCEPT4 BACKTRACE CLOSEFROM CPU_AFFINITY CRYPT_H DEVICEATLAS DL ENGINE EPOLL EVPORTS"
-    " GETADDRINFO KQUEUE LIBCRYPT LINUX_SPLICE LINUX_TPROXY LUA MEMORY_PROFILING NETFILTER NS"
-    " OBSOLETE_LINKER OPENSSL OT PCRE PCRE2 PCRE2_JIT PCRE_JIT POLL PRCTL PROCCTL PROMEX QUIC RT"
-    " SLZ STATIC_PCRE STATIC_PCRE2 SYSTEMD TFO THREAD THREAD_DUMP TPROXY WURFL ZLIB"
-)
+_OPTIONS: Final = [
+    "51DEGREES",
+    "ACCEPT4",
+    "BACKTRACE",
+    "CLOSEFROM",
+    "CPU_AFFINITY",
+    "CRYPT_H",
+    "DEVICEATLAS",
+    "DL",
+    "ENGINE",
+    "EPOLL",
+    "EVPORTS",
+    "GETADDRINFO",
+    "KQUEUE",
+    "LIBCRYPT",
+    "LINUX_SPLICE",
+    "LINUX_TPROXY",
+    "LUA",
+    "MEMORY_PROFILING",
+    "NETFILTER",
+    "NS",
+    "OBSOLETE_LINKER",
+    "OPENSSL",
+    "OT",
+    "PCRE",
+    "PCRE2",
+    "PCRE2_JIT",
+    "PCRE_JIT",
+    "POLL",
+    "PRCTL",
+    "PROCCTL",
+    "PROMEX",
+    "QUIC",
+    "RT",
+    "SLZ",
+    "STATIC_PCRE",
+    "STATIC_PCRE2",
+    "SYSTEMD",
+    "TFO",
+    "THREAD",
+    "THREAD_DUMP",
+    "TPROXY",
+    "WURFL",
+    "ZLIB",
+]
 
 
 def version() -> str:
     """The lines of ``-v``."""
     system = os.uname()
     return (
-        f"HAProxy version {VERSION} {_DIALECT_DATE} - spoken by penstock {__version__},"
+        f"HAProxy version {VERSION} {DIALECT_DATE} - spoken by penstock {__version__},"
         " which is not HAProxy\n"
         "Status: penstock takes HAProxy's place for TCP and UDP; it reads HAProxy 2.6's"
         " configuration.\n"
@@ -40,7 +75,7 @@ def version() -> str:
 
 def build() -> str:
     """What ``-vv`` says after that."""
-    features = " ".join(f"{'+' if one in FEATURES else '-'}{one}" for one in sorted(_OPTIONS))
+    features = " ".join(f"{'+' if one in FEATURES else '-'}{one}" for one in _OPTIONS)
     services = "prometheus-exporter" if "PROMEX" in FEATURES else "none"
     return (
         "Build options :\n"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-from penstock.haproxy.texts import VERSION
+from penstock.dialect import VERSION
 
 
 class Voice:

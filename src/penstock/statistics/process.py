@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock import __version__
-from penstock.config.haproxy.conditions import DIALECT_VERSION
+from penstock.dialect import DIALECT_VERSION
 from penstock.engine.proxy import worker_count
 from penstock.model import Service
 from penstock.statistics.collector import ProcessFigures

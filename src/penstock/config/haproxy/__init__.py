@@ -8,9 +8,13 @@ resolved by a function that the caller passes.
 
 from __future__ import annotations
 
-from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.dynamic_server import NewServer, ServerReader
-from penstock.config.haproxy.load import LoadResult, Resolvers, load, loads
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.config.haproxy.address import AddressFamilyPreference
+    from penstock.config.haproxy.dynamic_server import NewServer, ServerReader
+    from penstock.config.haproxy.load import LoadResult, Resolvers, load, loads
 
 __all__ = [
     "AddressFamilyPreference",
@@ -21,3 +25,18 @@ __all__ = [
     "load",
     "loads",
 ]
+
+# Whoever only evaluates a condition or needs a word of it does not load the whole reader.
+_MODULES = {
+    "AddressFamilyPreference": "address",
+    "NewServer": "dynamic_server",
+    "ServerReader": "dynamic_server",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'load')}"), name)
+    globals()[name] = found
+    return found

@@ -7,11 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# The dialect that is read is HAProxy's of this version: files ask for it by version_atleast().
-DIALECT_VERSION = "2.6.12"
-
-# Build features of HAProxy whose presence a file may ask for and that hold here as well.
-FEATURES = frozenset({"EPOLL", "GETADDRINFO", "NS", "POLL", "RT", "SYSTEMD", "THREAD", "TPROXY"})
+from penstock.dialect import DIALECT_VERSION, FEATURES
 
 MAX_NESTING = 1024
 
@@ -177,7 +173,7 @@ class _Condition:
                 return _compare(arguments[0]) >= 0
             case "version_before":
                 return _compare(arguments[0]) < 0
-        return False  # penstock is built with no OpenSSL
+        return _of_openssl(name, arguments[0])
 
 
 _PREDICATES = {
@@ -191,6 +187,18 @@ _PREDICATES = {
     "openssl_version_before": 1,
     "ssllib_name_startswith": 1,
 }
+
+
+def _of_openssl(name: str, wanted: str) -> bool:
+    import ssl  # noqa: PLC0415  # only where a file asks: it takes its time to load
+
+    if name == "ssllib_name_startswith":
+        return ssl.OPENSSL_VERSION.startswith(wanted)
+    numbers = re.match(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.([0-9]{1,3}))?", wanted)
+    if not numbers:
+        return name == "openssl_version_before"
+    reached = ssl.OPENSSL_VERSION_INFO[:3] >= tuple(int(one or 0) for one in numbers.groups())
+    return reached is (name == "openssl_version_atleast")
 
 
 def _compare(wanted: str) -> int:

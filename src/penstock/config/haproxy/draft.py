@@ -547,6 +547,8 @@ class GlobalDraft:
     external_check: bool = False
     insecure_fork: bool = False
     zero_warning: bool = False
+    names_may_fail: bool = False  # servers whose names do not resolve are left out
+    local_peer_set: bool = False  # on the command line, which counts more than the file
     daemon: bool = False
     master_worker: bool = False
     ends_with_worker: bool = True

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from penstock.config.haproxy import rules, validity
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.draft import DEFAULT_RESOLVERS, FileDraft, NameServer, ResolversDraft
+from penstock.config.haproxy.command_line import CommandLine
+from penstock.config.haproxy.draft import (
+    DEFAULT_RESOLVERS,
+    FileDraft,
+    GlobalDraft,
+    NameServer,
+    ResolversDraft,
+)
 from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.log_formats import read_formats
@@ -73,6 +80,7 @@ def load(
     resolve: Resolve,
     read: Callable[[Path], bytes] = Path.read_bytes,
     exists: Callable[[str], bool] = os.path.exists,
+    command_line: CommandLine = CommandLine(),  # noqa: B008  # frozen
 ) -> LoadResult:
     """Load files, and the ``*.cfg`` of directories in C order, as one configuration.
 
@@ -94,8 +102,9 @@ def load(
                 parsing=False,
             )
     _raise(report)
-    known = {**environ, "HAPROXY_LOCALPEER": os.uname().nodename}
-    return _load(texts, known, resolve, report, exists=exists, read=_texts(read))
+    known = {**environ, "HAPROXY_LOCALPEER": command_line.local_peer or os.uname().nodename}
+    prepare = command_line.apply
+    return _load(texts, known, resolve, report, exists=exists, read=_texts(read), prepare=prepare)
 
 
 def loads(
@@ -154,8 +163,10 @@ def _load(
     *,
     exists: Callable[[str], bool],
     read: Callable[[str], str | None],
+    prepare: Callable[[GlobalDraft], None] = lambda _: None,
 ) -> LoadResult:
     context = Context(report, dict(environ), environ, resolve, exists, read)
+    prepare(context.draft.global_)
     parser = Parser(context, _SECTIONS)
     try:
         for name, text in texts:

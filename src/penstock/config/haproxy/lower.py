@@ -592,6 +592,10 @@ class Lowering:
                     return method
         if not failed:
             raise LineError(f"{name} : no method found to resolve address '{hostname}'.")
+        if self.draft.global_.names_may_fail:
+            said = f"{name} : could not resolve address '{hostname}', disabling server."
+            self.report.warn(server.origin, said, parsing=False)
+            return None
         raise LineError(f"{name} : could not resolve address '{hostname}'.")
 
     def _lookup(self, name: str, wanted: AddressFamilyPreference) -> Address | None:

@@ -200,7 +200,8 @@ def _localpeer(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if not line[1]:
         raise LineError("'localpeer' expects a name as an argument.")
-    context.environ["HAPROXY_LOCALPEER"] = line[1]
+    if not settings.local_peer_set:
+        context.environ["HAPROXY_LOCALPEER"] = line[1]
 
 
 def _external_check(context: Context, settings: GlobalDraft, line: Line) -> None:
