@@ -134,9 +134,8 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
         for warning in loaded.warnings:
             _log.warning(str(warning))
         settings = loaded.configuration.settings
-        proxy = ProxyEngine(
-            worker_count(settings.workers), owner=Owner.of(settings.user, settings.group)
-        )
+        owner = Owner.of(settings.user, settings.group)
+        proxy = ProxyEngine(worker_count(settings.workers), owner, forks=True)
         engine: KernelEngine | None = None
         if lack is None:
             bpffs.mount()

@@ -14,6 +14,7 @@ import sys
 
 from penstock.haproxy.arguments import Action, Arguments, UsageError, parse
 from penstock.haproxy.roster import VARIABLE, Roster
+from penstock.haproxy.start import Start
 from penstock.haproxy.voice import Voice
 
 _NAME = "haproxy"
@@ -85,17 +86,17 @@ def _files(arguments: Arguments, voice: Voice, words: list[str]) -> int:
     loaded = reading.read(arguments, voice)
     if loaded is not None and arguments.action is Action.CHECK:
         return reading.say_valid(loaded, voice)
-    if loaded is None and roster is None:
-        return 1
     gc.enable()
-    from penstock.haproxy import starting  # noqa: PLC0415
+    begin = Start(arguments, words, voice)
+    if loaded is None:
+        if roster is None:  # there is nothing that could go on
+            return 1
+        from penstock.haproxy.launching import refused  # noqa: PLC0415
 
-    begin = starting.Start(arguments, words, voice)
-    if loaded is not None:
-        return starting.start(begin, loaded, roster)
-    if roster is not None:
-        starting.refused(begin, roster)
-    return 1
+        refused(begin, roster)
+    from penstock.haproxy.starting import start  # noqa: PLC0415
+
+    return start(begin, loaded, roster)
 
 
 def _roster() -> Roster | None:

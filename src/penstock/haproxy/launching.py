@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
 
 from penstock import notify
@@ -23,19 +22,11 @@ from penstock.haproxy.master import SIGNALS, execute_again
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.roster import VARIABLE, Child, Roster
 from penstock.haproxy.serving import Surroundings, serve
+from penstock.haproxy.start import Start
 from penstock.haproxy.voice import Voice
 from penstock.process import ProcessSettings, Program
 
 _CANNOT_EXECUTE = 127
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a master is started with."""
-
-    arguments: Arguments
-    words: list[str]
-    voice: Voice
 
 
 def launch(start: Start, loaded: LoadResult, roster: Roster, up: Callable[[], None]) -> int:

@@ -74,6 +74,7 @@ def _run(
             _workers(loaded.configuration),
             owner=Owner.of(settings.user, settings.group),
             program=_PROGRAM,
+            forks=True,
             inheritance=Inheritance(around.before.listeners()),
         )
         stack.callback(lambda: proxy.close(keep=False))

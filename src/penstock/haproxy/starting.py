@@ -8,12 +8,10 @@ from collections.abc import Callable
 
 from penstock.config.haproxy import LoadResult
 from penstock.haproxy.background import in_background, silence, write_pid
-from penstock.haproxy.launching import Start, launch, refused
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.roster import Roster
 from penstock.haproxy.serving import Surroundings, serve
-
-__all__ = ["Start", "refused", "start"]
+from penstock.haproxy.start import Start
 
 
 def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
@@ -62,6 +60,8 @@ def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
 def _under_master(
     begin: Start, loaded: LoadResult, roster: Roster | None, *, quiet: bool, back: bool
 ) -> int:
+    from penstock.haproxy.launching import launch  # noqa: PLC0415
+
     def master(up: Callable[[], None]) -> int:
         def is_up() -> None:
             if quiet:

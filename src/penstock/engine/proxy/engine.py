@@ -99,12 +99,16 @@ class ProxyEngine:
         owner: Owner = NOBODY_ELSE,
         program: str = PROGRAM,
         inheritance: Inheritance | None = None,
+        *,
+        forks: bool = False,
     ) -> None:
         """*workers*: processes; they are started when there is something to listen on.
 
         *program*: what log lines call us. *inheritance*: sockets of the process before, which are
-        listened on instead of own ones.
+        listened on instead of own ones. *forks*: this process is penstock's own, and its workers
+        may be forked from it.
         """
+        self._forks = forks
         self._program = program
         self._inheritance = inheritance or Inheritance()
         self._shared = False  # another process may listen on our sockets
@@ -357,7 +361,7 @@ class ProxyEngine:
     def _start(self) -> None:
         while len(self._workers) < self._count:
             number = len(self._workers)
-            process = WorkerProcess(number, self._count, self._owner, self._program)
+            process = self._worker(number)
             process.greet(self._board.fileno())
             self._workers.append(process)
             for order in self._everything():
@@ -376,6 +380,9 @@ class ProxyEngine:
             if name in self._service_rows:
                 yield self._order(service)
 
+    def _worker(self, number: int) -> WorkerProcess:
+        return WorkerProcess(number, self._count, self._owner, self._program, forks=self._forks)
+
     def _tell(self, order: Order) -> None:
         for worker in self._workers:
             worker.send(order)
@@ -390,7 +397,7 @@ class ProxyEngine:
             for column in (Column.LIVE, Column.QUEUED):
                 area[row * len(Column) + column] = 0
         area.release()
-        process = WorkerProcess(number, self._count, self._owner, self._program)
+        process = self._worker(number)
         self._workers[number] = process
         process.greet(self._board.fileno())
         for order in self._everything():

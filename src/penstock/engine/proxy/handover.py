@@ -3,7 +3,7 @@
 
 The command goes over a UNIX socket. The answer is a native int, how many; then messages of up to
 253 descriptors, in whose data each has the lengths and names of its network namespace and
-interface, and four zeroes; each message is answered by an int. HAProxy and penstock can be at
+interface, and four zeroes; each but the last is answered by an int. HAProxy and penstock can be at
 either end.
 """
 
@@ -49,7 +49,7 @@ def send_listeners(to: socket.socket, listeners: Sequence[Handed]) -> None:
         part = listeners[at : at + _MOST]
         data = b"".join(_entry(one) for one in part)
         socket.send_fds(to, [data], [one.sock.fileno() for one in part])
-        if len(to.recv(_INT.size)) < _INT.size:
+        if at + _MOST < len(listeners) and len(to.recv(_INT.size)) < _INT.size:
             raise ConnectionResetError("the other process does not want the rest")
 
 
@@ -75,7 +75,8 @@ def receive_listeners(link: socket.socket) -> list[Handed]:
         part, some, _, _ = socket.recv_fds(link, _MOST * _ENTRY, _MOST)
         if not part:
             break
-        link.sendall(_INT.pack(len(fds)))
+        with contextlib.suppress(OSError):  # after the last ones nobody may wait for it
+            link.sendall(_INT.pack(len(fds)))
         data += part
         fds += some
     socks = [socket.socket(fileno=fd) for fd in fds]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 
+from penstock.engine.proxy.forked import ForkedProcess, can_fork, fork_worker
 from penstock.engine.proxy.messages import Ask, Drain, Hello, Order, Put, send
 from penstock.engine.proxy.privileges import Owner
 from penstock.engine.proxy.questions import Question, await_answer
@@ -23,22 +24,26 @@ _PATIENCE = 10.0  # seconds that a worker may not listen to us before it counts 
 class WorkerProcess:
     """Started by the constructor. Raises OSError where no process can be started."""
 
-    def __init__(self, number: int, workers: int, owner: Owner, program: str) -> None:
-        """*program*: what log lines call us."""
+    def __init__(
+        self, number: int, workers: int, owner: Owner, program: str, *, forks: bool = False
+    ) -> None:
+        """*program*: what log lines call us; *forks*: this process is penstock's own."""
         self._program = program
         self._answers, self._their_answers = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._asked = 0
         self._link, theirs = socket.socketpair()
         self._link.settimeout(_PATIENCE)
         with theirs:
-            command = [
-                *(sys.executable, "-m", "penstock.engine.proxy.worker"),
-                *(str(theirs.fileno()), str(number), str(workers)),
-                *(str(owner.user), str(owner.group)),
-            ]
-            self._process = subprocess.Popen(  # noqa: S603  # this very program
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
+            link = theirs.fileno()
+            arguments = list(map(str, (link, number, workers, owner.user, owner.group)))
+            self._process: ForkedProcess | subprocess.Popen[bytes]
+            if forks and can_fork():
+                self._process = fork_worker(arguments, link)
+            else:
+                command = [sys.executable, "-m", "penstock.engine.proxy.worker", *arguments]
+                self._process = subprocess.Popen(  # noqa: S603  # this very program
+                    command, pass_fds=[link], stdin=subprocess.DEVNULL
+                )
 
     def greet(self, board: int) -> None:
         """The first order: *board* is the board's descriptor."""
