@@ -15,7 +15,7 @@ import pytest
 from unit_admission import Book, Packet, judge
 
 from penstock.admission import Admission, Verdict
-from penstock.config.haproxy.load import loads
+from penstock.config.haproxy.loading import loads
 
 pytestmark = pytest.mark.needs("haproxy")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from unit_rig import Clock, Rig
 
-from penstock.config.haproxy.load import loads
+from penstock.config.haproxy.loading import loads
 from penstock.controller import Controller
 from penstock.engine.api import Engine
 from penstock.model import Configuration

@@ -17,7 +17,7 @@ import dns.rdatatype
 import dns.resolver
 
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.load import Resolvers
+from penstock.config.haproxy.loading import Resolvers
 from penstock.config.system_names import system_resolve
 from penstock.errors import PenstockError
 from penstock.model import Address

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from penstock.config.haproxy.command_line import CommandLine
-from penstock.config.haproxy.load import LoadResult, load
+from penstock.config.haproxy.loading import LoadResult, load
 from penstock.config.system_names import system_resolve
 from penstock.errors import ConfigError
 from penstock.haproxy.arguments import Arguments

@@ -44,7 +44,13 @@ ENVIRON = {"HOME": "/root"}
         ("feature(THREAD)", True),
         ("feature(thread)", False),
         ("feature(LUA)", False),
-        ("openssl_version_atleast(1.1)", False),
+        ("feature(OPENSSL)", True),
+        ("openssl_version_atleast(1.1.1)", True),
+        ("openssl_version_atleast(99)", False),
+        ("openssl_version_before(99.1)", True),
+        ("openssl_version_before(1.1)", False),
+        ("ssllib_name_startswith(OpenSSL)", True),
+        ("ssllib_name_startswith(Libre)", False),
     ],
 )
 def test_values(text: str, value: bool) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.config.haproxy import loads
-from penstock.config.haproxy.load import LoadResult
+from penstock.config.haproxy.loading import LoadResult
 from penstock.errors import ConfigError
 from penstock.http_service import HttpAction, HttpService
 from penstock.refusal import refuse_unsupported

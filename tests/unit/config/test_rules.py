@@ -12,7 +12,7 @@ import pytest
 from penstock.config.haproxy import loads, rules
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import FileDraft
-from penstock.config.haproxy.load import _SECTIONS
+from penstock.config.haproxy.loading import _SECTIONS
 from penstock.config.haproxy.parser import Context, Parser
 from penstock.config.haproxy.report import Report
 from penstock.errors import ConfigError

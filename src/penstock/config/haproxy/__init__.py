@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penstock.config.haproxy.address import AddressFamilyPreference
     from penstock.config.haproxy.dynamic_server import NewServer, ServerReader
-    from penstock.config.haproxy.load import LoadResult, Resolvers, load, loads
+    from penstock.config.haproxy.loading import LoadResult, Resolvers, load, loads
 
 __all__ = [
     "AddressFamilyPreference",
@@ -37,6 +37,6 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'load')}"), name)
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'loading')}"), name)
     globals()[name] = found
     return found
