@@ -325,13 +325,16 @@ def _live(
         runtime = RuntimeServer(selector, commands, time.monotonic)
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
         commands.tallies = web.tally
-        workers = (*workers, web)
+        all_workers: list[Worker] = [*workers, web]
         try:
             if options.beside is not None:
-                _stand_beside(options.beside, selector, commands, runtime, pending)
+                beside_others = _BesideOthers(
+                    options.beside, selector, controller, collector, all_workers
+                )
+                beside_others.answer(commands, runtime, pending)
             controller.stage = partial(_stage, runtime, web)
             controller.stage(loaded.configuration).commit()
-            for worker in workers:
+            for worker in all_workers:
                 _register(selector, worker.fileno(), partial(_run, worker))
             for engine in engines.values():
                 events = engine.fileno()
@@ -349,7 +352,7 @@ def _live(
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
             beside, servers = options.beside, (server, runtime)
-            going = _Going(selector, workers, controller, collector, servers, pending, beside)
+            going = _Going(selector, all_workers, controller, collector, servers, pending, beside)
             going.loop(lifetime, reloads=beside is None)
             if beside is not None and not pending & _AT_ONCE:
                 controller.stop_serving()
@@ -406,29 +409,37 @@ class AllStaged:
             part.drop()
 
 
-def _stand_beside(
-    beside: Beside,
-    selector: selectors.BaseSelector,
-    operated: Runtime,
-    runtime: RuntimeServer,
-    pending: set[int],
-) -> None:
-    """Answer the process that comes next, and the master; give the kernel engine up when asked."""
-    controller, tenure = operated.controller, beside.tenure
+@dataclass(frozen=True, slots=True)
+class _BesideOthers:
+    """What a process does for the one that comes next, and for its master."""
 
-    def release() -> bool:
+    beside: Beside
+    selector: selectors.BaseSelector
+    controller: Controller
+    collector: Collector
+    workers: list[Worker]
+
+    def answer(self, commands: Runtime, runtime: RuntimeServer, pending: set[int]) -> None:
+        """Hand over what they ask for; end with the master."""
+        commands.listeners = self.beside.proxy.hand_over
+        commands.release = self.release
+        runtime.listen_for_next(str(self.beside.paths.succession))
+        if self.beside.master is not None:
+            runtime.attach(self.beside.master, lambda: pending.add(int(signal.SIGTERM)))
+        self.beside.proxy.settled()
+
+    def release(self) -> bool:
+        """Let go of the kernel engine, and of everything that looks at it."""
+        tenure = self.beside.tenure
         if tenure.engine is None:
             return False
-        controller.let_go(EngineKind.KERNEL)
-        selector.unregister(tenure.engine.fileno())
+        self.controller.let_go(EngineKind.KERNEL)
+        self.collector.let_go(tenure.engine)
+        self.selector.unregister(tenure.engine.fileno())
+        for worker in [one for one in self.workers if isinstance(one, JournalReader)]:
+            self.selector.unregister(worker.fileno())
+            self.workers.remove(worker)
         return tenure.release()
-
-    operated.listeners = beside.proxy.hand_over
-    operated.release = release
-    runtime.listen_for_next(str(beside.paths.succession))
-    if beside.master is not None:
-        runtime.attach(beside.master, lambda: pending.add(int(signal.SIGTERM)))
-    beside.proxy.settled()
 
 
 def _run(worker: Worker) -> None:
@@ -444,7 +455,7 @@ class _Going:
     """The loop: whatever is ready or due, and a tick a second."""
 
     selector: selectors.BaseSelector
-    workers: tuple[Worker, ...]
+    workers: list[Worker]
     controller: Controller
     collector: Collector
     servers: tuple[ControlServer | RuntimeServer, ...]

@@ -59,6 +59,7 @@ class Master:
         self._voice = voice
         self._exit_code = -1
         self._selector = selectors.DefaultSelector()
+        self._arrived: set[int] = set()  # signals that nothing was done about yet
         self._addresses = [Address.of(text) for text in arguments.master_sockets]
 
     def run(self) -> int:
@@ -72,24 +73,23 @@ class Master:
         sockets = MasterSockets(self._selector, self._roster, self._answer, self._reload)
         for address in self._addresses:
             sockets.listen(address.listen(), address.level)
-        arrived: set[int] = set()
-
-        def take(_events: int) -> None:
-            with contextlib.suppress(BlockingIOError):
-                arrived.update(reader.recv(64))
-
-        self._selector.register(reader, selectors.EVENT_READ, take)
+        self._reader = reader
+        self._selector.register(reader, selectors.EVENT_READ, lambda _: self._take())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        arrived.add(int(signal.SIGCHLD))  # of those who ended while nobody listened
+        self._arrived.add(int(signal.SIGCHLD))  # of those who ended while nobody listened
         while True:
-            for number in [signal.Signals(one) for one in sorted(arrived)]:
-                arrived.discard(int(number))
+            for number in [signal.Signals(one) for one in sorted(self._arrived)]:
+                self._arrived.discard(int(number))
                 if self._on_signal(number):
                     code = max(self._exit_code, 0)
                     self._voice.warning(f"All workers exited. Exiting... ({code})")
                     return code
             for key, events in self._selector.select():
                 key.data(events)
+
+    def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._arrived.update(self._reader.recv(64))
 
     # -- signals -----------------------------------------------------------------------------
 
@@ -122,6 +122,10 @@ class Master:
         for child in self._roster.children:
             child.reloads += 1
         self._roster.waits = False
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._take()
+        for number in self._arrived:  # for the next master to find
+            os.kill(os.getpid(), number)
         execute_again(self._roster, self._words)
 
     # -- ends of processes -------------------------------------------------------------------

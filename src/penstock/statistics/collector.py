@@ -124,6 +124,10 @@ class Collector:
         self._idle = 100
         self._sent = (0.0, 0, 0)  # when bytes were last read, how many, how many a second
 
+    def let_go(self, engine: Engine) -> None:
+        """Look at it no more: another process goes on with it."""
+        self._watched = [one for one in self._watched if one.engine is not engine]
+
     def tick(self) -> None:
         """Look at live numbers and totals."""
         now = self._clock()
