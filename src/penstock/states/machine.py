@@ -292,9 +292,7 @@ class States:
             server.spec = replace(server.spec, weight=weight)
             self._effects.append(Moved(pool.name))
             self._nobody_left(pool, usable)
-            if server.admin & DRAIN and not server.admin & MAINT:
-                sentence = sentences.still_draining(server.spec, server.admin)
-                self._log(server, Level.NOTICE, sentence)
+            self._remind_of_drain(server)
         return self._done()
 
     def tick(self, now: float) -> Sequence[Effect]:
@@ -401,6 +399,7 @@ class States:
         self._told(server, level, what, why or sentences.via(server.spec))
         self._cuts(server)
         self._nobody_left(pool, usable)
+        self._remind_of_drain(server)
         for tracker in server.trackers:
             if state in _UP:
                 self._run(tracker, "")
@@ -527,8 +526,7 @@ class States:
             pool.since = self._now
         if server.state in _UP:
             self._cuts(server)
-        if wanted & DRAIN:
-            self._log(server, Level.NOTICE, sentences.still_draining(spec, wanted))
+        self._remind_of_drain(server)
 
     def _change_drain(self, server: _Server, wanted: Admin, cause: str) -> None:
         spec, pool = server.spec, self._pools[server.spec.pool]
@@ -556,6 +554,12 @@ class States:
             self._log(server, Level.NOTICE, sentences.still_draining(spec, wanted))
 
     # -- what is said ------------------------------------------------------------------
+
+    def _remind_of_drain(self, server: _Server) -> None:
+        """Whatever has changed, it still takes no new clients."""
+        if server.admin & DRAIN and not server.admin & MAINT:
+            sentence = sentences.still_draining(server.spec, server.admin)
+            self._log(server, Level.NOTICE, sentence)
 
     def _told(self, server: _Server, level: Level, what: str, why: str) -> None:
         pool = self._pools[server.spec.pool]
