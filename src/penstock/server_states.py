@@ -264,6 +264,7 @@ def server_spec(
         service.proxy == pool.name and service.origin == pool.origin
         for service in configuration.services
     )
+    override = overrides.get((pool.name, real.name))
     return ServerSpec(
         pool=pool.name,
         name=real.name,
@@ -273,6 +274,7 @@ def server_spec(
         disabled=real.admin is AdminState.MAINT and not real.dynamic,
         wanted=admin_state(pool, real, overrides),
         hostname=real.hostname or "",
+        renamed=override is not None and override.hostname is not None,
         resolved=real.address is not None or real.link.local is not None,
         tracks=real.tracks,
         checked=real.check is not None,

@@ -128,6 +128,8 @@ class States:
                 freed.append(server)
             server.trackers = []
             server.spec = spec
+            server.admin &= ~Admin.HMAINT
+            server.admin |= Admin.HMAINT if spec.renamed else Admin(0)
             server.check_ok |= not spec.checked
             server.agent_ok |= not spec.agent
             self._servers[spec.key] = server
@@ -277,10 +279,6 @@ class States:
     def changed(self, name: ServerName, since: float) -> None:
         """It has been in its state since then."""
         self._servers[name].since = since
-
-    def named_at_run_time(self, name: ServerName) -> None:
-        """The operator gave it another name to resolve."""
-        self._servers[name].admin |= Admin.HMAINT
 
     def weighed(self, name: ServerName, weight: int, now: float) -> Sequence[Effect]:
         """It has another weight."""

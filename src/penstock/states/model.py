@@ -58,6 +58,7 @@ class ServerSpec:
     disabled: bool = False  # in the file
     wanted: AdminState = AdminState.READY  # by file, operator or agent
     hostname: str = ""
+    renamed: bool = False  # its name was set at run time
     resolved: bool = True  # its name, if it has one, has an address
     tracks: ServerName | None = None
     checked: bool = False

@@ -219,6 +219,15 @@ def test_names_that_no_longer_resolve() -> None:
     ]
 
 
+def test_a_name_that_was_set_at_run_time_is_marked() -> None:
+    x = ServerSpec("b", "x", hostname="x.test")
+    life = Life(x)
+    assert said(life.states.configure([replace(x, renamed=True)], life.now)) == []
+    assert life.is_("b", "x") == (Operational.RUNNING, Admin.HMAINT)
+    life.states.configure([x], life.now)
+    assert life.is_("b", "x") == (Operational.RUNNING, 0)
+
+
 def test_one_without_an_address_begins_in_maintenance() -> None:
     life = Life(ServerSpec("b", "x", hostname="x.test", resolved=False))
     assert life.is_("b", "x") == (Operational.STOPPED, Admin.RMAINT)
