@@ -14,7 +14,17 @@ import sys
 from types import FrameType, ModuleType
 from typing import Final
 
-from bench import close, compare, director, health, memory, packets, proxy, statistics
+from bench import (
+    close,
+    compare,
+    director,
+    health,
+    logging,
+    memory,
+    packets,
+    proxy,
+    statistics,
+)
 from penstock.errors import PenstockError
 from penstock.lab import network
 
@@ -33,6 +43,7 @@ _COMMANDS: Final[dict[str, tuple[ModuleType, str, tuple[str, ...]]]] = {
         ("nft", "ethtool"),
     ),
     "health": (health, "the cost of many health checks", ("nginx", "ss")),
+    "logging": (logging, "the cost of logging connections that the kernel engine carries", ()),
     "memory": (memory, "what flows, services and real servers take", ()),
     "statistics": (statistics, "show stat of many servers, beside HAProxy", ()),
     "proxy": (

@@ -110,11 +110,13 @@ class Stand:
     def __init__(
         self,
         datapath: Datapath,
-        feeds: ArrayMap,
-        layout: Layout,
+        engine: KernelEngine,
+        obj: ObjectFile,
         feeders: dict[Kind, _Feeder],
         lines: int,
     ) -> None:
+        self.engine = engine
+        feeds, layout = obj.map("feeds", ArrayMap), obj.btf.layout("feed")
         self._maps = datapath.maps
         self._codec = datapath.codec
         self._feeds = feeds
@@ -122,6 +124,12 @@ class Stand:
         self._feeders = feeders
         self._lines = lines
         self._ifindex = socket.if_nametoindex(_FRONT)
+
+    def service(self, name: str) -> ServiceState:
+        """One of those that it has."""
+        near, protocol, family = name.startswith("near"), Protocol(name[-4:-1]), int(name[-1])
+        bind = Bind(VIP[family], PortRange.single(NEAR_PORT if near else FAR_PORT))
+        return ServiceState(name, protocol, (bind,), name)
 
     def trivial(self, frame: Frame, repeat: int) -> int:
         """Nanoseconds of a program that does nothing but XDP_PASS, without any feeder."""
@@ -271,9 +279,7 @@ def stand(network: Network, directory: Path, max_flows: int) -> Iterator[Stand]:
                 Kind.XDP: _feeder(obj, Kind.XDP, datapath.xdp),
                 Kind.TC: _feeder(obj, Kind.TC, datapath.tc),
             }
-            yield Stand(
-                datapath, obj.map("feeds", ArrayMap), obj.btf.layout("feed"), feeders, lines
-            )
+            yield Stand(datapath, engine, obj, feeders, lines)
         finally:
             engine.close(keep=False)
 

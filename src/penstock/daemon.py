@@ -255,7 +255,7 @@ def serve(
         if engine is not None:
             flows = FlowLog(engine.journal, means, time.monotonic_ns)
             followers.append(flows.configure)
-            workers.append(JournalReader(engine.journal, flows, time.monotonic))
+            workers.append(JournalReader(engine.journal, flows, time.thread_time))
             engines = {EngineKind.KERNEL: engine, **engines}
         if engine is not None and options.beside is None:
             journal = Journal(paths.rules, adopt=adopted)

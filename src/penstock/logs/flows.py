@@ -96,7 +96,7 @@ class FlowLog:
         self._servers: dict[int, Server | None] = {}
         self._counts: dict[tuple[str, int | str], int] = {}
         self._offset = 0
-        self._written = 0
+        self.written = 0  # lines
 
     def configure(self, configuration: Configuration) -> None:
         """From now on, as *configuration* has it."""
@@ -133,7 +133,7 @@ class FlowLog:
         if logged is None:
             return
         record = self._record(told, logged)
-        self._written += 1
+        self.written += 1
         if logged.logger.begins:
             protocol = "UDP" if logged.service.protocol is Transport.UDP else "TCP"
             logged.logger.begin(record, protocol, 0)
@@ -168,7 +168,7 @@ class FlowLog:
             record.received, record.sent = told.bytes_in, told.bytes_out
         record.end = _end(told, logged)
         self._count_live(record, told, uses, server)
-        record.number = self._written
+        record.number = self.written
         if logged.logger.samples:
             record.subject = FlowSubject(record, service, self._means.clock)
         return record

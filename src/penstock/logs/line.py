@@ -15,6 +15,7 @@ from penstock.rules.evaluate import Where, compile_expression, sample_of
 from penstock.rules.samples import to_text
 
 Render = Callable[[Record], str]
+_Piece = Callable[[Record], object]  # whose str() stands in the line
 
 _ESCAPES: Final = str.maketrans({'"': '\\"', "\\": "\\\\", "]": "\\]"})
 _ENCODED: Final = str.maketrans(
@@ -44,7 +45,7 @@ class Setting:
 
 def compile_line(made: Format, setting: Setting) -> Render:
     """Raises UnsupportedError for an expression that cannot be carried out."""
-    pieces: list[str | Render] = []
+    pieces: list[str | _Piece] = []
     after_blank = True  # HAProxy drops blanks at the beginning too
     merges = False
     for part in made.parts:
@@ -70,7 +71,7 @@ _VANISHING: Final = frozenset({"hr", "hs", "hrl", "hsl"})  # whose blank goes wi
 
 def _merging(made: Format, setting: Setting) -> Render:
     """As ``compile_line()`` where a variable may be nothing at all."""
-    pieces: list[Blank | str | Render] = [
+    pieces: list[Blank | str | _Piece] = [
         part if isinstance(part, Blank | str) else _piece(part, setting) for part in made.parts
     ]
 
@@ -82,7 +83,7 @@ def _merging(made: Format, setting: Setting) -> Render:
                 line += "" if blank else " "
                 blank = True
                 continue
-            text = piece if isinstance(piece, str) else piece(record)
+            text = piece if isinstance(piece, str) else str(piece(record))
             if text:
                 blank = False
             line += text
@@ -91,9 +92,9 @@ def _merging(made: Format, setting: Setting) -> Render:
     return render
 
 
-def _gathered(pieces: list[str | Render]) -> list[str | Render]:
+def _gathered(pieces: list[str | _Piece]) -> list[str | _Piece]:
     """With neighbouring texts put together."""
-    gathered: list[str | Render] = []
+    gathered: list[str | _Piece] = []
     for piece in pieces:
         if isinstance(piece, str) and gathered and isinstance(gathered[-1], str):
             gathered[-1] += piece
@@ -102,7 +103,7 @@ def _gathered(pieces: list[str | Render]) -> list[str | Render]:
     return gathered
 
 
-def _joined(pieces: list[str | Render]) -> Render:
+def _joined(pieces: list[str | _Piece]) -> Render:
     """One pattern and the functions that fill it."""
     pattern = "".join(
         piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces
@@ -115,7 +116,7 @@ def _joined(pieces: list[str | Render]) -> Render:
     return render
 
 
-def _piece(part: Variable | Sampled, setting: Setting) -> Render:
+def _piece(part: Variable | Sampled, setting: Setting) -> _Piece:
     if isinstance(part, Sampled):
         return _sample(part, setting)
     name, shape = part.name, part.shape
@@ -125,8 +126,7 @@ def _piece(part: Variable | Sampled, setting: Setting) -> Render:
     text = _TEXTS.get(name)
     if text is not None:
         return _shaped(text, shape)
-    number = _NUMBERS[name]
-    return lambda record: str(number(record))
+    return _NUMBERS[name]
 
 
 def _sample(part: Sampled, setting: Setting) -> Render:
@@ -203,10 +203,9 @@ _NUMBERS: Final[dict[str, Callable[[Record], object]]] = {
 
 def _special(  # noqa: PLR0912 one case a variable
     name: str, shape: Shape, setting: Setting
-) -> Render | None:
+) -> _Piece | None:
     """Those that the process, the clock or a flag has a say in."""
     dates, hexadecimal = setting.dates, bool(shape & Shape.HEXADECIMAL)
-    plus = "+" if setting.early else ""
     match name:
         case "t":
             return lambda r: (
@@ -234,9 +233,9 @@ def _special(  # noqa: PLR0912 one case a variable
         case "H":
             return _shaped(lambda r: setting.hostname, shape)
         case "B":
-            return lambda r: f"{plus}{r.sent}"
+            return (lambda r: f"+{r.sent}") if setting.early else (lambda r: r.sent)
         case "Tt" | "Tu":
-            return lambda r: f"{plus}{r.closed}"
+            return (lambda r: f"+{r.closed}") if setting.early else (lambda r: r.closed)
         case "ft":
             quote = '"' if shape & Shape.QUOTED else ""
             return lambda r: f"{quote}{r.frontend}{'~' if r.tls else ''}{quote}"

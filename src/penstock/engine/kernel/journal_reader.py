@@ -18,7 +18,7 @@ _log = structlog.get_logger("penstock")
 _LOOK_SECONDS = 0.05
 _BUDGET_SECONDS = 0.025  # of each look: half a processor at most
 _AT_ONCE = 256  # records between two looks at the clock
-_FULL = 0.5  # of the ring
+_FULL = 0.25  # of the ring: a burst, and no more
 _CALM_LOOKS = 100  # within a quarter of the budget until more is told again
 _LEAST = 1024  # one in so many is told at least
 
@@ -27,11 +27,13 @@ class JournalReader:
     """One per kernel engine, driven by the daemon's loop."""
 
     def __init__(self, journal: KernelJournal, log: FlowLog, clock: Callable[[], float]) -> None:
+        """*clock*: seconds of processor time that were spent."""
         self._journal = journal
         self._flows = log
         self._clock = clock
-        self._next = clock()
+        self._next = 0.0
         self._calm = 0
+        self._full = 0.0
         self.one_in = 1
         journal.thin_out(1)
 
@@ -57,9 +59,10 @@ class JournalReader:
         self._next = now + _LOOK_SECONDS
 
     def _pace(self, spent: float) -> None:
-        if spent > _BUDGET_SECONDS or self._journal.full > _FULL:
+        full, before, self._full = self._journal.full, self._full, self._journal.full
+        if full > _FULL:
             self._calm = 0
-            if self.one_in < _LEAST:
+            if full >= before and self.one_in < _LEAST:
                 self._thin_out(self.one_in * 2)
         elif spent > _BUDGET_SECONDS / 4:
             self._calm = 0
