@@ -332,8 +332,9 @@ class Lab:
         connect: int = 100,
         idle: int = 1000,
         half: int = 300,
+        flags: int = 0,
     ) -> int:
-        """Add a service; timeouts in ticks. Its id."""
+        """Add a service; timeouts in ticks, flags of types.h. Its id."""
         number = self.next_id()
         self.maps.service_lives.write(
             number,
@@ -342,7 +343,7 @@ class Lab:
             ),
         )
         self.maps.services.put(
-            number.to_bytes(4, "little"), self.codec.service.pack(pool=pool, name=b"s")
+            number.to_bytes(4, "little"), self.codec.service.pack(pool=pool, flags=flags, name=b"s")
         )
         self.vip(vip, port, number, protocol=protocol, interface=interface)
         return number

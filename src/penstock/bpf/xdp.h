@@ -44,14 +44,17 @@ static __always_inline u32 xdp_payload(struct xdp_md *xdp, const u8 af, u8 proto
 	struct tcphdr *tcp = data + L4_OFFSET(af);
 	u32 len, headers = 8;
 
-	if (data + L4_OFFSET(af) + 20 > end)
+	if (data + L4_OFFSET(af) > end)
 		return 0;
 	if (af == 4)
 		len = ntohs(((struct iphdr *)(data + ETH_LEN))->tot_len) - 20;
 	else
 		len = ntohs(((struct ip6hdr *)(data + ETH_LEN))->payload_len);
-	if (proto == IPPROTO_TCP)
+	if (proto == IPPROTO_TCP) {
+		if ((void *)(tcp + 1) > end)
+			return 0;
 		headers = (tcp->doff >> 4) * 4;
+	}
 	return (s32)(len - headers) > 0 ? len - headers : 0;
 }
 
