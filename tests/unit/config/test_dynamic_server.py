@@ -55,6 +55,15 @@ def test_it_gets_the_smallest_id_or_its_own() -> None:
     assert read("s9 10.0.0.9:81 id 40").real.link.id == 40
 
 
+def test_checks_have_nothing_of_the_server_but_what_is_said_of_them() -> None:
+    check = read("s9 10.0.0.9:81 send-proxy check").real.check
+    assert check is not None
+    assert check.link.send_proxy is None
+    check = read("s9 10.0.0.9:81 send-proxy check check-send-proxy").real.check
+    assert check is not None
+    assert check.link.send_proxy is not None
+
+
 def test_a_name_is_not_resolved() -> None:
     real = read("s9 nowhere.invalid:81").real
     assert (real.address, real.hostname) == (None, "nowhere.invalid")

@@ -151,6 +151,7 @@ class ServerOptions:
     weight: int = 1
     backup: bool = False
     disabled: bool = False
+    dynamic: bool = False  # added at run time
     check: bool = False
     inter: int = 2000
     fastinter: int | None = None

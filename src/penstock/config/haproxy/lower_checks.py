@@ -63,7 +63,12 @@ def speaks_tls(options: ServerOptions) -> bool:
 
 
 def _is_aimed(options: ServerOptions) -> bool:
-    return options.check_port is not None or options.check_address is not None
+    """Whether checks have nothing of the server's own but what is said of them.
+
+    So have those of a server that is added at run time (HAProxy's src/check.c, init_srv_check()).
+    """
+    elsewhere = options.check_port is not None or options.check_address is not None
+    return elsewhere or options.dynamic
 
 
 def _link(options: ServerOptions, global_: GlobalDraft, ruleset: Ruleset | None) -> CheckLink:

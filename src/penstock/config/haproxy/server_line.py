@@ -147,6 +147,7 @@ def parse_dynamic(context: Context, proxy: ProxyDraft, line: Line) -> ServerLine
     twin = copy.copy(proxy)
     twin.default_server, twin.servers = ServerOptions(), list(proxy.servers)
     _server(context, twin, line, dynamic=True)
+    twin.servers[-1].options.dynamic = True
     return twin.servers[-1]
 
 
