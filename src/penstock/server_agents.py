@@ -49,6 +49,8 @@ class ServerAgents:
         self._agents = agents
         self._states = states
         self._events = events
+        self._known_of: Configuration | None = None  # whose servers with agents these are
+        self._known: dict[ServerName, tuple[Pool, RealServer]] = {}
 
     def agent_said(self, server: ServerName, reply: AgentReply) -> str:
         """State first, then weight and limit; what was wrong first, as HAProxy says it."""
@@ -127,12 +129,16 @@ class ServerAgents:
         return self._running.edits.servers.get(server, Override())
 
     def _find(self, server: ServerName) -> tuple[Pool, RealServer] | None:
-        for pool in self._running.configuration.pools:
-            if pool.name == server[0]:
-                for real in pool.reals:
-                    if real.name == server[1]:
-                        return pool, real
-        return None
+        configuration = self._running.configuration
+        if self._known_of is not configuration:
+            self._known_of = configuration
+            self._known = {
+                (pool.name, real.name): (pool, real)
+                for pool in configuration.pools
+                for real in pool.reals
+                if real.agent is not None
+            }
+        return self._known.get(server)
 
 
 def takes_weights(pool: Pool) -> bool:

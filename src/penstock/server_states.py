@@ -85,8 +85,9 @@ class ServerStates:
 
         *down*: new ones that are known to be down. *causes*: why names have no addresses.
         """
+        sections = {(one.proxy, one.origin) for one in configuration.services}
         specs = [
-            server_spec(configuration, pool, real, overrides)
+            server_spec(pool, real, overrides, listens=(pool.name, pool.origin) in sections)
             for pool in configuration.pools
             if not pool.disabled
             for real in pool.reals
@@ -257,13 +258,9 @@ class ServerStates:
 
 
 def server_spec(
-    configuration: Configuration, pool: Pool, real: RealServer, overrides: Overrides
+    pool: Pool, real: RealServer, overrides: Overrides, *, listens: bool = False
 ) -> ServerSpec:
-    """What the states need to know of one server."""
-    listens = any(
-        service.proxy == pool.name and service.origin == pool.origin
-        for service in configuration.services
-    )
+    """What the states need to know of one server; *listens*: of a listen section."""
     override = overrides.get((pool.name, real.name))
     return ServerSpec(
         pool=pool.name,

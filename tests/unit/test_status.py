@@ -6,7 +6,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from unit_building import configuration, pool, real, service
+from unit_building import pool, real, service
 
 from penstock import status
 from penstock.desired import Override, RealHealth
@@ -34,7 +34,7 @@ def shown(one: RealServer, override: Override | None = None, health: RealHealth 
     web, name = pool([one]), ("web", one.name)
     states = States(lambda _: 0)
     down = [] if health.up else [name]
-    states.configure([server_spec(configuration(web), web, one, overrides)], 0, down)
+    states.configure([server_spec(web, one, overrides)], 0, down)
     if health.stopping:
         states.force(name, Operational.STOPPING, "", 0)
     standing = states.server(name, 0)
