@@ -39,6 +39,8 @@ _SPARE_FDS = 256  # for everything else in the process
 _SLOW = 1000  # ms
 _ROUNDING = 1e-6  # a whole millisecond must not count as less
 _FAILED = select.EPOLLERR | select.EPOLLHUP
+MOST_PROGRAMS = 256  # that check servers at once; the others wait for their turn
+_TURN = 0.05  # seconds after which a check that has to wait tries again
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,7 @@ class Runner:
         self._random = rng
         self._spread = 0
         self._checks: dict[RealKey, _Check] = {}
+        self._programs: set[_Check] = set()  # whose program runs
         self._by_fd: dict[int, _Check] = {}
         self._timers: list[tuple[float, int, int, _Check]] = []  # when, tie, serial, whose
         self._ties = 0
@@ -344,7 +347,7 @@ class Runner:
             elif len(self._by_fd) < self._limit:
                 self._start(check, now)
             else:  # wait for a descriptor
-                self._at(now + 0.05, check)
+                self._at(now + _TURN, check)
 
     def find(self, key: RealKey) -> CheckStatus | None:
         """As ``status()``; None for one that is not checked."""
@@ -443,11 +446,11 @@ class Runner:
             self._at(now + fast / 1000, check)
 
     def _start(self, check: _Check, now: float) -> None:
-        check.began = now
-        check.info = ""
         if not check.plain:
             self._start_attempt(check, now)
             return
+        check.began = now
+        check.info = ""
         udp = check.is_udp
         try:
             fresh = socket.socket(check.family, check.kind)
@@ -488,6 +491,13 @@ class Runner:
     def _start_attempt(self, check: _Check, now: float) -> None:
         if self._attempts is None:
             raise RuntimeError("this runner was given nothing to make attempts with")
+        if check.target.check.external is not None:
+            if len(self._programs) >= MOST_PROGRAMS:
+                self._at(now + _TURN, check)
+                return
+            self._programs.add(check)
+        check.began = now
+        check.info = ""
         attempt = self._attempts.make(check.target, check.status())
         check.attempt = attempt
         check.generation, check.fd, check.deadline = 0, -1, 0.0
@@ -597,6 +607,7 @@ class Runner:
         attempt, check.attempt = check.attempt, None
         if attempt is not None:
             self._by_fd.pop(check.fd, None)
+            self._programs.discard(check)
             attempt.close()
         active, check.socket = check.socket, None
         if active is not None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from scripted import Seen, ours, running, turn
+from scripted import Seen, configuration_of, ours, running, targets_of, turn
 
 from penstock.checks.model import External
 from penstock.health.external import Facts, arguments, environment
@@ -119,3 +119,19 @@ def test_none_is_left_when_the_runner_ends(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_not_all_programs_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.health.runner.MOST_PROGRAMS", 1)
+    path = program(tmp_path, f": > {tmp_path}/$HAPROXY_SERVER_NAME; exec /bin/sleep 0.3")
+    others = "".join(f"    server s{n} 192.0.2.1:80 check inter 500ms\n" for n in range(2, 4))
+    text = backend(str(path), inter="500ms") + others
+    keys = [one.key for one in targets_of(configuration_of(text))]
+    deadline = time.monotonic() + 20
+    most = 0
+    with running(text) as runner:
+        while len(list(tmp_path.glob("s?"))) < 3:
+            turn(runner)
+            most = max(most, sum(runner.status(key).running for key in keys))
+            assert time.monotonic() < deadline
+    assert most == 1
