@@ -35,7 +35,7 @@ class _Server:
     """One server; ``check_ok`` and ``agent_ok`` are what both last said, true without them."""
 
     __slots__ = (
-        *("admin", "agent_ok", "check_ok", "downs", "downtime"),
+        *("admin", "agent_ok", "check_ok", "counted", "downs", "downtime"),
         *("since", "spec", "state", "trackers"),
     )
 
@@ -49,6 +49,7 @@ class _Server:
         self.check_ok = True
         self.agent_ok = True
         self.trackers: list[_Server] = []
+        self.counted = False  # among those of its pool that are given new clients
 
     @property
     def is_usable(self) -> bool:
@@ -57,7 +58,9 @@ class _Server:
 
 
 class _Pool:
-    __slots__ = ("downs", "downtime", "kind", "name", "servers", "since")
+    """Knows how many servers are given new clients; pools may be large, and all of it fail."""
+
+    __slots__ = ("active", "backup", "downs", "downtime", "kind", "name", "since")
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
@@ -65,19 +68,21 @@ class _Pool:
         self.since = now
         self.downtime = 0
         self.downs = 0
-        self.servers: list[_Server] = []
-
-    @property
-    def active(self) -> int:
-        return sum(one.is_usable and not one.spec.backup for one in self.servers)
-
-    @property
-    def backup(self) -> int:
-        return sum(one.is_usable and one.spec.backup for one in self.servers)
+        self.active = 0
+        self.backup = 0
 
     @property
     def usable(self) -> int:
-        return sum(one.is_usable for one in self.servers)
+        return self.active + self.backup
+
+    def recount(self, server: _Server) -> None:
+        """One of its servers has changed."""
+        change = server.is_usable - server.counted
+        server.counted = server.is_usable
+        if server.spec.backup:
+            self.backup += change
+        else:
+            self.active += change
 
 
 def _whole(since: float, now: float) -> int:
@@ -136,16 +141,18 @@ class States:
             pool = self._pools.get(spec.pool)
             if pool is None:
                 pool = self._pools[spec.pool] = pools.get(spec.pool) or _Pool(spec.pool, now)
-                pool.servers = []
+                pool.active = pool.backup = 0
             pool.kind = spec.pool_kind
-            pool.servers.append(server)
+            server.counted = False
+            pool.recount(server)
         for server in self._servers.values():
             tracked = server.spec.tracks and self._servers.get(server.spec.tracks)
             if tracked:
                 tracked.trackers.insert(0, server)  # HAProxy tells the last one first
         self._begin(fresh, frozenset(down))
+        begun = frozenset(map(id, fresh))
         for server in self._servers.values():
-            if server not in fresh:
+            if id(server) not in begun:
                 self._follow(server, (causes or {}).get(server.spec.key, NO_ADDRESS))
         for server in freed:
             if self._tracked(server) is None and self._may_run(server):
@@ -181,6 +188,7 @@ class States:
         """It has never been up, so that it did not go down either."""
         server.admin |= Admin.FMAINT
         server.state = Operational.STOPPED
+        self._pools[server.spec.pool].recount(server)
         if server.spec.checked:
             server.check_ok = False
             self._effects.append(Pause(server.spec.key))
@@ -288,6 +296,7 @@ class States:
             pool = self._pools[server.spec.pool]
             usable = pool.usable
             server.spec = replace(server.spec, weight=weight)
+            pool.recount(server)
             self._effects.append(Moved(pool.name))
             self._nobody_left(pool, usable)
             self._remind_of_drain(server)
@@ -387,6 +396,7 @@ class States:
                 server.downtime += _whole(server.since, self._now)
         server.since = self._now
         server.state = state
+        pool.recount(server)
         self._effects.append(Moved(pool.name))
         level, what = Level.NOTICE, "is UP"
         if state is Operational.STOPPED:
@@ -495,6 +505,7 @@ class States:
         server.state = Operational.STOPPED
         server.admin = wanted
         server.downs += 1
+        pool.recount(server)
         self._effects.append(Moved(pool.name))
         level = Level.NOTICE if quietly else Level.ALERT
         what = f"is going DOWN for maintenance{sentences.because(cause)}"
@@ -517,6 +528,7 @@ class States:
                 server.since = self._now
                 slow = spec.slowstart > 0
                 server.state = Operational.STARTING if slow else Operational.RUNNING
+        pool.recount(server)
         self._effects.append(Moved(pool.name))
         self._log(server, Level.NOTICE, sentences.back_from(spec, flag, server.state, wanted))
         self._nobody_left(pool, usable)
@@ -532,6 +544,7 @@ class States:
         if not server.admin & DRAIN:
             server.since = self._now
             server.admin = wanted
+            pool.recount(server)
             self._effects.append(Moved(pool.name))
             via = "" if wanted & Admin.FDRAIN else sentences.via(spec)
             what = f"enters drain state{sentences.because(cause)}"
@@ -542,6 +555,7 @@ class States:
             server.downtime += _whole(server.since, self._now)
             server.since = self._now
             server.admin = wanted
+            pool.recount(server)
             self._effects.append(Moved(pool.name))
             how = "DOWN" if server.state is Operational.STOPPED else "UP"
             self._log(

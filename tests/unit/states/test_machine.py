@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.events import Level
 from penstock.model import AdminState
@@ -388,3 +390,37 @@ def test_what_counts_as_going_down_at_the_start() -> None:
     ]
     assert downs == [0, 1, 1]
     assert [life.states.pool(name, life.now).downs for name in "bcd"] == [0, 1, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), max_size=40))
+def test_counts_are_those_of_the_servers(steps: list[tuple[int, int]]) -> None:
+    names = [("l", "a"), ("l", "t"), ("b", "x"), ("b", "y"), ("b", "z")]
+    specs = [
+        ServerSpec("l", "a", checked=True, slowstart=1000),
+        ServerSpec("l", "t", tracks=("b", "x")),
+        ServerSpec("b", "x", checked=True, agent=True),
+        ServerSpec("b", "y", backup=True, tracks=("b", "x")),
+        ServerSpec("b", "z", tracks=("b", "y")),
+    ]
+    states = States(lambda _: 0)
+    states.configure(specs, 0)
+    for now, (act, which) in enumerate(steps):
+        name = names[which]
+        if act < 3:
+            states.want(name, (READY, DRAIN, MAINT)[act], now)
+        elif act < 5 and not specs[which].tracks:
+            states.check(name, up=act == 3, why="", now=now)
+        elif act == 5:
+            states.weighed(name, now % 2, now)
+        else:
+            states.resolved(name, now, cause="gone" if now % 2 else "")
+        states.tick(now)
+        for pool in ("l", "b"):
+            usable = [
+                one
+                for (owner, _), one in states.servers(now).items()
+                if owner == pool and one.is_usable
+            ]
+            counted = states.pool(pool, now)
+            assert counted.active + counted.backup == len(usable)
+            assert counted.backup == sum(one.spec.backup for one in usable)
