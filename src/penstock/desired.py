@@ -43,6 +43,7 @@ class Override:
     port: RealPort | None = None
     hostname: str | None = None
     maxconn: int | None = None
+    tls: bool | None = None  # whether TLS is spoken with it, where its line says ssl
     check: bool | None = None  # whether it is checked, where a check is configured
     agent: bool | None = None  # whether its agent is asked, where there is one
     check_address: Address | None = None

@@ -63,7 +63,7 @@ class Edits:
 NO_EDITS = Edits()
 _DESCRIBING = (
     *("address", "port", "hostname", "maxconn", "check_address", "check_port"),
-    *("agent_address", "agent_port", "agent_send"),
+    *("agent_address", "agent_port", "agent_send", "tls"),
 )
 
 
@@ -175,6 +175,7 @@ def with_override(real: RealServer, override: Override | None) -> RealServer:
         maxconn=real.maxconn if override.maxconn is None else override.maxconn,
         check=None if real.check is None else _check(real.check, override),
         agent=None if real.agent is None else _agent(real.agent, override),
+        link=replace(real.link, tls=None) if override.tls is False else real.link,
     )
 
 

@@ -25,6 +25,7 @@ class _Server(msgspec.Struct, frozen=True, omit_defaults=True):
     port: tuple[PortMode, int] | None = None
     hostname: str | None = None
     maxconn: int | None = None
+    tls: bool | None = None
     check: bool | None = None
     check_address: str | None = None
     check_port: int | None = None
@@ -119,6 +120,7 @@ def _file(edits: Edits) -> _File:
                 None if one.port is None else (one.port.mode, one.port.value),
                 one.hostname,
                 one.maxconn,
+                one.tls,
                 one.check,
                 None if one.check_address is None else str(one.check_address),
                 one.check_port,
@@ -144,6 +146,7 @@ def _override(one: _Server) -> Override:
         port=None if one.port is None else RealPort(*one.port),
         hostname=one.hostname,
         maxconn=one.maxconn,
+        tls=one.tls,
         check=one.check,
         check_address=None if one.check_address is None else ip_address(one.check_address),
         check_port=one.check_port,

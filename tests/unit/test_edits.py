@@ -23,6 +23,7 @@ from penstock.edits import (
     without_server,
 )
 from penstock.model import AdminState, EngineKind, HealthCheck, PortMode, RealPort
+from penstock.proxied import Link, ServerTls, TlsSettings
 
 NEW = Added("web", ("s9", "10.0.0.9:80"), real("s9", "10.0.0.9", dynamic=True))
 
@@ -46,6 +47,13 @@ def test_a_server_is_described_otherwise() -> None:
     assert (str(second.address), second.port.value, second.maxconn) == ("10.9.9.9", 99, 7)
     assert second.check is not None
     assert second.check.port == 88
+
+
+def test_tls_is_left_out_and_comes_back() -> None:
+    one = configuration(pool([real("s1", link=Link(tls=ServerTls(TlsSettings())))]))
+    for said, speaks in ((False, False), (True, True)):
+        made = edited(one, with_override_of(NO_EDITS, ("web", "s1"), Override(tls=said)))
+        assert (made.pool("web").reals[0].link.tls is not None) is speaks
 
 
 def test_servers_come_and_go() -> None:

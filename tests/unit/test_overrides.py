@@ -27,6 +27,7 @@ OVERRIDES = st.builds(
     port=st.none() | st.builds(RealPort, st.just(PortMode.FIXED), st.integers(1, 65535)),
     hostname=st.none() | st.just("a.example"),
     maxconn=st.none() | st.integers(0, 9),
+    tls=st.none() | st.booleans(),
     check=st.none() | st.booleans(),
     check_address=st.none() | st.ip_addresses(),
     check_port=st.none() | st.integers(1, 65535),

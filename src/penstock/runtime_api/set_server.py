@@ -129,13 +129,21 @@ def _check_port(context: Context, pool: Pool, real: RealServer, arguments: Argum
 
 
 def _ssl(context: Context, pool: Pool, real: RealServer, arguments: Arguments) -> Answer:
-    if real.link.tls is None:
+    if real.dynamic:
+        raise CommandFailed("'set server <srv> ssl' not supported on dynamic servers")
+    own = next(
+        one for one in context.controller.files.pool(pool.name).reals if one.name == real.name
+    )
+    if own.link.tls is None:
         raise CommandFailed(
             "'set server <srv> ssl' cannot be set.  default-server should define ssl settings"
         )
     if arguments[4] not in ("on", "off"):
-        raise CommandFailed("'set server <srv> ssl' expects 'on' and 'off'.")
-    return ""
+        raise CommandFailed("'set server <srv> ssl' expects 'on' or 'off'.")
+    describe(
+        context, pool, real, replace(override_of(context, pool, real), tls=arguments[4] == "on")
+    )
+    return Message("server ssl setting updated.", Level.NOTICE)
 
 
 _SETTINGS: Final[Mapping[str, Setting]] = {

@@ -32,6 +32,7 @@ backend off
 backend other
     balance leastconn
     server s1 127.0.0.1:1
+    server t1 127.0.0.1:1 ssl verify none
 """
 
 SET_SERVER = """
@@ -111,6 +112,9 @@ set server b/s1 fqdn
 set server b/s1 fqdn foo
 set server b/s1 ssl on
 set server b/s1 ssl
+set server other/t1 ssl
+set server other/t1 ssl off
+set server other/t1 ssl on
 """
 
 LIMITS = """
@@ -224,6 +228,7 @@ del server b/s1
 disable server b/u1
 del server b/u1
 add server b/s1 127.0.0.1:1 weight 5
+set server b/s1 ssl on
 get weight b/s1
 """
 
