@@ -18,8 +18,6 @@ from penstock.errors import DatapathError
 from penstock.events import Events
 from penstock.model import AdminState, Configuration, Pool, RealServer
 from penstock.states import (
-    DRAIN,
-    MAINT,
     CheckAgain,
     CutBackups,
     CutServer,
@@ -34,6 +32,9 @@ from penstock.states import (
     ServerStanding,
     States,
 )
+
+_SERVING = (True, False)
+_WELL = RealHealth()
 
 
 class Checks(Protocol):
@@ -206,20 +207,20 @@ class ServerStates:
 
     def health(self, pools: Iterable[Pool]) -> dict[RealKey, RealHealth]:
         """What the engines are to know of the servers of *pools*."""
-        now = self._clock()
+        now, starting = self._clock(), self._states.starting
         found: dict[RealKey, RealHealth] = {}
         for pool in pools:
+            starts = pool.name in starting
             for real in pool.reals:
                 name = (pool.name, real.name)
-                key = self._keys.get(name)
-                if key is None or name not in self._states:
+                key, serves = self._keys.get(name), self._states.serves(name)
+                if key is None or serves is None:
                     continue
-                one = self._states.server(name, now)
-                found[key] = RealHealth(
-                    up=one.operational is not Operational.STOPPED and not one.admin & MAINT,
-                    ramp=self._states.warmed(name, now),
-                    stopping=one.operational is Operational.STOPPING or bool(one.admin & DRAIN),
-                )
+                if serves == _SERVING and not starts:
+                    found[key] = _WELL
+                    continue
+                up, stopping = serves
+                found[key] = RealHealth(up, self._states.warmed(name, now), stopping)
         return found
 
     def __contains__(self, name: ServerName) -> bool:

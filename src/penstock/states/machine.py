@@ -98,6 +98,7 @@ class States:
         self._sessions = sessions
         self._servers: dict[ServerName, _Server] = {}
         self._pools: dict[str, _Pool] = {}
+        self._started: set[ServerName] = set()  # whose slow start may still be on
         self._effects: list[Effect] = []
         self._now = 0.0
         self._silent = False
@@ -305,8 +306,8 @@ class States:
     def tick(self, now: float) -> Sequence[Effect]:
         """Slow starts end."""
         self._now = now
-        for server in self._servers.values():
-            if server.state is Operational.STARTING and self.warmed(server.spec.key, now) >= 100:
+        for server in self._warming():
+            if self.warmed(server.spec.key, now) >= 100:
                 self._operate(server, Operational.RUNNING, "")
         return self._done()
 
@@ -320,11 +321,30 @@ class States:
         share = (now - server.since) * 100_000 / server.spec.slowstart
         return min(100, max(1, int(share)))
 
+    def serves(self, name: ServerName) -> tuple[bool, bool] | None:
+        """Whether it is up and not in maintenance, and whether it wants no new clients.
+
+        None for one that is not there.
+        """
+        server = self._servers.get(name)
+        if server is None:
+            return None
+        state, admin = server.state, server.admin
+        if not admin:  # the usual; flags are slow to combine
+            return state is not Operational.STOPPED, state is Operational.STOPPING
+        up = state is not Operational.STOPPED and not admin & MAINT
+        return up, state is Operational.STOPPING or bool(admin & DRAIN)
+
     @property
     def starting(self) -> frozenset[str]:
         """The pools with slow starts."""
-        found = (one for one in self._servers.values() if one.state is Operational.STARTING)
-        return frozenset(one.spec.pool for one in found)
+        return frozenset(one.spec.pool for one in self._warming())
+
+    def _warming(self) -> list[_Server]:
+        found = [self._servers[name] for name in self._started if name in self._servers]
+        found = [one for one in found if one.state is Operational.STARTING]
+        self._started = {one.spec.key for one in found}
+        return found
 
     def check_ok(self, name: ServerName) -> bool:
         """What its check last said; True for one that has none."""
@@ -333,6 +353,7 @@ class States:
     def copied(self) -> States:
         """The same states, that go their own way from here on."""
         made = States(self._sessions)
+        made._started = set(self._started)
         made._servers, made._pools = copy.deepcopy((self._servers, self._pools))
         return made
 
@@ -396,6 +417,8 @@ class States:
                 server.downtime += _whole(server.since, self._now)
         server.since = self._now
         server.state = state
+        if state is Operational.STARTING:
+            self._started.add(server.spec.key)
         pool.recount(server)
         self._effects.append(Moved(pool.name))
         level, what = Level.NOTICE, "is UP"
@@ -528,6 +551,7 @@ class States:
                 server.since = self._now
                 slow = spec.slowstart > 0
                 server.state = Operational.STARTING if slow else Operational.RUNNING
+                self._started.add(spec.key)
         pool.recount(server)
         self._effects.append(Moved(pool.name))
         self._log(server, Level.NOTICE, sentences.back_from(spec, flag, server.state, wanted))
