@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -12,7 +12,9 @@ from penstock.logs.dates import Dates
 from penstock.logs.model import BLANK, Blank, Format, Sampled, Shape, Variable
 from penstock.logs.record import Record
 from penstock.rules.evaluate import Where, compile_expression, sample_of
+from penstock.rules.fetches import UnsupportedError
 from penstock.rules.samples import to_text
+from penstock.rules.vocabulary import FETCHES
 
 Render = Callable[[Record], str]
 _Piece = Callable[[Record], object]  # whose str() stands in the line
@@ -43,8 +45,18 @@ class Setting:
     count: Callable[[], int] = lambda: 0  # lines that were logged before
 
 
+def unsupported(made: Format) -> Iterator[str]:
+    """The fetches of *made*, or their converters, that cannot be carried out."""
+    for part in made.parts:
+        if isinstance(part, Sampled) and not FETCHES[part.expression.fetch.name].http:
+            try:
+                compile_expression(part.expression)
+            except UnsupportedError as error:
+                yield str(error).strip("`")
+
+
 def compile_line(made: Format, setting: Setting) -> Render:
-    """Raises UnsupportedError for an expression that cannot be carried out."""
+    """*made* as a function. What cannot be carried out of it is as if it found nothing."""
     pieces: list[str | _Piece] = []
     after_blank = True  # HAProxy drops blanks at the beginning too
     merges = False
@@ -130,7 +142,10 @@ def _piece(part: Variable | Sampled, setting: Setting) -> _Piece:
 
 
 def _sample(part: Sampled, setting: Setting) -> Render:
-    fetch = compile_expression(part.expression, Where(setting.section, final=True))
+    try:
+        fetch = compile_expression(part.expression, Where(setting.section, final=True))
+    except UnsupportedError:  # the file's reader has been told
+        return _shaped(lambda record: None, part.shape)
 
     def text(record: Record) -> str | None:
         if record.subject is None:

@@ -11,6 +11,14 @@ maxconn 100|maxconn|maxconn x|maxcon 4|spread-checks 5|spread-checks 51|spread-c
 daemon x|nbthread 2|nbthread 0|nbproc 3|log 127.0.0.1 local0|log 127.0.0.1 local9|log 127.0.0.1
 log stdout format raw local0 info|log 127.0.0.1:514 local1 notice err|log 127.0.0.1 len 100 local2
 nbthread 2 x|setenv A 1.1.1.1|presetenv A b|unsetenv A|setenv A|tune.bufsize 16384|tune.bufsize|foo|foo bar|fooe|nwe|nokq|logeatag
+log 127.0.0.1 len 10 local0|log 127.0.0.1 len abc local0|log 127.0.0.1 len 100 len 100 local0
+log 127.0.0.1 format x local0|log 127.0.0.1 format raw len 80 local0|log 127.0.0.1 sample 1 local0
+log 127.0.0.1 sample 1-3:2 local0|log 127.0.0.1 sample 3-1:3 local0|log 127.0.0.1 sample 1-2,2:3 local0
+log 127.0.0.1 sample 1,3-4:5 local0|log 127.0.0.1 sample 0:5 local0|log 127.0.0.1 sample 1:0 local0
+log 127.0.0.1 sample :5 local0|log 127.0.0.1 local0 info foo|log 127.0.0.1 local0 info err x|log global
+log fd@1 local0|log fd@x local0|log udp@127.0.0.1 local0|log unix@/dev/log local0|log abns@x local0
+log nosuch.invalid local0|log nosuch.invalid local9|log 127.0.0.1:70000 local0|no log x|log-tag|log-tag a b
+log-tag a|log-send-hostname|log-send-hostname x|log [::1]:514 local0|log stdout:514 local0
 log-send-ho|insecture-f|stats timeout 10s|stats foo|stats|external-check|insecure-fork-wanted|no log
 no insecure-fork-wanted|no daemon|description x y|description|node a|ca-base /x|tune.ssl.lifetime 3
 """.replace("\n", "|")
@@ -48,6 +56,11 @@ default_backend b1|default_backend|default_backend nope|default_backend b1 x|def
 source 1.2.3.4|source|source 1.2.3.4 foo|source 0.0.0.0 usesrc clientip|source 1.2.3.4:80
 source 1.2.3.4 interface eth0|dispatch 1.2.3.4:80|dispatch 1.2.3.4|dispatch
 log global|log 127.0.0.1 local0|log|no log|log global x|log 127.0.0.1 foo|log-tag x|log-tag
+log-format %foo|log-format %|log-format %5|log-format %r|log-format "%{+Q"|log-format "%{+Q}-"
+log-format "%[src"|log-format "%[src,foo]"|log-format "%[foo]"|log-format "%[src foo]"|log-format "%[req.len]"
+log-format "%[srv_conn(x)]"|log-format "%[be_conn(x)]"|log-format "%ci%%%[src,lower]"|log-format-sd %foo
+error-log-format %foo|error-log-format %ci|unique-id-format %foo|unique-id-format %ci|unique-id-header
+unique-id-header X|option socket-stats|option log-separate-errors|option httpslog
 log-format x|log-format|log-format a b|contimeout 5|clitimeout 5|srvtimeout 5|redispatch|grace 3
 reqadd x|rspadd x|reqrep a b|block x|monitor-net 1.1.1.1|appsession x|usesrc x|monitor-uri /x
 monitor-uri|monitor fail if TRUE|monitor|errorfile 503 /dev/null|stats enable|stats uri /x|stats uri

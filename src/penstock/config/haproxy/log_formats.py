@@ -7,6 +7,7 @@ from penstock.config.haproxy.draft import FRONT, FormatLine, Mode, ProxyDraft
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.rules import sources
 from penstock.logs.format import FormatError, Reading, read_format
+from penstock.logs.line import unsupported
 from penstock.logs.model import Format, Journal, Naming, SessionLog, Shape, UniqueId
 from penstock.rules.vocabulary import Checkpoint
 
@@ -39,10 +40,15 @@ def _read(context: Context, keyword: str, said: FormatLine) -> Format | None:
         lambda message: context.report.warn(said.origin, message),
     )
     try:
-        return read_format(said.text, reading)
+        made = read_format(said.text, reading)
     except FormatError as error:
         context.report.error(said.origin, f"failed to parse {_CALLED[keyword]} : {error}.")
         return None
+    for name in unsupported(made):
+        context.report.warn(
+            said.origin, f"'{keyword}' says nothing where it asks for '{name}'.", own=True
+        )
+    return made
 
 
 def journal(proxy: ProxyDraft) -> Journal:

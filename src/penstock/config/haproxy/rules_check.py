@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from penstock.config.haproxy.draft import BACK, FRONT, FileDraft, ProxyDraft
 from penstock.config.haproxy.report import Report
+from penstock.logs.model import Sampled
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import CASTS, output_of
 from penstock.rules.formats import read_format
@@ -143,7 +144,9 @@ class _Checker:
                 (one for one in self.draft.proxies if one.name == owner and one.capability & BACK),
                 None,
             )
-        if backend is None:
+        if not text:
+            yield f"missing server name in {where}."
+        elif backend is None:
             yield f"unable to find proxy '{owner}' referenced in {where}."
         elif all(server.name != name for server in backend.servers):
             yield (
@@ -189,6 +192,17 @@ def _uses(proxy: ProxyDraft) -> Iterator[_Use]:
             ]
         for expression in expressions:
             yield _Use(expression, expression.fetch.name, kind, place, rule.origin)
+    yield from _uses_of_formats(proxy)
+
+
+def _uses_of_formats(proxy: ProxyDraft) -> Iterator[_Use]:
+    for keyword, made in proxy.formats.items():
+        called = "log-format" if keyword == "error-log-format" else keyword
+        for part in made.parts:
+            if isinstance(part, Sampled):
+                expression, origin = part.expression, proxy.log_formats[keyword].origin
+                fetch = expression.fetch.name
+                yield _Use(expression, fetch, "sample fetch", f" in {called} string", origin)
 
 
 def _conditions(proxy: ProxyDraft) -> Iterator[Condition]:
