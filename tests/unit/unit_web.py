@@ -18,7 +18,7 @@ from penstock.statistics.rows import Selected
 from penstock.statistics.shapes import Kind, Row, Shape
 from penstock.web.server import WebServer
 from penstock.web.site import site
-from penstock.web.statistics import StickTable, proxy_of, text
+from penstock.web.statistics import StickTable, Wanted, proxy_of, text
 
 DEFAULTS = "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
 
@@ -68,9 +68,9 @@ class MadeUp:
     ran: list[str] = field(default_factory=list)
     asked: list[Selected] = field(default_factory=list)
 
-    def rows(self, selected: Selected) -> Iterable[Row]:
+    def rows(self, selected: Selected, wanted: Wanted) -> Iterable[Row]:
         self.asked.append(selected)
-        return iter(self.table)
+        return (row for row in self.table if wanted(proxy_of(row)))
 
     def info(self) -> dict[str, str]:
         return self.said

@@ -235,10 +235,14 @@ class Client:
             if text is None:
                 self._pieces = None
                 break
+            if not text:  # it has worked for a while without having anything to show
+                break
             data = text.encode("utf-8", "replace")
             made.append(data)
             size += len(data)
         body = b"".join(made)
+        if not body and self.producing:
+            return
         if self._chunked:
             body = (chunk(body) if body else b"") + (b"" if self.producing else chunk(b""))
         self._send(body, now, last=self._close)

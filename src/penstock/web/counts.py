@@ -3,26 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from penstock.statistics.shapes import Kind, Row
-from penstock.web.statistics import named, proxy_of, text
+from penstock.web.statistics import text
 
 
 class RowCounts:
     """``penstock.rules.subject.Traffic`` at one moment."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows: dict[tuple[Kind, str, str], Row] = {}
-        self._servers: dict[str, list[Row]] = {}
-        for row in rows:
-            kind, proxy = row.shape.kind, proxy_of(row)
-            self._rows[kind, proxy, text(row, "svname") if named(kind) else ""] = row
-            if kind is Kind.SERVER:
-                self._servers.setdefault(proxy, []).append(row)
+    def __init__(self, rows_of: Callable[[str], Iterable[Row]]) -> None:
+        """*rows_of* gives the rows of the proxy with a name, which are asked for once."""
+        self._rows_of = rows_of
+        self._known: dict[str, list[Row]] = {}
+
+    def _of(self, proxy: str) -> list[Row]:
+        if proxy not in self._known:
+            self._known[proxy] = list(self._rows_of(proxy))
+        return self._known[proxy]
+
+    def _servers(self, proxy: str) -> list[Row]:
+        return [row for row in self._of(proxy) if row.shape.kind is Kind.SERVER]
+
+    def _server(self, proxy: str, name: str) -> Row | None:
+        return next((row for row in self._servers(proxy) if text(row, "svname") == name), None)
 
     def _number(self, field: str, kind: Kind, proxy: str, name: str = "") -> int:
-        row = self._rows.get((kind, proxy, name))
+        if name:
+            row = self._server(proxy, name)
+        else:
+            row = next((one for one in self._of(proxy) if one.shape.kind is kind), None)
         number = text(row, field) if row is not None else ""
         return int(number) if number.isdigit() else 0
 
@@ -46,12 +56,12 @@ class RowCounts:
 
     def usable_servers(self, name: str) -> int:
         """Those that take connections; backups count where nobody else is left."""
-        up = [row for row in self._servers.get(name, []) if _takes(row)]
+        up = [row for row in self._servers(name) if _takes(row)]
         active = [row for row in up if text(row, "act") == "1"]
         return len(active or up)
 
     def connection_slots(self, name: str) -> int | None:
-        limits = [text(row, "slim") for row in self._servers.get(name, []) if _takes(row)]
+        limits = [text(row, "slim") for row in self._servers(name) if _takes(row)]
         if not limits or not all(limits):
             return None
         return max(0, sum(map(int, limits)) - self.pool_connections(name))
@@ -60,7 +70,7 @@ class RowCounts:
         return self.connection_slots(name)
 
     def server_is_up(self, pool: str, server: str) -> bool:
-        row = self._rows.get((Kind.SERVER, pool, server))
+        row = self._server(pool, server)
         return row is not None and _takes(row)
 
     def server_connections(self, pool: str, server: str) -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from itertools import groupby
 from typing import Final
@@ -88,7 +88,7 @@ def render(
         yield f"<p><strong>{_SAID[query.outcome]}</strong></p>\n"
     yield _links(page, query)
     for proxy, members in groupby(rows, key=proxy_of):
-        yield from _table(page, proxy, list(members), admin=admin)
+        yield from _table(page, proxy, members, admin=admin)
     yield "</body></html>\n"
 
 
@@ -117,22 +117,26 @@ def _links(page: StatsPage, query: StatsQuery) -> str:
     return f"<p>{' · '.join(shown)}</p>\n"
 
 
-def _table(page: StatsPage, proxy: str, rows: Sequence[Row], *, admin: bool) -> Iterator[str]:
-    form = admin and any(row.shape.kind is Kind.SERVER for row in rows)
-    if form:
+def _table(page: StatsPage, proxy: str, rows: Iterable[Row], *, admin: bool) -> Iterator[str]:
+    """The rows of one proxy; for an admin with a form, where it has servers."""
+    if admin:
         yield f'<form method="post" action="{escape(page.uri)}">'
     yield f'<h2 id="{escape(proxy)}">{escape(proxy)}</h2>\n<table><tr><th></th>'
     yield "".join(f"<th>{head}</th>" for _, head in _COLUMNS) + "</tr>\n"
+    servers = False
     for row in rows:
-        yield _row(row, form=form)
+        servers = servers or row.shape.kind is Kind.SERVER
+        yield _row(row, form=admin)
     yield "</table>\n"
-    if form:
+    if admin and servers:
         options = "".join(f'<option value="{value}">{said}' for value, said in _ACTIONS)
         yield (
             f'<p><select name="action" aria-label="action">{options}</select>'
             f'<input type="hidden" name="b" value="{escape(proxy)}">'
-            ' <button type="submit">Apply</button></p></form>\n'
+            ' <button type="submit">Apply</button></p>'
         )
+    if admin:
+        yield "</form>\n"
 
 
 def _row(row: Row, *, form: bool) -> str:

@@ -26,7 +26,7 @@ from penstock.web.prometheus_table import (
     SERVER_STATES,
     Metric,
 )
-from penstock.web.statistics import Statistics, proxy_of
+from penstock.web.statistics import Statistics, everything, proxy_of
 from penstock.web.statistics import text as text_of
 
 _SCOPES = ("global", "frontend", "listener", "backend", "server", "sticktable")
@@ -36,6 +36,7 @@ _KINDS = (
     ("backend", "B", Kind.BACKEND),
     ("server", "S", Kind.SERVER),
 )
+_TOGETHER = 200  # rows read before others have their turn
 _MISSING = "NaN"
 _Line = tuple[tuple[tuple[str, str], ...], str]  # labels and value
 
@@ -86,7 +87,11 @@ def exposition(wanted: Wanted, statistics: Statistics) -> Iterator[str]:
                 yield from _metric("process", metric, [(labels, "1")])
             elif metric.field in info:
                 yield from _metric("process", metric, [((), _number(info[metric.field]))])
-    rows = list(statistics.rows(Selected()))
+    rows: list[Row] = []
+    for row in statistics.rows(Selected(), everything):
+        rows.append(row)
+        if not len(rows) % _TOGETHER:
+            yield ""
     http = {proxy_of(row) for row in rows if text_of(row, "mode") == "http"}
     for scope, letter, kind in _KINDS:
         if scope in wanted.scopes:
@@ -117,16 +122,15 @@ def _of_kind(
     for metric in ROWS:
         if letter not in metric.of:
             continue
-        lines = [
+        lines = (
             ((*_labels(row), *more), value)
             for row in rows
             if not (_is_http(metric) and proxy_of(row) not in http)
             for more, value in _values(metric, row, servers.get(proxy_of(row), []))
-        ]
+        )
         # The classes of HTTP responses are one metric.
         yield from _metric(scope, metric, lines, headed=metric.name != before)
-        if lines:
-            before = metric.name
+        before = metric.name
 
 
 def _is_http(metric: Metric) -> bool:
@@ -236,15 +240,15 @@ def _tables(statistics: Statistics) -> Iterator[str]:
 
 
 def _metric(
-    scope: str, metric: Metric, lines: Sequence[_Line], *, headed: bool = True
+    scope: str, metric: Metric, lines: Iterable[_Line], *, headed: bool = True
 ) -> Iterator[str]:
-    if not lines:
-        return
+    """Nothing at all for a metric without *lines*."""
     name = f"haproxy_{scope}_{metric.name}"
-    if headed:
-        kind = "counter" if metric.counter else "gauge"
-        yield f"# HELP {name} {metric.help}\n# TYPE {name} {kind}\n"
     for labels, value in lines:
+        if headed:
+            headed = False
+            kind = "counter" if metric.counter else "gauge"
+            yield f"# HELP {name} {metric.help}\n# TYPE {name} {kind}\n"
         shown = ",".join(f'{label}="{_escaped(said)}"' for label, said in labels)
         yield f"{name}{{{shown}}} {value}\n" if labels else f"{name} {value}\n"
 

@@ -17,7 +17,7 @@ from penstock.runtime_sockets import AccessLevel
 from penstock.statistics.rows import Selected, rows
 from penstock.statistics.shapes import Row
 from penstock.web.counts import RowCounts
-from penstock.web.statistics import StickTable
+from penstock.web.statistics import StickTable, Wanted
 
 _TABLE: Final = re.compile(r"# table: (\S+), type: (\S+), size:(\d+), used:(\d+)")
 
@@ -28,8 +28,10 @@ class Running:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def rows(self, selected: Selected) -> Iterable[Row]:
-        return rows(self._context().view(), selected)
+    def rows(self, selected: Selected, wanted: Wanted) -> Iterable[Row]:
+        view = self._context().view()
+        view.sections = tuple(section for section in view.sections if wanted(section.name))
+        return rows(view, selected)
 
     def info(self) -> Mapping[str, str]:
         lines = (line.partition(": ") for line in self._said("show", "info").splitlines())
@@ -43,7 +45,7 @@ class Running:
         ]
 
     def traffic(self) -> Traffic:
-        return RowCounts(self.rows(Selected()))
+        return RowCounts(lambda proxy: self.rows(Selected(), proxy.__eq__))
 
     def run(self, words: Sequence[str]) -> bool:
         try:

@@ -171,8 +171,7 @@ class Site:
             fields.append(("refresh", str(said.refresh)))
         if query.format is Format.SCHEMA:
             return Response(200, SCHEMA.encode(), tuple(fields))
-        every = self._statistics.rows(selected_by(said, query))
-        rows = within(every, said, query, own)
+        rows = self._statistics.rows(selected_by(said, query), within(said, query, own))
         if query.format is Format.HTML:
             fields.append(html.POLICY)
             pieces = html.render(said, query, rows, self._statistics.info(), admin=admin)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.http_service import StatsPage
 from penstock.rules.subject import Traffic
 from penstock.statistics.rows import Selected
-from penstock.statistics.shapes import Kind, Row, Shape, Value, csv_header
+from penstock.statistics.shapes import Row, Shape, Value, csv_header
 from penstock.web.stats_uri import Format, StatsQuery
 
 
@@ -25,11 +25,22 @@ class StickTable:
     used: int
 
 
+Wanted = Callable[[str], bool]
+"""Whether the proxy of this name is asked for."""
+
+
+def everything(name: str) -> bool:
+    return True
+
+
 class Statistics(Protocol):
     """Whoever knows the running state."""
 
-    def rows(self, selected: Selected) -> Iterable[Row]:
-        """Those of ``show stat``; what they are made of is looked up before the first."""
+    def rows(self, selected: Selected, wanted: Wanted) -> Iterable[Row]:
+        """Those of ``show stat``, of *wanted* proxies.
+
+        What they are made of is looked up before the first.
+        """
 
     def info(self) -> Mapping[str, str]:
         """What ``show info`` prints, by name."""
@@ -71,14 +82,11 @@ def selected_by(page: StatsPage, query: StatsQuery) -> Selected:
     )
 
 
-def within(rows: Iterable[Row], page: StatsPage, query: StatsQuery, own: str) -> Iterator[Row]:
-    """Those of proxies that *page* and *query* have in scope; *own*: the page's section."""
+def within(page: StatsPage, query: StatsQuery, own: str) -> Wanted:
+    """Proxies that *page* and *query* have in scope; *own*: the page's section."""
     scope = {own if name == "." else name for name in page.scope}
     part = query.scope.lower()
-    for row in rows:
-        name = proxy_of(row)
-        if (not scope or name in scope) and part in name.lower():
-            yield row
+    return lambda name: (not scope or name in scope) and part in name.lower()
 
 
 def dumped(rows: Iterable[Row], format_: Format) -> Iterator[str]:
@@ -97,8 +105,3 @@ def dumped(rows: Iterable[Row], format_: Format) -> Iterator[str]:
             yield csv_header()
             for row in rows:
                 yield row.csv()
-
-
-def named(kind: Kind) -> bool:
-    """Whether rows of *kind* have names of their own beside their proxy's."""
-    return kind in (Kind.SERVER, Kind.LISTENER)

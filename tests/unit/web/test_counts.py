@@ -5,11 +5,17 @@ from __future__ import annotations
 
 from unit_web import backend, frontend, server
 
+from penstock.statistics.shapes import Row
 from penstock.web.counts import RowCounts
+from penstock.web.statistics import proxy_of
+
+
+def counted(rows: list[Row]) -> RowCounts:
+    return RowCounts(lambda proxy: [row for row in rows if proxy_of(row) == proxy])
 
 
 def test_numbers_are_read_off_the_rows() -> None:
-    counts = RowCounts(
+    counts = counted(
         [
             frontend("f", scur="3", rate="2"),
             server("b", "a", "UP 2/3", act="1", scur="4", slim="10", weight="5", uweight="7"),
@@ -29,7 +35,7 @@ def test_numbers_are_read_off_the_rows() -> None:
 
 
 def test_backups_count_when_nobody_else_is_left() -> None:
-    counts = RowCounts([server("b", "a", "DOWN", act="1"), server("b", "c", "UP", bck="1")])
+    counts = counted([server("b", "a", "DOWN", act="1"), server("b", "c", "UP", bck="1")])
     assert counts.usable_servers("b") == 1
     assert counts.usable_servers("nobody") == 0
     assert counts.frontend_connections("nobody") == 0

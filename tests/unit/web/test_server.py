@@ -206,9 +206,9 @@ def test_a_fault_in_an_answer_is_the_answers_alone(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web.follow(STATS)
-    monkeypatch.setattr(web.statistics, "rows", lambda _: 1 / 0)
+    monkeypatch.setattr(web.statistics, "rows", lambda *_: 1 / 0)
     assert status_of(web.talk(GET)) == 500
-    monkeypatch.setattr(web.statistics, "rows", lambda _: (1 / 0 for _ in range(1)))
+    monkeypatch.setattr(web.statistics, "rows", lambda *_: (1 / 0 for _ in range(1)))
     assert web.talk(GET).endswith(b"<closed>")
     monkeypatch.undo()
     assert status_of(web.talk(GET)) == 200
