@@ -155,3 +155,20 @@ def test_the_next_daemon_has_what_was_changed_and_a_reload_has_not(rig: Rig) -> 
     assert rig.tcp(8080, 8) == {"r1": 2, "r2": 6}
     assert rig.balancer.command("reload").returncode == 0
     assert rig.tcp(8080, 6) == {"r1": 2, "r2": 4}  # the weight stays
+
+
+def test_a_server_that_packets_cannot_serve_takes_its_service_to_the_proxy_and_back(
+    rig: Rig,
+) -> None:
+    operator = start(rig, "kernel")
+    r2 = rig.site.reals[1].address(4)
+    with rig.client.connect(rig.vip(4), 8080) as held:
+        owner = ask(held)[0]
+        assert operator.says(f"add server web/new {r2}:80 send-proxy") == "New server registered."
+        assert rig.balancer.service("web").engine == "proxy"
+        assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
+        assert ask(held)[0] == owner
+        assert operator.says("del server web/new") == "Server deleted."
+        assert rig.balancer.service("web").engine == "kernel"
+        assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
+        assert ask(held)[0] == owner
