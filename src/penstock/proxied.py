@@ -163,6 +163,7 @@ class Link:
     source_interface: str | None = None
     socks4: tuple[Address, int] | None = None
     maxqueue: int = 0
+    idle_limit: int | None = None  # pool-max-conn: shown, for nothing is kept idle
     id: int = 0
 
 

@@ -61,7 +61,7 @@ _SERVER: Final = (
     " check_status check_code check_duration hanafail cli_abrt srv_abrt lastsess last_chk last_agt"
     " qtime ctime ttime agent_status agent_code agent_duration check_desc agent_desc check_rise"
     " check_fall check_health agent_rise agent_fall agent_health addr cookie mode connect"
-    " qtime_max ctime_max ttime_max used_conn_cur need_conn_est uweight"
+    " qtime_max ctime_max ttime_max used_conn_cur need_conn_est uweight src_ilim"
 )
 _SERVER_ZEROS: Final[dict[str, Value]] = {
     **{"pid": PROCESS, "type": int(Kind.SERVER)},
@@ -296,6 +296,7 @@ def _server(section: Section, server: ServerView, legends: bool) -> tuple[Value,
         n.live,
         n.live,
         server.user_weight,
+        real.link.idle_limit,
     )
 
 

@@ -892,3 +892,12 @@ def test_bad_words_about_names(option: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         only_real(f"server s 1.1.1.1:80 {option}")
     assert message in str(caught.value)
+
+
+def test_the_limit_of_idle_connections_is_kept_to_be_shown() -> None:
+    text = "listen x\n bind :80\n server s 1.1.1.1:1 pool-max-conn {}\n"
+    for word, limit in (("42", 42), ("0", 0), ("-1", None)):
+        (real,) = configure(text.format(word)).pools[0].reals
+        assert real.link.idle_limit == limit
+    with pytest.raises(ConfigError, match="'pool-max-conn' must be >= -1"):
+        configure(text.format("-2"))

@@ -182,6 +182,7 @@ class ServerOptions:
     proxy_header: frozenset[str] = frozenset()  # v1, v2 and proxy-v2-options
     socks4: tuple[Address, int] | None = None
     maxqueue: int = 0
+    pool_max_conn: int | None = None
     cut_when_down: bool = False
     cut_backups_when_up: bool = False
     agent: bool = False

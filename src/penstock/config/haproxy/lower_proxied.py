@@ -201,6 +201,7 @@ def link(number: int, options: ServerOptions, target: Target, global_: GlobalDra
         tls=server_tls(options.tls, global_.tls) if options.ssl else None,
         socks4=options.socks4,
         maxqueue=options.maxqueue,
+        idle_limit=options.pool_max_conn,
         id=number,
     )
 

@@ -389,6 +389,11 @@ class _Options:
                 options.ssl = True
             case "no-ssl":
                 options.ssl = False
+            case "pool-max-conn":
+                limit = atol(value)
+                if limit < -1:
+                    raise LineError("'pool-max-conn' must be >= -1.")
+                options.pool_max_conn = limit if limit >= 0 else None
             case "maxqueue":
                 options.maxqueue = max(atol(value), 0)
             case "socks4":
