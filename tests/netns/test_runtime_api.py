@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def start(rig: Rig, engine: str, *lines: str) -> Operator:
     return operator
 
 
+def who(rig: Rig) -> set[str]:
+    """The servers that new connections reach; turns of several workers are not quite even."""
+    return set(rig.tcp(8080, 8))
+
+
 def refused(rig: Rig) -> bool:
     try:
         return rig.client.tcp(rig.vip(4), 8080) == ""
@@ -51,20 +57,21 @@ def refused(rig: Rig) -> bool:
 def test_states_weights_and_addresses(rig: Rig, engine: str) -> None:
     operator = start(rig, engine)
     r2 = rig.site.reals[1].address(4)
-    assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
+    assert who(rig) == {"r1", "r2"}
     with rig.client.connect(rig.vip(4), 8080) as held:
         owner = ask(held)[0]
         assert operator.says(f"set server web/{owner} state drain") == ""
-        assert set(rig.tcp(8080, 4)) == {"r1", "r2"} - {owner}
+        assert who(rig) == {"r1", "r2"} - {owner}
         assert ask(held)[0] == owner
     operator.says(f"set server web/{owner} state ready; set server web/r2 state maint")
-    assert rig.tcp(8080, 4) == {"r1": 4}
+    assert who(rig) == {"r1"}
     operator.says("set server web/r2 state ready; set server web/r2 weight 3")
-    assert rig.tcp(8080, 8) == {"r1": 2, "r2": 6}
+    shares = rig.tcp(8080, 16)
+    assert shares["r2"] > 2 * shares["r1"] > 0
     operator.says("set server web/r2 weight 1")
     said = operator.says(f"set server web/r1 addr {r2}")
     assert said.startswith("IP changed from ")
-    assert rig.tcp(8080, 4) == {"r2": 4}
+    assert who(rig) == {"r2"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -72,13 +79,16 @@ def test_servers_come_and_go(rig: Rig, engine: str) -> None:
     operator = start(rig, engine)
     r2 = rig.site.reals[1].address(4)
     assert operator.says("disable server web/r2; del server web/r2") == "Server deleted."
-    assert rig.tcp(8080, 4) == {"r1": 4}
+    assert who(rig) == {"r1"}
     assert operator.says(f"add server web/new {r2}:80") == "New server registered."
-    assert rig.tcp(8080, 4) == {"r1": 4}
+    assert who(rig) == {"r1"}
     assert operator.says("enable server web/new") == ""
-    assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
-    with rig.client.connect(rig.vip(4), 8080) as one, rig.client.connect(rig.vip(4), 8080) as two:
-        owners = {ask(one)[0]: one, ask(two)[0]: two}
+    assert who(rig) == {"r1", "r2"}
+    with contextlib.ExitStack() as held:
+        owners: dict[str, socket.socket] = {}
+        for _ in range(8):
+            one = held.enter_context(rig.client.connect(rig.vip(4), 8080))
+            owners[ask(one)[0]] = one
         assert set(owners) == {"r1", "r2"}
         said = operator.says("disable server web/new; del server web/new")
         assert said == "Server still has connections attached to it, cannot remove it."
@@ -101,17 +111,17 @@ def test_tables_decide(rig: Rig, engine: str) -> None:
         "tcp-request connection track-sc0 src",
         "tcp-request connection reject if { src_get_gpc0 gt 0 }",
     )
-    assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
+    assert who(rig) == {"r1", "r2"}
     client = rig.site.client.address(4)
     shown = operator.says(f"show table web key {client}")
     assert shown.startswith("# table: web, type: ip, size:1024, used:1\n0x")
     assert f"key={client} use=" in shown
-    assert shown.endswith("gpc0=0 conn_cnt=4")
+    assert shown.endswith("gpc0=0 conn_cnt=8")
     assert operator.says(f"set table web key {client} data.gpc0 1") == ""
     assert refused(rig)
     assert operator.says("show table web data.gpc0 gt 0").count("key=") == 1
     assert operator.says(f"clear table web key {client}") == ""
-    assert rig.tcp(8080, 2) == {"r1": 1, "r2": 1}
+    assert who(rig) == {"r1", "r2"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
