@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -168,3 +171,42 @@ def test_a_limit_of_all_sessions_holds_for_both_kinds(proxy: ProxyRig) -> None:
     assert third.recv(10) == b"a:y"
     for one in (plain, third):
         one.close()
+
+
+@pytest.mark.parametrize("rule", ["", " tcp-request content accept\n"], ids=["plain", "ruled"])
+def test_whatever_both_ends_do_nothing_is_left(proxy: ProxyRig, rule: str) -> None:
+    """Words, ends and resets in any order, from both sides; the seed makes it one order."""
+    chance = random.Random(12)  # noqa: S311  # spreads, keeps no secret
+    server = proxy.server()
+    proxy.run(f"listen front\n bind {proxy.path()}\n{rule} server a {server.where}\n")
+    pairs = []
+    for _ in range(60):
+        client = proxy.connect()
+        if rule:
+            client.sendall(b"!")  # what the rule looks at
+        behind = server.accept()
+        behind.sendall(b"?")
+        assert client.recv(1) == b"?"  # a reset before that would count as a connect that failed
+        pairs.append((client, behind))
+    for _ in range(1500):
+        one = chance.choice(pairs)[chance.randrange(2)]
+        with contextlib.suppress(OSError):
+            match chance.randrange(12):
+                case 0:
+                    one.shutdown(socket.SHUT_WR)
+                case 1:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    one.close()
+                case 2:
+                    one.close()
+                case 3 | 4 | 5:
+                    one.setblocking(False)
+                    one.recv(1 << chance.randrange(18))
+                case _:
+                    one.setblocking(False)
+                    one.send(bytes(1 << chance.randrange(18)))
+    for pair in pairs:
+        for one in pair:
+            one.close()
+    wait_for(lambda: proxy.live("front") == 0, "all have left")
+    assert proxy.engine.counters().services["front"].total == 60

@@ -28,6 +28,9 @@ def carry(session: Session, client: Side, server: Side, pool: PoolView, real: Re
     rows = session.service.row, pool.row, real.row
     session.carried = lane.carry(session, (client.fd, server.fd), rows)
     if session.carried:
+        # This turn may hold events that came before; the lane is told of what they say as well.
+        session.loop.redirect(client.fd, session.not_yet)
+        session.loop.redirect(server.fd, session.not_yet)
         session.patience = None
         session.loop.unwatch(session)
     return bool(session.carried)
