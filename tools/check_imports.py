@@ -182,6 +182,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "metrics",
         "ipvs.model",
         "ipvsadm",
+        "haproxy",
     ),
     "lab": (*VOCABULARY, "config", "runtime", "api", "kernel", "cli"),
     "__main__": ("haproxy", "cli", "ipvsadm"),

@@ -13,6 +13,11 @@ def ready() -> None:
     _send("READY=1")
 
 
+def master_ready(pid: int) -> None:
+    """*pid* is the one to be watched and signalled, as HAProxy's master says it."""
+    _send(f"READY=1\nMAINPID={pid}\nSTATUS=Ready.")
+
+
 def reloading() -> None:
     _send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 

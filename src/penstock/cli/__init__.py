@@ -15,6 +15,7 @@ from penstock.errors import ConfigError, PenstockError
 
 _COMMANDS = (
     *("run", "check", "status", "reload", "set"),
+    *("haproxy", "install-haproxy"),
     *("ipvsadm", "sysctl", "proc", "install-ipvsadm", "version"),
 )
 

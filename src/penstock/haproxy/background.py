@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from penstock.haproxy.voice import Voice
 
-def in_background(work: Callable[[Callable[[], None]], int]) -> int:
+
+def in_background(work: Callable[[Callable[[], None]], int], voice: Voice) -> int:
     """Run *work* in a child of its own session; here: 0 once it has called back, or its status.
 
-    Until then it speaks on our standard error.
+    Until then *voice* speaks on our standard error, and nothing else does.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -26,23 +28,15 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
         return code if code >= 0 else 128 - code
     os.close(reader)
     os.setsid()
+    voice.leave_terminal()
 
     def up() -> None:
-        silence()
+        voice.fall_silent()
         with suppress(OSError):
             os.write(writer, b"+")
         os.close(writer)
 
     return work(up)
-
-
-def silence() -> None:
-    """Let go of the terminal."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    if null > 2:
-        os.close(null)
 
 
 def write_pid(path: str, pid: int) -> None:

@@ -58,7 +58,7 @@ def launch(start: Start, loaded: LoadResult, roster: Roster, up: Callable[[], No
         except OSError:
             voice.alert(f"[haproxy.main()] Cannot create pidfile {pidfile}")
     if arguments.notify:
-        notify.ready()
+        notify.master_ready(os.getpid())
     voice.notice("Loading success.")
     roster.failed = 0
     up()
@@ -75,7 +75,7 @@ def refused(start: Start, roster: Roster) -> NoReturn:
     start.voice.warning("Loading failure!")
     roster.failed += 1
     if start.arguments.notify:
-        notify.ready()
+        notify.master_ready(os.getpid())
     _wait_small(roster, start.words)
 
 
@@ -192,6 +192,8 @@ def _work(
 
         def up() -> None:
             voice.starting = False
+            if voice.has_left_terminal:
+                voice.fall_silent()
             os.write(writer, b"+")
             os.close(writer)
 

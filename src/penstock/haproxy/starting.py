@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from penstock.config.haproxy import LoadResult
-from penstock.haproxy.background import in_background, silence, write_pid
+from penstock.haproxy.background import in_background, write_pid
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.roster import Roster
 from penstock.haproxy.serving import Surroundings, serve
@@ -47,13 +47,13 @@ def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
             before.tell()
             voice.starting = False
             if quiet:
-                silence()
+                voice.fall_silent()
             up()
 
         return serve(arguments, loaded, voice, is_up, Surroundings(before))
 
     if in_back:
-        return in_background(lambda up: work(up, daemon=True))
+        return in_background(lambda up: work(up, daemon=True), voice)
     return work(lambda: None, daemon=False)
 
 
@@ -65,11 +65,11 @@ def _under_master(
     def master(up: Callable[[], None]) -> int:
         def is_up() -> None:
             if quiet:
-                silence()
+                begin.voice.fall_silent()
             up()
 
         return launch(begin, loaded, roster or Roster(), is_up)
 
     if back and roster is None:
-        return in_background(master)
+        return in_background(master, begin.voice)
     return master(lambda: None)

@@ -18,7 +18,28 @@ class Voice:
         self.quiet = quiet
         self.starting = True  # the first thing that is wrong then comes with who it is that speaks
         self.warned = False
+        self._descriptor = 2
         self._introduced = False
+
+    def leave_terminal(self) -> None:
+        """Processes have no terminal from here on; what is said still reaches it."""
+        self._descriptor = os.dup(2)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        if null > 2:
+            os.close(null)
+
+    @property
+    def has_left_terminal(self) -> bool:
+        return self._descriptor != 2
+
+    def fall_silent(self) -> None:
+        """Nothing that is said reaches the terminal any more."""
+        if self._descriptor == 2:
+            self.leave_terminal()
+        os.close(self._descriptor)
+        self._descriptor = 2
 
     def alert(self, text: str) -> None:
         self._introduce()
@@ -41,8 +62,8 @@ class Voice:
     def _say(self, label: str, text: str) -> None:
         if self.quiet:
             return
-        head = f"[{label}]".ljust(11)
-        os.write(2, f"{head}({os.getpid()}) : {text}\n".encode(errors="surrogateescape"))
+        line = f"{f'[{label}]'.ljust(11)}({os.getpid()}) : {text}\n"
+        os.write(self._descriptor, line.encode(errors="surrogateescape"))
 
 
 def speak_through(voice: Voice, *, everything: bool) -> None:

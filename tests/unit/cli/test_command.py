@@ -14,8 +14,12 @@ import pytest
 from penstock.errors import CapabilityError
 from penstock.kernel import probe
 
-OURS = ("run", "check", "status", "reload", "set", "sysctl", "proc", "install-ipvsadm", "version")
-COMMANDS = (*OURS[:5], "ipvsadm", *OURS[5:])  # ipvsadm's help is its own
+OURS = (
+    *("run", "check", "status", "reload", "set", "install-haproxy"),
+    *("sysctl", "proc", "install-ipvsadm", "version"),
+)
+# Their help is their own.
+COMMANDS = (*OURS[:5], "haproxy", OURS[5], "ipvsadm", *OURS[6:])
 GOOD = "listen l\n bind :80\n mode tcp\n server s 10.0.0.1:80\n"
 
 

@@ -67,3 +67,11 @@ def test_a_folder_that_is_not_there(penstock: Callable, program: Path, tmp_path:
     outcome = penstock("install-ipvsadm", tmp_path / "none")
     assert outcome.status == 1
     assert "No such file or directory" in outcome.err
+
+
+def test_haproxy_is_one_name(penstock: Callable, program: Path, folder: Path) -> None:
+    assert penstock("install-haproxy", folder).status == 0
+    assert there(folder) == ["haproxy"]
+    assert (folder / "haproxy").readlink() == program
+    assert penstock("install-haproxy", "--remove", folder).status == 0
+    assert there(folder) == []
