@@ -10,7 +10,7 @@ from penstock import haproxy
 
 @click.command(
     "haproxy",
-    short_help="HAProxy's own command line: what starts haproxy today starts this.",
+    short_help="HAProxy's own command line, for what starts it today.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     add_help_option=False,
 )
