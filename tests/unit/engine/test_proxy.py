@@ -170,6 +170,20 @@ def test_without_a_server_the_client_is_told_by_the_end(proxy: ProxyRig) -> None
     wait_for(lambda: proxy.live("front") == 0, "the session is over")
 
 
+@pytest.mark.parametrize("server", ["", " server a 127.0.0.1:1 disabled", " server a {closed}"])
+def test_without_a_server_nobody_is_reset(proxy: ProxyRig, server: str) -> None:
+    port = closed_port()
+    more = server.format(closed=f"127.0.0.1:{closed_port()}")
+    proxy.run(f"listen front\n bind 127.0.0.1:{port}\n retries 0\n{more}\n")
+    (pid,) = proxy.engine.pids()
+    with proxy.connect(str(port)):  # the worker is there
+        os.kill(pid, signal.SIGSTOP)
+    with proxy.connect(str(port)) as client:
+        client.sendall(b"hello")
+        os.kill(pid, signal.SIGCONT)
+        assert client.recv(100) == b""
+
+
 def test_a_full_server_is_waited_for(proxy: ProxyRig) -> None:
     server = proxy.server("a")
     server.echo()

@@ -506,6 +506,10 @@ class Session:
         """
         if end and self.trace is not None:
             self.trace.end = end
+        if self.client is None and end.startswith(("S", "s")):
+            # What the client has said already must not make a reset of the end.
+            with contextlib.suppress(OSError):
+                socket.socket.recv(self.sock, _BUFFER, socket.MSG_DONTWAIT)  # beneath TLS, too
         self._close()
 
     def refuse(self, reason: str, *, silent: bool = False) -> None:
