@@ -76,7 +76,7 @@ class Reference:
 
     file: str
     told: str = ""
-    number: int | None = None  # -1 and above once it is known
+    number: int | None = None  # None: it has not been given one yet
     uses: list[str] = field(default_factory=list)
     acl: bool = False
     map: bool = False
