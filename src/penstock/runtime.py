@@ -88,6 +88,14 @@ class RuntimePaths:
         directory = self.directory.with_name(f"{self.directory.name}-haproxy-{pid}")
         return RuntimePaths(directory, self.pins.with_name(f"{self.pins.name}-haproxy-{pid}"))
 
+    def remove_deserted(self) -> None:
+        """Remove what processes beside these have left that were killed."""
+        for directory in self.directory.parent.glob(f"{self.directory.name}-haproxy-*"):
+            left = RuntimePaths(directory, self.pins)
+            with contextlib.suppress(PenstockError):
+                InstanceLock(left).close()
+                left.remove()
+
     @property
     def socket(self) -> Path:
         return self.control or self.directory / "control.sock"

@@ -22,7 +22,7 @@ from penstock.haproxy.voice import Voice, speak_through
 from penstock.kernel import bpffs, probe
 from penstock.model import Configuration, EngineKind
 from penstock.proxied import LocalAddress, LocalKind
-from penstock.runtime import RuntimePaths
+from penstock.runtime import InstanceLock, RuntimePaths
 from penstock.tenure import Beside, Tenure
 
 _PROGRAM = "haproxy"  # what logs call it, for whoever reads them looks for that
@@ -44,6 +44,8 @@ def serve(
     around: Surroundings,
 ) -> int:
     """The exit status; *up* is called when clients can connect. May end by a signal instead."""
+    for number in (signal.SIGQUIT, signal.SIGTTOU, signal.SIGTTIN):
+        signal.signal(number, signal.SIG_IGN)  # HAProxy reports, pauses and resumes; none ends it
     speak_through(voice, everything=arguments.debug or arguments.verbose)
     try:
         ended = _run(replace(loaded, warnings=()), voice, up, around)  # they have been told
@@ -66,9 +68,12 @@ def _run(
     tenure = Tenure(paths)
     own = paths.of_process(os.getpid())
     own.create()
+    lock = InstanceLock(own)
+    paths.remove_deserted()
     keep = False
     with contextlib.ExitStack() as stack:
         stack.callback(own.remove)
+        stack.callback(lock.close)
         stack.callback(lambda: tenure.close(keep=keep))
         proxy = ProxyEngine(
             _workers(loaded.configuration),

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.haproxy.arguments import parse
+from penstock.runtime import RuntimePaths
+
 _PATIENCE = 30.0  # seconds, on a busy machine
 
 CONFIG = """global
@@ -258,7 +261,7 @@ def test_in_the_background_it_serves_before_the_prompt_is_back(rig: Rig) -> None
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not lives(pid))
     assert not rig.echoes()
-    assert not list(Path("/run").glob(f"penstock*-haproxy-{pid}"))
+    eventually(lambda: not RuntimePaths.of(rig.environ).of_process(pid).directory.exists())
 
 
 def test_what_cannot_be_listened_on_ends_it_before_it_is_in_the_background(rig: Rig) -> None:
@@ -457,3 +460,33 @@ def test_systemd_is_told(rig: Rig) -> None:
         process.send_signal(signal.SIGTERM)
         assert manager.recv(4096) == b"STOPPING=1"
         assert process.wait(_PATIENCE) == 0
+
+
+# -- what is given along ---------------------------------------------------------------------------
+
+
+def test_the_unit_starts_checks_and_reloads_with_haproxys_options() -> None:
+    text = (Path(__file__).parents[3] / "contrib/haproxy.service").read_text()
+    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    assert said["Type"] == "notify"
+    environ = {"CONFIG": "a.cfg", "PIDFILE": "p", "EXTRAOPTS": "-S m"}
+    for line in text.splitlines():
+        if line.startswith(("ExecStart=", "ExecReload=/usr")):
+            words = line.partition("=")[2].split()
+            for name, value in environ.items():
+                words = [part for word in words for part in word.replace(f"${name}", value).split()]
+            arguments = parse(words[1:])
+            assert arguments.notify
+            assert arguments.files == ("a.cfg",)
+            assert arguments.master_sockets == ("m",)
+
+
+def test_what_killed_processes_leave_is_removed_by_the_next_one(rig: Rig) -> None:
+    first = rig.start("-db", "-f", str(rig.file))
+    eventually(rig.echoes)
+    place = RuntimePaths.of(rig.environ).of_process(first.pid).directory
+    assert place.exists()
+    first.kill()
+    first.wait()
+    rig.daemon()
+    assert not place.exists()
