@@ -43,6 +43,7 @@ from penstock.errors import (
     InstanceRunning,
     PenstockError,
 )
+from penstock.events import Events
 from penstock.health.agents import Agents
 from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner
@@ -99,6 +100,7 @@ class Options:
     beside: Beside | None = None  # one of several processes in haproxy's place
     program: str = PROGRAM  # the tag of its lines in logs
     ready: Callable[[], None] = notify.ready  # called when clients can connect
+    events: Events = own_log  # told what becomes of proxies and servers, beside the log targets
 
 
 def load_files(paths: tuple[Path, ...], options: Options) -> LoadResult:
@@ -250,7 +252,7 @@ def serve(
         sinks = Sinks(_log.warning)
         stack.callback(sinks.close)
         means = means_of(sinks, tag=options.program)
-        events = EventLog(own_log, means)
+        events = EventLog(options.events, means)
         followers: list[Callable[[Configuration], None]] = [events.configure]
         if engine is not None:
             flows = FlowLog(engine.journal, means, time.monotonic_ns)

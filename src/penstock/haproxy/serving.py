@@ -90,7 +90,7 @@ def _run(
         if lack:
             voice.warning(f"every service runs on the proxy engine: {lack}")
         beside = Beside(tenure, proxy, own, around.master)
-        options = daemon.Options(ready=up, beside=beside, program=_PROGRAM)
+        options = daemon.Options(ready=up, beside=beside, program=_PROGRAM, events=voice.event)
         place = own if engine is None else replace(own, control=paths.socket)
         try:
             return daemon.serve(engine, proxy, load, load(), paths=place, options=options)

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 from penstock.dialect import VERSION
+from penstock.events import Level
+
+_NOBODY = re.compile(r"^(\w+) (\S+) (?=has no server available!$)")  # logs have no quotes
 
 
 class Voice:
@@ -52,6 +56,13 @@ class Voice:
 
     def notice(self, text: str) -> None:
         self._say("NOTICE", text)
+
+    def event(self, _proxy: str, level: Level, sentence: str) -> None:
+        """Whatever becomes of a server is a warning; that a proxy has none left, an alert."""
+        if level is Level.EMERG:
+            self.alert(_NOBODY.sub(r"\1 '\2' ", sentence))
+        else:
+            self.warning(sentence)
 
     def _introduce(self) -> None:
         if self.starting and not self._introduced:
