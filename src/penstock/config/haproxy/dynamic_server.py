@@ -11,7 +11,8 @@ from typing import Protocol
 from penstock.config.haproxy.address import PortKind
 from penstock.config.haproxy.draft import FileDraft, InitMethod, Line, Mode, ProxyDraft, ServerLine
 from penstock.config.haproxy.keywords import Status
-from penstock.config.haproxy.lower import Lowering, find_server
+from penstock.config.haproxy.lower import Lowering
+from penstock.config.haproxy.lower_server import find_server
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, Report
 from penstock.config.haproxy.server_line import parse_dynamic
@@ -83,7 +84,7 @@ class DynamicServers:
         server.options.init_addr = (InitMethod.NONE,)
         given = server.id or number or _free(configuration, pool)
         lowering = replace(self._lowering, draft=draft, report=report)
-        real = lowering.real(proxy, server, given)
+        real = lowering.servers.real(proxy, server, given)
         if real is None:
             raise CommandRefused(report.errors[0].message.removeprefix(head))
         said = [one for one in server.options.said if one.keyword.status is Status.PROXY]

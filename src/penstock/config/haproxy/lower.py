@@ -8,43 +8,38 @@ from ipaddress import IPv4Address
 
 from penstock.admission_rules import NotExpressible, compile_admission
 from penstock.config.haproxy import lower_proxied
-from penstock.config.haproxy.address import AddressFamilyPreference, PortKind, Target
+from penstock.config.haproxy.address import Target
 from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
     BindLine,
     FileDraft,
-    InitMethod,
     Mode,
     ProxyDraft,
     Said,
-    ServerLine,
-    ServerOptions,
-    SourceLine,
 )
 from penstock.config.haproxy.keywords import MODE_HTTP, PROXY, Keyword, Need, Status
 from penstock.config.haproxy.log_formats import journal, session_log, unique_id
-from penstock.config.haproxy.lower_checks import health_check
 from penstock.config.haproxy.lower_http import Served, lower_http
 from penstock.config.haproxy.lower_relay import not_relayed
+from penstock.config.haproxy.lower_server import (
+    ServerLowering,
+    forwarding,
+    real_port,
+    source_address,
+)
 from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.parser import Resolve
-from penstock.config.haproxy.report import LineError, Report
+from penstock.config.haproxy.report import Report
 from penstock.errors import InvalidModel
 from penstock.http_service import HttpService
 from penstock.logs.format import beyond_packets
 from penstock.logs.model import Journal
 from penstock.model import (
-    Address,
-    AdminState,
-    AgentCheck,
     Bind,
     ClientTimeouts,
     Configuration,
     EngineKind,
-    ForwardingMethod,
-    NameLookup,
-    Observed,
     Origin,
     Pool,
     PortMode,
@@ -55,9 +50,8 @@ from penstock.model import (
     ServerTimeouts,
     Service,
     Settings,
-    SourceAddress,
 )
-from penstock.proxied import Front, Link, LocalAddress, SourceKind
+from penstock.proxied import Front, Link, LocalAddress
 from penstock.rules.support import refusals, refuse_expression
 from penstock.sections import Section
 
@@ -75,7 +69,10 @@ class Lowering:
     _forced: set[int] = field(default_factory=set)  # proxies whose id the file says, by id()
     _told: set[tuple[str, int, str]] = field(default_factory=set)
     _https: list[HttpService] = field(default_factory=list)
-    _names: dict[tuple[str, AddressFamilyPreference], Address | None] = field(default_factory=dict)
+    servers: ServerLowering = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.servers = ServerLowering(self.draft, self.report, self.resolve)
 
     def run(self) -> Configuration:
         """The configuration; an empty one when errors were reported."""
@@ -442,7 +439,7 @@ class Lowering:
     def _pool(self, proxy: ProxyDraft) -> Pool | None:
         reals: list[RealServer] = []
         for server in proxy.servers:
-            real = self.real(proxy, server, self._ids[id(server)])
+            real = self.servers.real(proxy, server, self._ids[id(server)])
             if real is not None:
                 reals.append(real)
         if proxy.dispatch is not None and not proxy.balance_set:
@@ -450,9 +447,9 @@ class Lowering:
                 RealServer(
                     name="dispatch",
                     address=proxy.dispatch.address,
-                    port=_port(proxy.dispatch),
-                    forwarding=_forwarding(proxy, proxy.source, nat=False),
-                    source=_source(proxy.source),
+                    port=real_port(proxy.dispatch),
+                    forwarding=forwarding(proxy, proxy.source, nat=False),
+                    source=source_address(proxy.source),
                     link=lower_proxied.sourced(Link(), proxy.source, nat="nat" in proxy.options),
                     origin=proxy.dispatch_origin or proxy.origin,
                 )
@@ -463,7 +460,7 @@ class Lowering:
                     name="transparent",
                     address=IPv4Address(0),
                     port=RealPort(PortMode.SAME),
-                    source=_source(proxy.source),
+                    source=source_address(proxy.source),
                     link=lower_proxied.sourced(Link(), proxy.source, nat="nat" in proxy.options),
                     origin=proxy.options["transparent"],
                 )
@@ -492,159 +489,12 @@ class Lowering:
             self.report.error(proxy.origin, f"{invalid}.", parsing=False)
             return None
 
-    def real(self, proxy: ProxyDraft, server: ServerLine, number: int) -> RealServer | None:
-        """One server, with its id; None when it is at fault, which is reported."""
-        options = server.options
-        source = options.source or proxy.source
-        address = server.target.address
-        admin = AdminState.MAINT if options.disabled else AdminState.READY
-        if server.target.hostname is not None and not proxy.disabled:
-            try:
-                address = self._initial_address(proxy, server)
-            except LineError as alert:
-                self.report.error(server.origin, alert.message, parsing=False)
-                return None
-        try:
-            return RealServer(
-                name=server.name,
-                address=address,
-                port=_port(server.target),
-                weight=options.weight,
-                backup=options.backup,
-                admin=admin,
-                maxconn=max(options.maxconn, options.minconn),  # as HAProxy
-                minconn=options.minconn if options.maxconn > options.minconn else 0,
-                slowstart=options.slowstart,
-                rise=options.rise,
-                check=health_check(proxy, server, self.draft.global_),
-                agent=_agent(options, log="log-health-checks" in proxy.options),
-                observed=Observed(options.on_error, options.error_limit)
-                if options.observe
-                else None,
-                tracks=self._tracks(proxy, server),
-                cut_when_down=options.cut_when_down,
-                cut_backups_when_up=options.cut_backups_when_up,
-                forwarding=_forwarding(proxy, source, nat=options.nat),
-                source=_source(source),
-                hostname=server.target.hostname,
-                lookup=_lookup(options),
-                id=server.id,
-                link=lower_proxied.sourced(
-                    lower_proxied.link(
-                        number,
-                        options,
-                        server.target,
-                        self.draft.global_,
-                    ),
-                    source,
-                    nat=options.nat or "nat" in proxy.options,
-                ),
-                origin=server.origin,
-            )
-        except InvalidModel as invalid:
-            self.report.error(
-                server.origin, f"'server {proxy.name}/{server.name}' : {invalid}.", parsing=False
-            )
-            return None
-
-    def _initial_address(  # noqa: PLR0912 one branch a method of init-addr
-        self, proxy: ProxyDraft, server: ServerLine
-    ) -> Address | None:
-        """Address to start with; None: none, and that is allowed. Raises LineError."""
-        hostname = server.target.hostname or ""
-        wanted = server.target.family
-        if wanted is AddressFamilyPreference.ANY:
-            wanted = server.options.resolve_prefer
-        name = f"'server {proxy.name}/{server.name}'"
-        failed = False
-        methods = server.options.init_addr
-        if not methods:
-            methods = (InitMethod.LAST, InitMethod.LIBC)
-            if server.options.resolvers is not None:
-                methods = (*methods, InitMethod.NONE)  # the name servers may know it later
-        for method in methods:
-            match method:
-                case InitMethod.LAST:
-                    continue
-                case InitMethod.LIBC:
-                    if hostname.startswith("_"):
-                        continue  # an SRV record, which only name servers can be asked for
-                    address = self._lookup(hostname, wanted)
-                    if address is not None:
-                        return address
-                    failed = True
-                case InitMethod.NONE:
-                    if failed:
-                        self.report.warn(
-                            server.origin,
-                            f"{name} : could not resolve address '{hostname}', disabling server.",
-                            parsing=False,
-                        )
-                    return None
-                case _:
-                    if failed:
-                        self.report.warn(
-                            server.origin,
-                            f"{name} : could not resolve address '{hostname}', falling back to"
-                            " configured address.",
-                            parsing=False,
-                        )
-                    return method
-        if not failed:
-            raise LineError(f"{name} : no method found to resolve address '{hostname}'.")
-        if self.draft.global_.names_may_fail:
-            said = f"{name} : could not resolve address '{hostname}', disabling server."
-            self.report.warn(server.origin, said, parsing=False)
-            return None
-        raise LineError(f"{name} : could not resolve address '{hostname}'.")
-
-    def _lookup(self, name: str, wanted: AddressFamilyPreference) -> Address | None:
-        key = (name, wanted)
-        if key not in self._names:
-            self._names[key] = self.resolve(name, wanted)
-        return self._names[key]
-
-    def _tracks(self, proxy: ProxyDraft, server: ServerLine) -> tuple[str, str] | None:
-        wanted = server.options.track
-        found = find_server(self.draft, proxy, wanted) if wanted else None
-        return (found[0].name, found[1].name) if found is not None else None
-
-
-def _agent(options: ServerOptions, *, log: bool) -> AgentCheck | None:
-    port = options.agent_port or options.check_port
-    if not options.agent or port is None:
-        return None
-    return AgentCheck(
-        port,
-        options.agent_address or options.check_address,
-        options.agent_inter or options.inter,
-        options.agent_send,
-        log,
-    )
-
 
 def _named_first(proxy: ProxyDraft) -> str | None:
     """The backend that a first rule without a condition names, and no other."""
     if not proxy.use_backends or proxy.use_backends[0].condition:
         return None
     return None if proxy.use_backends[0].format else proxy.use_backends[0].name
-
-
-def find_server(
-    draft: FileDraft, proxy: ProxyDraft, name: str
-) -> tuple[ProxyDraft, ServerLine] | None:
-    """The server that ``[backend/]server`` means, seen from *proxy*."""
-    owner, slash, server_name = name.rpartition("/")
-    for backend in draft.proxies:
-        if (
-            backend is proxy
-            if not slash
-            else (backend.name == owner and bool(backend.capability & BACK))
-        ):
-            for server in backend.servers:
-                if server.name == server_name:
-                    return backend, server
-    return None
 
 
 def _algorithm(proxy: ProxyDraft) -> str:
@@ -703,40 +553,3 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
 def _timeout(proxy: ProxyDraft, name: str) -> int | None:
     timeout = proxy.timeouts.get(name)
     return timeout.value or None if timeout is not None else None
-
-
-def _port(target: Target) -> RealPort:
-    match target.port_kind:
-        case PortKind.FIXED:
-            return RealPort(PortMode.FIXED, target.low)
-        case PortKind.OFFSET:
-            return RealPort(PortMode.OFFSET, target.low)
-    return RealPort(PortMode.SAME)
-
-
-def _forwarding(proxy: ProxyDraft, source: SourceLine | None, *, nat: bool) -> ForwardingMethod:
-    clients = (SourceKind.CLIENT, SourceKind.CLIENT_ADDRESS)
-    if nat or (source is not None and source.kind in clients) or "nat" in proxy.options:
-        return ForwardingMethod.NAT
-    return ForwardingMethod.FULLNAT
-
-
-def _source(source: SourceLine | None) -> SourceAddress | None:
-    target = source.target if source is not None else None
-    if target is None or target.address is None:
-        return None
-    if target.port_kind is PortKind.FIXED and target.low >= 1:
-        return SourceAddress(target.address, PortRange(target.low, target.high))
-    return SourceAddress(target.address)
-
-
-def _lookup(options: ServerOptions) -> NameLookup | None:
-    if options.resolvers is None:
-        return None
-    return NameLookup(
-        resolvers=options.resolvers,
-        ipv4_first=options.resolve_prefer is AddressFamilyPreference.PREFER_IPV4,
-        may_share="allow-dup-ip" in options.resolve_opts,
-        ignore_weight="ignore-weight" in options.resolve_opts,
-        networks=options.resolve_net,
-    )

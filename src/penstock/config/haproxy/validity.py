@@ -19,7 +19,7 @@ from penstock.config.haproxy.draft import (
     UseBackend,
 )
 from penstock.config.haproxy.keywords import OPTIONS
-from penstock.config.haproxy.lower import find_server
+from penstock.config.haproxy.lower_server import find_server
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.rules_check import check_rules
 from penstock.config.haproxy.section_users import check_userlists
