@@ -48,6 +48,19 @@ class NothingToTell:
         assert pace is None
 
 
+class NothingLogged:
+    """A datapath's part of logging, without flows."""
+
+    def __init__(self) -> None:
+        self._events = os.eventfd(0)
+
+    def fileno(self) -> int:
+        return self._events
+
+    def thin_out(self, one_in: int) -> None:
+        assert one_in == 1
+
+
 class Datapath(FakeEngine):
     """Lives on between two daemons, as a pinned one does."""
 
@@ -59,6 +72,7 @@ class Datapath(FakeEngine):
         super().__init__()
         self.events = os.eventfd(0)
         self.sync = NothingToTell()
+        self.journal = NothingLogged()
 
     def fileno(self) -> int:  # type: ignore[override]
         return self.events
