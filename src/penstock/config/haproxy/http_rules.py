@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.config.haproxy.draft import BACK, FRONT, Line, ProxyDraft
+from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.rules import sources
@@ -22,6 +23,29 @@ from penstock.rules.vocabulary import Checkpoint
 # They are about logs, or about what a server would be sent.
 _WITHOUT_EFFECT = {"set-log-level": 1, "set-nice": 1, "disable-l7-retry": 0}
 _DEFAULT_STATUS = {"deny": 403, "return": 200}
+_LEVELS = words("emerg alert crit err warning notice info debug silent")
+_REPLY = words(
+    "status deny_status content-type string default-errorfiles errorfile errorfiles file lf-file"
+    " lf-string hdr"
+)
+_VALUED = words("location prefix scheme set-cookie clear-cookie code")
+# Statuses that HAProxy has pages for (manual 4.2, "errorfile").
+_WITH_PAGES = frozenset(
+    [
+        *(200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429),
+        *(500, 501, 502, 503, 504),
+    ]
+)
+_ACTIONS = words(
+    "add-acl add-header allow auth cache-use capture del-acl del-header del-map deny"
+    " disable-l7-retry do-resolve early-hint normalize-uri ot-group redirect reject"
+    " replace-header replace-path replace-pathq replace-uri replace-value return sc-inc-gpc"
+    " sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-dst"
+    " set-dst-port set-header set-log-level set-map set-mark set-method set-nice set-path set-pathq"
+    " set-priority-class set-priority-offset set-query set-src set-src-port set-timeout set-tos"
+    " set-uri set-var set-var-fmt silent-drop strict-mode tarpit track-sc0 track-sc1 track-sc2"
+    " unset-var use-service wait-for-body wait-for-handshake"
+)
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -35,7 +59,19 @@ def read_rule(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpR
     Raises LineError for what HAProxy refuses, RuleWithoutMeaningError for what penstock lacks.
     """
     name = line[at]
-    rule, end = _action(line, name, at + 1)
+    if name.startswith("lua."):
+        raise RuleWithoutMeaningError(name)
+    if name.split("(")[0] not in _ACTIONS:
+        got = f"'{name}'" if name else "'' (missing argument)"
+        listed = ", ".join(f"'{one}'" for one in sorted(_ACTIONS))
+        raise LineError(f"'http-request' expects {listed}, but got {got}.")
+    try:
+        rule, end = _action(line, name, at + 1)
+    except RuleError as error:
+        raise LineError(
+            f"error detected in {proxy.describe} '{proxy.name}' while parsing 'http-request"
+            f" {name}' rule : {error.message}."
+        ) from None
     if line[end] in ("if", "unless"):
         condition = _condition(context, proxy, line, end, f"an 'http-request {name}'")
         rule = replace(rule, condition=condition)
@@ -49,7 +85,13 @@ def read_rule(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpR
 
 def read_redirect(context: Context, proxy: ProxyDraft, line: Line) -> HttpRule:
     """A ``redirect`` line. Raises as ``read_rule``."""
-    rule, end = _redirect(line, 1)
+    try:
+        rule, end = _redirect(line, 1)
+    except RuleError as error:
+        raise LineError(
+            f"error detected in {proxy.describe} '{proxy.name}' while parsing redirect rule :"
+            f" {error.message}."
+        ) from None
     if line[end]:
         rule = replace(rule, condition=_condition(context, proxy, line, end, "a 'redirect'"))
     return replace(rule, origin=line.origin)
@@ -91,33 +133,47 @@ def _action(line: Line, name: str, at: int) -> tuple[HttpRule, int]:
             return _reply(line, name, at)
         case "redirect":
             return _redirect(line, at)
-        case "use-service" if line[at] == "prometheus-exporter":
-            return HttpRule(HttpAction.PROMETHEUS), at + 1
+        case "use-service":
+            return _service(line, at)
+        case "set-log-level" if line[at] not in _LEVELS:
+            raise RuleError("expects exactly 1 argument (log level name or 'silent')")
         case _ if name in _WITHOUT_EFFECT:
             return HttpRule(HttpAction.NOTHING), at + _WITHOUT_EFFECT[name]
     raise RuleWithoutMeaningError(name)
+
+
+def _service(line: Line, at: int) -> tuple[HttpRule, int]:
+    match line[at]:
+        case "":
+            raise RuleError("'use-service' expects a service name.")
+        case "prometheus-exporter":
+            return HttpRule(HttpAction.PROMETHEUS), at + 1
+        case name if name.startswith("lua."):
+            raise RuleWithoutMeaningError(f"use-service {name}")
+        case name:
+            raise RuleError(f"'{name}' unknown service name.")
 
 
 def _auth(line: Line, at: int) -> tuple[HttpRule, int]:
     if line[at] != "realm":
         return HttpRule(HttpAction.AUTH), at
     if not line[at + 1]:
-        raise LineError("missing realm value.")
+        raise RuleError("missing realm value.")
     return HttpRule(HttpAction.AUTH, text=line[at + 1]), at + 2
 
 
 def _reply(line: Line, name: str, at: int) -> tuple[HttpRule, int]:
     """Status, type and body of ``deny`` and ``return``."""
     status, content_type, body = _DEFAULT_STATUS[name], "", ""
-    while (word := line[at]) and word not in ("if", "unless"):
+    while (word := line[at]) in _REPLY:
         value = line[at + 1]
         match word:
             case "status" | "deny_status":
                 if not value:
-                    raise LineError("'status' expects <status_code> as argument.")
+                    raise RuleError("'status' expects <status_code> as argument")
                 status = atol(value)
                 if not 200 <= status <= 599:
-                    raise LineError(f"Unexpected status code '{status}'.")
+                    raise RuleError(f"Unexpected status code '{status}'")
             case "content-type" if value:
                 content_type = value
             case "string" if value:
@@ -128,8 +184,14 @@ def _reply(line: Line, name: str, at: int) -> tuple[HttpRule, int]:
             case _:
                 raise RuleWithoutMeaningError(f"{name} … {word}")
         at += 2
+    if body and status in (204, 304):
+        raise RuleError(f"No body expected for {status} responses")
     if body and not content_type:
-        raise LineError("a content type must be defined when non-empty payload is configured.")
+        raise RuleError("a content type must be defined when non-empty payload is configured")
+    if name == "deny" and not body and status not in _WITH_PAGES:
+        raise RuleError(
+            f"status code '{status}' not handled by default with 'default-errorfiles' argument."
+        )
     return HttpRule(HttpAction(name), status=status, text=body, content_type=content_type), at
 
 
@@ -138,21 +200,28 @@ def _redirect(line: Line, at: int) -> tuple[HttpRule, int]:
     code, target = 302, ""
     while (word := line[at]) and word not in ("if", "unless"):
         value = line[at + 1]
+        if word in _VALUED and not value:
+            raise RuleError(f"missing argument for '{word}'")
         match word:
-            case "location" | "prefix" | "scheme" if value:
+            case "location" | "prefix" | "scheme":
                 kind, target = Redirection(word), value
-            case "code" if value:
+            case "code":
                 code = atol(value)
                 if code not in _REDIRECTS:
-                    raise LineError(
+                    raise RuleError(
                         f"'code': unsupported HTTP code '{value}' (must be one of 301, 302, 303,"
-                        " 307 or 308)."
+                        " 307 or 308)"
                     )
-            case _:
+            case "set-cookie" | "clear-cookie" | "drop-query" | "append-slash" | "ignore-empty":
                 raise RuleWithoutMeaningError(f"redirect … {word}")
+            case _:
+                raise RuleError(
+                    "expects 'code', 'prefix', 'location', 'scheme', 'set-cookie', 'clear-cookie',"
+                    f" 'drop-query', 'ignore-empty' or 'append-slash' (was '{word}')"
+                )
         at += 2
     if kind is None:
-        raise RuleWithoutMeaningError("redirect")
+        raise RuleError("redirection type expected ('prefix', 'location', or 'scheme')")
     if "%" in target:
         raise RuleWithoutMeaningError("redirect … %")
     return HttpRule(HttpAction.REDIRECT, status=code, text=target, redirection=kind), at

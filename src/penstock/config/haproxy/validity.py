@@ -82,6 +82,13 @@ class _Checker:
                 " Please declare it as a backend if this was intended.",
             )
         self._routes(proxy)
+        page = proxy.stats
+        if page is not None and page.rules and (page.users or page.realm is not None):
+            self._error(
+                page.origin,
+                f"proxy '{proxy.name}': stats 'auth'/'realm' and 'http-request' can't be used at"
+                " the same time.",
+            )
         if proxy.mode is not Mode.HTTP:
             self._without_http(proxy)
         self._checks(proxy)
