@@ -21,6 +21,7 @@ from penstock.model import (
     RealServer,
     Service,
 )
+from penstock.proxied import Link
 
 ServerName = tuple[str, str]  # pool and server
 
@@ -143,14 +144,19 @@ def _service(service: Service, edits: Edits) -> Service:
 
 
 def _moved(service: Service, edits: Edits) -> Service:
-    """*service* on the proxy engine, where a server that was added asks for it."""
+    """*service* on the proxy engine, where what was done to a server asks for it."""
     if service.engine is EngineKind.PROXY:
         return service
     pools = pools_of(service)
-    reasons = [one for one in edits.added if one.proxied and one.pool in pools]
+    reasons = [one.proxied for one in edits.added if one.proxied and one.pool in pools]
+    reasons += [
+        f"'set server {pool}/{name} ssl on': TLS is spoken to the server"
+        for (pool, name), one in edits.servers.items()
+        if one.tls and pool in pools
+    ]
     if not reasons:
         return service
-    return replace(service, engine=EngineKind.PROXY, engine_reason=reasons[0].proxied)
+    return replace(service, engine=EngineKind.PROXY, engine_reason=reasons[0])
 
 
 def _pool(pool: Pool, edits: Edits) -> Pool:
@@ -175,8 +181,13 @@ def with_override(real: RealServer, override: Override | None) -> RealServer:
         maxconn=real.maxconn if override.maxconn is None else override.maxconn,
         check=None if real.check is None else _check(real.check, override),
         agent=None if real.agent is None else _agent(real.agent, override),
-        link=replace(real.link, tls=None) if override.tls is False else real.link,
+        link=real.link if override.tls is None else _link(real.link, speaks_tls=override.tls),
     )
+
+
+def _link(link: Link, *, speaks_tls: bool) -> Link:
+    tls = link.tls or link.spare_tls
+    return replace(link, tls=tls if speaks_tls else None, no_tls=False)
 
 
 def _agent(agent: AgentCheck, override: Override) -> AgentCheck:

@@ -157,6 +157,8 @@ class Link:
     local: LocalAddress | None = None  # instead of address and port
     send_proxy: SendProxy | None = None
     tls: ServerTls | None = None
+    spare_tls: ServerTls | None = None  # not spoken until an operator says so
+    no_tls: bool = False  # as the file says in so many words
     source_kind: SourceKind = SourceKind.OWN
     source_other: Address | None = None
     source_other_port: int = 0  # 0: any

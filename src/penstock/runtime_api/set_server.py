@@ -131,10 +131,9 @@ def _check_port(context: Context, pool: Pool, real: RealServer, arguments: Argum
 def _ssl(context: Context, pool: Pool, real: RealServer, arguments: Arguments) -> Answer:
     if real.dynamic:
         raise CommandFailed("'set server <srv> ssl' not supported on dynamic servers")
-    own = next(
-        one for one in context.controller.files.pool(pool.name).reals if one.name == real.name
-    )
-    if own.link.tls is None:
+    files = context.controller.files.pool(pool.name)
+    links = [one.link for one in files.reals if one.name == real.name]
+    if all(one.tls is None and one.spare_tls is None for one in links):
         raise CommandFailed(
             "'set server <srv> ssl' cannot be set.  default-server should define ssl settings"
         )

@@ -88,7 +88,7 @@ def line(section: int, pool: Pool, real: RealServer, state: StateOf, *, forced: 
         real.hostname or "-",
         0 if real.port.mode is PortMode.SAME else real.port.value,
         "-",
-        int(real.link.tls is not None),
+        -1 if real.link.no_tls else int(real.link.tls is not None),
         check_port or 0,
         check_address or "-",
         # An agent is where its server's check goes, unless it is elsewhere.

@@ -33,6 +33,9 @@ backend other
     balance leastconn
     server s1 127.0.0.1:1
     server t1 127.0.0.1:1 ssl verify none
+    server t2 127.0.0.1:1 no-ssl
+    default-server ssl verify none
+    server t3 127.0.0.1:1 no-ssl
 """
 
 SET_SERVER = """
@@ -115,6 +118,9 @@ set server b/s1 ssl
 set server other/t1 ssl
 set server other/t1 ssl off
 set server other/t1 ssl on
+set server other/t2 ssl on
+set server other/t3 ssl on
+set server other/t3 ssl off
 """
 
 LIMITS = """

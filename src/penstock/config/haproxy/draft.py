@@ -178,6 +178,8 @@ class ServerOptions:
     resolve_opts: frozenset[str] = frozenset()
     resolve_net: tuple[Network, ...] = ()
     ssl: bool = False
+    no_ssl: bool = False  # which is more than no "ssl"
+    spare_ssl: bool = False  # undone by no-ssl
     tls: TlsDraft = field(default_factory=TlsDraft)  # counts with ssl only
     proxy_header: frozenset[str] = frozenset()  # v1, v2 and proxy-v2-options
     socks4: tuple[Address, int] | None = None

@@ -199,6 +199,8 @@ def link(number: int, options: ServerOptions, target: Target, global_: GlobalDra
         local=local_address(target),
         send_proxy=send_proxy(options.proxy_header),
         tls=server_tls(options.tls, global_.tls) if options.ssl else None,
+        spare_tls=server_tls(options.tls, global_.tls) if options.spare_ssl else None,
+        no_tls=options.no_ssl,
         socks4=options.socks4,
         maxqueue=options.maxqueue,
         idle_limit=options.pool_max_conn,

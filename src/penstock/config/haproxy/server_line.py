@@ -386,9 +386,11 @@ class _Options:
             case "redir":
                 options.redir = True
             case "ssl":
-                options.ssl = True
+                options.ssl, options.no_ssl = True, False
             case "no-ssl":
-                options.ssl = False
+                # What default-server says of TLS is kept, for operators to switch it on.
+                options.spare_ssl = options.ssl
+                options.ssl, options.no_ssl = False, True
             case "pool-max-conn":
                 limit = atol(value)
                 if limit < -1:
