@@ -38,7 +38,11 @@ _SETTING = "o"  # stands for all that follow
 
 
 class FormatError(ValueError):
-    """A format that HAProxy refuses, in its words."""
+    """A format that HAProxy refuses, in its words; *begun*: what stands before makes sense."""
+
+    def __init__(self, message: str, *, begun: bool = False) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,11 @@ def read_format(text: str, reading: Reading) -> Format:
             literal += "%"
             at += 2
         else:
-            part, at, shape = _item(text, at + 1, shape, reading)
+            try:
+                part, at, shape = _item(text, at + 1, shape, reading)
+            except FormatError as error:
+                error.begun = error.begun or bool(parts or literal)
+                raise
             if isinstance(part, str):
                 literal += part
             elif part is not None:
@@ -160,9 +168,11 @@ def _sampled(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Sample
     if reading.shape & Shape.ENCODED and signature.source in _LAYER6:
         reading.warn(f"L6 sample fetch <{text[at:]}> ignored in HTTP log-format string.")
     if end == len(text):
-        raise FormatError(f"missing ']' after '{text[at:end]}'")
+        raise FormatError(f"missing ']' after '{text[at:end]}'", begun=True)
     if text[end] != "]":
-        raise FormatError(f"expected ']' after '{text[at:end]}', but found '{text[end]}'")
+        raise FormatError(
+            f"expected ']' after '{text[at:end]}', but found '{text[end]}'", begun=True
+        )
     return Sampled(read.expression, shape), end + 1
 
 

@@ -21,12 +21,17 @@ _CALLED = {
 
 
 def read_formats(context: Context) -> None:
-    """Read those of sections that take connections; reports the faults of each."""
+    """Read those that HAProxy reads; reports the faults of each.
+
+    Of sections that take no connections it reads some all the same, and makes nothing of them.
+    """
     for proxy in context.draft.proxies:
-        if proxy.disabled or not proxy.capability & FRONT or proxy.mode is Mode.HTTP:
+        if proxy.disabled or proxy.mode is Mode.HTTP:
             continue
+        front = bool(proxy.capability & FRONT)
         for keyword, said in proxy.log_formats.items():
-            made = _read(context, keyword, said)
+            wanted = front or keyword in ("error-log-format", "unique-id-format")
+            made = _read(context, keyword, said) if wanted else None
             if made is not None:
                 proxy.formats[keyword] = made
 
@@ -43,7 +48,7 @@ def _read(context: Context, keyword: str, said: FormatLine) -> Format | None:
         made = read_format(said.text, reading)
     except FormatError as error:
         context.report.error(said.origin, f"failed to parse {_CALLED[keyword]} : {error}.")
-        return None
+        return Format(()) if error.begun else None
     for name in unsupported(made):
         context.report.warn(
             said.origin, f"'{keyword}' says nothing where it asks for '{name}'.", own=True

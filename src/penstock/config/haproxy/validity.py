@@ -319,7 +319,11 @@ class _Checker:
                 f"'{said.shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
                 " Falling back to 'option tcplog'.",
             )
-        said = said or proxy.log_formats.get("log-format-sd")
+        known = proxy.log_formats if proxy.mode is Mode.HTTP else proxy.formats
+        said = next(
+            (proxy.log_formats[one] for one in ("log-format", "log-format-sd") if one in known),
+            None,
+        )
         if said is not None and proxy.capability & FRONT and not proxy.log_targets:
             self._warn(said.origin, f"log format ignored for {name} since it has no log address.")
 
