@@ -104,3 +104,24 @@ def test_a_reload_changes_where_lines_go(stage: Stage) -> None:
         assert stage.receiver.silent(0.1)
     finally:
         other.close()
+
+
+def test_flows_of_datagrams(stage: Stage) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20)
+        port = closed_port()
+        stage.rig.run(
+            f"listen dns\n mode udp\n bind 127.0.0.1:{port}\n timeout client 200ms\n"
+            f" timeout server 200ms\n log {stage.receiver.where} local0\n option tcplog\n"
+            f" server s1 127.0.0.1:{server.getsockname()[1]}\n"
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(20)
+            client.sendto(b"question", ("127.0.0.1", port))
+            data, where = server.recvfrom(100)
+            server.sendto(b"the answer", where)
+            assert (data, client.recv(100)) == (b"question", b"the answer")
+        assert blotted(stage.receiver.line()) == (
+            "<134>127.0.0.1:PORT [DATE] dns dns/s1 T/T/T 10 -- 1/1/0/0/0 0/0"
+        )

@@ -143,6 +143,19 @@ class Session:
         return self._peer
 
     @property
+    def far(self) -> socket.socket | None:
+        """The socket towards the server."""
+        return self.server.sock if self.server is not None else None
+
+    def amounts(self) -> tuple[int, int]:
+        """Bytes from the client, and from the server."""
+        client, server = self.client, self.server
+        return (
+            client.count if client is not None else len(self.early),
+            max(server.count, len(self.late)) if server is not None else 0,
+        )
+
+    @property
     def known(self) -> Peer | None:
         """The client as far as anybody has asked for it."""
         return self._peer

@@ -16,6 +16,7 @@ from penstock.model import Protocol
 if TYPE_CHECKING:
     from penstock.engine.proxy.choose import Real
     from penstock.engine.proxy.session import Session
+    from penstock.engine.proxy.udp import Flow
 
 _SOURCE = frozenset({"bi", "bp"})
 _WANTED = frozenset({"fi", "fp"})
@@ -31,7 +32,7 @@ class Trace:
         "_admitted",
     )
 
-    def __init__(self, logger: SessionLogger, session: Session) -> None:
+    def __init__(self, logger: SessionLogger, session: Session | Flow) -> None:
         world = session.world
         self._logger = logger
         self._session = session
@@ -88,10 +89,10 @@ class Trace:
             self._logger.write(self._record(self._logger.uses, own=1))
 
     def _note_source(self) -> None:
-        side = self._session.server
-        if side is not None and self._logger.uses & _SOURCE:
+        sock = self._session.far
+        if sock is not None and self._logger.uses & _SOURCE:
             try:
-                self._source = peer_of(side.sock.getsockname())
+                self._source = peer_of(sock.getsockname())
             except OSError:
                 self._source = None
 
@@ -140,7 +141,7 @@ class Trace:
         """*own*: 1 while it counts among those of its pool and server."""
         session = self._session
         world, service, pool, real = session.world, session.service, session.pool, self._real
-        client, server, tls = session.client, session.server, session.tls
+        tls = session.tls
         name = service.state.section
         record = Record(name, pool.state.name if pool is not None else name, self._accepted)
         record.client, record.client_port = self._client()
@@ -153,15 +154,15 @@ class Trace:
         record.handshake = self._handshake
         record.queued, record.connected = self._queued, self._connected
         record.closed = self._connected if own else self._now()
-        record.received = client.count if client is not None else len(session.early)
-        record.sent = max(server.count, len(session.late)) if server is not None else 0
+        record.received, record.sent = session.amounts()
         record.end = self.end
         if "ac" in uses:
             record.live = world.all_live()
         record.frontend_live = world.board.read(service.row, Column.LIVE)
         counted = 1 - own
         if pool is not None:
-            record.retries = min(session.attempts.tries, pool.state.back.retries)
+            if session.attempts is not None:
+                record.retries = min(session.attempts.tries, pool.state.back.retries)
             record.backend_live = world.board.read(pool.row, Column.LIVE) - counted
         if real is not None:
             record.server = real.state.key.name
@@ -188,7 +189,7 @@ class Trace:
         return _shown(session.peer, session)
 
 
-def _shown(peer: Peer, session: Session) -> tuple[str | None, int]:
+def _shown(peer: Peer, session: Session | Flow) -> tuple[str | None, int]:
     if peer is NOBODY:
         return "unix", session.spot.listener.id
     return str(peer.address), peer.port

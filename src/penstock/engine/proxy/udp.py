@@ -26,8 +26,9 @@ from penstock.engine.proxy.datagrams import (
     twin_of,
 )
 from penstock.engine.proxy.dial import Peer, dial, peer_of, target
-from penstock.engine.proxy.loop import IN
+from penstock.engine.proxy.loop import IN, Loop
 from penstock.engine.proxy.tally import came, carried, lasted
+from penstock.engine.proxy.trace import Trace
 from penstock.engine.proxy.world import Ear, World
 from penstock.model import Protocol
 from penstock.proxied import LocalAddress
@@ -64,8 +65,8 @@ class Flow:
     __slots__ = (
         *("_control", "_key", "_own", "_relay", "asked", "began", "closed", "early", "header"),
         *("late", "local", "moment", "patience", "peer", "pool", "raw", "real", "received"),
-        *("seen", "sent", "server", "service", "sock", "spot", "tls", "upstream", "wanted"),
-        "world",
+        *("seen", "sent", "server", "service", "sock", "spot", "tls", "trace", "upstream"),
+        *("wanted", "world"),
     )  # fmt: skip
 
     def __init__(self, relay: Relay, key: object, raw: ClientAddress, local: bytes) -> None:
@@ -102,9 +103,32 @@ class Flow:
         self.service.live += 1
         self.began = self.seen
         came(self.world.area, self.service.row * COLUMNS)
+        logger = self.service.logger
+        self.trace = Trace(logger, self) if logger is not None else None  # None: it is not logged
         relay.flows[key] = self
 
     # -- what others ask -------------------------------------------------------------------
+
+    # Of connections only: datagrams wait for nobody and are sent once.
+    client: None = None
+    queued: None = None
+    attempts: None = None
+
+    @property
+    def loop(self) -> Loop:
+        return self.world.loop
+
+    @property
+    def known(self) -> Peer:
+        return self.peer
+
+    @property
+    def far(self) -> socket.socket | None:
+        return self.upstream
+
+    def amounts(self) -> tuple[int, int]:
+        """Bytes from the client, and from the server."""
+        return self.received, self.sent
 
     def ends(self) -> Ends:
         peer, wanted = self.peer, self.wanted
@@ -153,6 +177,8 @@ class Flow:
         world.count(service.row, Column.SESSIONS)
         if service.state.front.rate_limit:
             service.count_session(world.loop.now)
+        if self.trace is not None:
+            self.trace.admitted()
         if book is not None:
             self.subject().start_stream()
             if not self._passes(book.content):
@@ -172,18 +198,24 @@ class Flow:
         if not program or program.run(self.subject()).verdict in _PASSES:
             return True
         self.world.count(self.service.row, denied)
+        if self.trace is not None:
+            self.trace.rejected()
         return False
 
     def _take(self, failed: Real | None) -> bool:
         world, pool = self.world, self.pool
         if pool is None:
+            self._ends("SC")
             return False
         without = (failed.state.key,) if failed is not None and len(pool.reals) > 1 else ()
         real = world.chooser.choose(pool, self.ends, self.service.live, without=without)
         if real is None:
             world.count(pool.row, Column.ERRORS)
+            self._ends("SC")
             return False
         self.real = real
+        if self.trace is not None:
+            self.trace.chosen(real)
         area, now = world.area, int(world.loop.now)
         came(area, real.row * COLUMNS)
         for row in (pool.row, real.row):
@@ -204,6 +236,8 @@ class Flow:
         world.count(pool.row, Column.CONNECTED)
         world.count(self.service.row, Column.TOTAL)
         world.loop.add(sock.fileno(), IN, self.on_server)
+        if self.trace is not None:
+            self.trace.connected()
         timing = self.service.timing(pool.state)
         self.patience = timing.silence
         world.loop.watch(self)
@@ -212,6 +246,12 @@ class Flow:
     def _failed(self, real: Real, pool: PoolView) -> None:
         self.world.count(real.row, Column.ERRORS)
         self.world.count(pool.row, Column.ERRORS)
+        self._ends("SC")
+
+    def _ends(self, how: str) -> None:
+        """For the log (manual 8.5)."""
+        if self.trace is not None:
+            self.trace.end = how
 
     # -- datagrams ---------------------------------------------------------------------------
 
@@ -271,6 +311,7 @@ class Flow:
         """The server's host says that it is not there: the next datagram is scheduled anew."""
         if self.real is not None and self.pool is not None:
             self._failed(self.real, self.pool)
+        self._ends("SD")
         self.close()
 
     # -- without the listener ------------------------------------------------------------------
@@ -308,6 +349,8 @@ class Flow:
         self.close()
 
     def kill(self, cause: str = "K") -> None:
+        if self.trace is not None:
+            self.trace.killed(cause)
         self.close()
 
     def close(self) -> None:
@@ -316,6 +359,8 @@ class Flow:
         self.closed = True
         world, service, real = self.world, self.service, self.real
         world.loop.unwatch(self)
+        if self.trace is not None:
+            self.trace.ended()
         for one in (self.upstream, self._own):
             if one is not None:
                 world.loop.forget(one.fileno())
