@@ -113,8 +113,8 @@ def test_all_that_packets_tell() -> None:
         ({"how": How.SILENT, "real_ended": False}, "sD"),
         ({"how": How.SILENT, "client_ended": False}, "cD"),
         ({"how": How.SILENT, "client_ended": False, "real_ended": False}, "cD"),
-        ({"how": How.CUT}, "KD"),
-        ({"how": How.CUT, "cause": "D"}, "DD"),
+        ({"how": How.CUT}, "K-"),
+        ({"how": How.CUT, "cause": "D"}, "D-"),
         ({"how": How.REFUSED}, "SC"),
     ],
 )
