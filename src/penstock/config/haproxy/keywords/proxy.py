@@ -73,7 +73,13 @@ PROXY = index(
     rows(
         "log log-format log-format-sd error-log-format log-tag", Need.C, Status.WORKS, where="DFLB"
     ),
-    rows("unique-id-format", Need.C, Status.WORKS, "for %ID and the PROXY protocol", where="DFLB"),
+    rows(
+        "unique-id-format",
+        Need.C,
+        Status.WORKS,
+        "for %ID; a PROXY header does not tell it yet",
+        where="DFLB",
+    ),
     rows("email-alert", Need.C, Status.LATER, "no mail is sent yet", where="DFLB"),
     rows(
         "load-server-state-from-file server-state-file-name",
