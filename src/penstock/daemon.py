@@ -300,6 +300,11 @@ def serve(
         )
 
 
+def _said(loaded: LoadResult) -> tuple[str, ...]:
+    """The lines of `show startup-logs`, worded as HAProxy words its own."""
+    return tuple(f"[WARNING]  ({os.getpid()}) : config : {one}" for one in loaded.warnings)
+
+
 def _tell_all(
     followers: list[Callable[[Configuration], None]], configuration: Configuration
 ) -> None:
@@ -323,7 +328,9 @@ def _live(
         controller.start(loaded, None if controller.adopted else _recalled(loaded.configuration))
         collector.tick()
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
-        commands = Runtime(controller, registry(), collector, os.environ)
+        commands = Runtime(
+            controller, registry(), collector, os.environ, startup_logs=_said(loaded)
+        )
         runtime = RuntimeServer(selector, commands, time.monotonic)
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
         commands.tallies = web.tally

@@ -69,10 +69,12 @@ _SERVER_ZEROS: Final[dict[str, Value]] = {
     **dict.fromkeys(("idle_conn_cur", "safe_conn_cur"), 0),
     **_SSL,
 }
-_LISTENER: Final = "pxname svname scur smax slim stot bin bout status iid sid addr mode"
+_LISTENER: Final = (
+    "pxname svname scur smax slim stot bin bout dreq dresp status iid sid addr mode dcon dses"
+)
 _LISTENER_ZEROS: Final[dict[str, Value]] = {
     **{"pid": PROCESS, "type": int(Kind.LISTENER)},
-    **dict.fromkeys(("dreq", "dresp", "ereq", "dcon", "dses", "wrew", "eint"), 0),
+    **dict.fromkeys(("ereq", "wrew", "eint"), 0),
     **_SSL,
 }
 
@@ -165,18 +167,34 @@ def frontend_row(view: View, section: Section) -> Row:
 
 
 def listener_rows(view: View, section: Section, selected: Selected) -> Iterator[Row]:
-    for listener in view.listeners(section.name):
+    for listener, n in view.listeners(section.name):
         if selected.id not in (-1, listener.id):
             continue
+        counted: tuple[Value, ...] = (None,) * 9
+        if n is not None:
+            counted = (
+                *(n.live, n.live_max, n.sessions, n.bytes_in, n.bytes_out),
+                *(n.denied, n.denied_responses, n.denied_connections, n.denied_sessions),
+            )
+        live, most, total, received, sent, requests, responses, connections, sessions = counted
         values: tuple[Value, ...] = (
             section.name,
             listener.name,
-            *(0, 0, listener.limit, 0, 0, 0),
+            live,
+            most,
+            listener.limit,
+            total,
+            received,
+            sent,
+            requests,
+            responses,
             view.front_status(section),
             section.id,
             listener.id,
             listener.address if selected.legends else None,
             section.mode,
+            connections,
+            sessions,
         )
         yield Row(LISTENER, section.id, listener.id, values)
 

@@ -148,13 +148,18 @@ class View:
             return "STOP"
         return "PAUSED" if state is FrontState.PAUSED else "OPEN"
 
-    def listeners(self, name: str) -> Iterator[ListenerView]:
-        for service in self._fronts.get(name, ()):
-            for listener in service.front.listeners:
-                yield from _listener_views(listener)
-        for http in self.configuration.http:
-            for listener in http.listeners if http.name == name else ():
-                yield from _listener_views(listener)
+    def listeners(self, name: str) -> Iterator[tuple[ListenerView, Counted | None]]:
+        """Each socket, and what it has counted where that is told apart."""
+        services = self._fronts.get(name, [])
+        found = [
+            (one, service.name)
+            for service in services
+            for listener in service.front.listeners
+            for one in _listener_views(listener)
+        ]
+        for one, service_name in found:
+            alone = sum(other == service_name for _, other in found) == 1
+            yield one, self.reading.service(service_name) if alone else None
 
     # -- backends --------------------------------------------------------------------------
 

@@ -522,9 +522,13 @@ def _on_proxy(service: Service, reasons: list[Said]) -> Service:
 def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
     """*service*, with each socket whose bind line has a maxconn as one of its own.
 
-    HAProxy counts connections by socket for that limit (manual 5.1, "maxconn").
+    HAProxy counts connections by socket for that limit (manual 5.1, "maxconn"). With
+    ``option socket-stats`` each socket is one, where nothing is limited for all of them together.
     """
     limits = {line.origin: line.maxconn for line in proxy.binds if line.maxconn}
+    together = proxy.maxconn or proxy.rate_limit or proxy.tcp_rules
+    if "socket-stats" in proxy.options and not together:
+        limits = {line.origin: line.maxconn for line in proxy.binds}
     rest = tuple(bind for bind in service.binds if bind.origin not in limits)
     front = lower_proxied.without(service.front, limits)
     some = bool(rest or front.listeners)
@@ -532,7 +536,7 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
     whole, service = service, replace(service, section=service.name)
     for one in service.front.listeners:
         if one.origin in limits and isinstance(one.address, LocalAddress):
-            limit = min(filter(None, (limits[one.origin], service.maxconn)))
+            limit = min(filter(None, (limits[one.origin], service.maxconn)), default=0)
             alone = replace(service.front, listeners=(one,))
             name = f"{service.name}:{len(parts)}"  # a path is no name
             parts.append(replace(service, name=name, binds=(), maxconn=limit, front=alone))
@@ -541,7 +545,7 @@ def _listeners(service: Service, proxy: ProxyDraft) -> list[Service]:
             continue
         for port in range(bind.ports.first, bind.ports.last + 1):
             socket = replace(bind, ports=PortRange.single(port))
-            limit = min(filter(None, (limits[bind.origin], service.maxconn)))
+            limit = min(filter(None, (limits[bind.origin], service.maxconn)), default=0)
             name = f"{service.name}:{bind.vip}:{port}"
             front = lower_proxied.only(service.front, socket)
             parts.append(replace(service, name=name, binds=(socket,), maxconn=limit, front=front))

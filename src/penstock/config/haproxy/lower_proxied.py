@@ -177,11 +177,14 @@ def back(proxy: ProxyDraft) -> Back:
 
 
 def only(front: Front, bind: Bind) -> Front:
-    """*front* with the one listener that *bind* is."""
+    """*front* with the one listener that *bind* is, and the number that its port has."""
     mine = tuple(
-        replace(one, ports=bind.ports)
+        replace(one, ports=bind.ports, id=one.id + bind.ports.first - one.ports.first)
         for one in front.listeners
-        if one.origin == bind.origin and one.address == bind.vip
+        if one.origin == bind.origin
+        and one.address == bind.vip
+        and one.ports is not None
+        and one.ports.first <= bind.ports.first <= one.ports.last
     )
     return replace(front, listeners=mine[:1])
 

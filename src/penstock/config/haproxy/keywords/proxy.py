@@ -214,10 +214,17 @@ OPTIONS = index(
         where="DLB",
     ),
     rows(
-        "contstats socket-stats",
+        "contstats",
         Need.C,
         Status.IGNORED,
-        "counters are always exact and kept for each service",
+        "bytes count when a session ends, and packets at once",
+        where="DFL",
+    ),
+    rows(
+        "socket-stats",
+        Need.C,
+        Status.WORKS,
+        "numbers of several sockets are told apart where no limit or rule is for all of them",
         where="DFL",
     ),
     rows(
