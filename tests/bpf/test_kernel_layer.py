@@ -210,6 +210,14 @@ class TestMaps:
             with pytest.raises(IndexError):
                 words.write_words(14, (1, 2, 3))
 
+    def test_a_forked_child_does_not_have_them(self, loaded: ObjectFile) -> None:
+        with loaded.map("words", ArrayMap):
+            assert "bpf-map" in Path("/proc/self/maps").read_text()
+            pid = os.fork()
+            if not pid:
+                os._exit("bpf-map" in Path("/proc/self/maps").read_text())
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
     def test_a_map_not_made_for_it_cannot_be_shared(self, loaded: ObjectFile) -> None:
         with pytest.raises(DatapathError, match="unmapped was not made"):
             loaded.map("unmapped", ArrayMap)

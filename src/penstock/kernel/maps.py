@@ -119,6 +119,8 @@ class ArrayMap(Map):
         except OSError as error:
             self.close()
             raise self._refusal("map into memory the", error.errno or errno.EINVAL) from error
+        # A forked child, which reads what strangers send, is not to write the datapath's tables.
+        self._mapping.madvise(mmap.MADV_DONTFORK)
         whole = memoryview(self._mapping)
         self.memory = whole[: self.stride * self.info.max_entries]
         self.words = self.memory.cast("I")

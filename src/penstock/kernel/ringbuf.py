@@ -41,6 +41,8 @@ class RingBuffer(Map):
         except OSError as error:
             self.close()
             raise self._refusal("map into memory the", error.errno or errno.EINVAL) from error
+        for mapping in (self._mine, self._theirs):
+            mapping.madvise(mmap.MADV_DONTFORK)  # as with the tables: see ``maps``
         self._consumed = memoryview(self._mine)[:8].cast("Q")
         self._produced = memoryview(self._theirs)[:8].cast("Q")
         self._data = memoryview(self._theirs)[mmap.PAGESIZE :]

@@ -206,7 +206,12 @@ _TABLES = {
 }
 _JUDGED = (Status.LATER, Status.PROXY, Status.IGNORED)
 # Words that only have a meaning in another place than the one tried here.
-_ELSEWHERE = {("proxy", "stick-table"), ("proxy", "transparent"), ("server", "redir")}
+_ELSEWHERE = {
+    ("proxy", "redirect"),
+    ("proxy", "stick-table"),
+    ("proxy", "transparent"),
+    ("server", "redir"),
+}
 
 
 @pytest.mark.parametrize(

@@ -115,13 +115,12 @@ class User:
 
 
 def workers(runtime: Path) -> list[int]:
-    """Of the daemon in *runtime*, by what their environment says."""
+    """Of the daemon in *runtime*, by their name and what their environment says."""
     mark = f"PENSTOCK_RUNTIME_DIR={runtime}\0".encode()
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"penstock.engine.proxy.worker" not in command:
+            if Path(f"/proc/{pid}/comm").read_text().strip() != "penstock-worker":
                 continue
             if mark in Path(f"/proc/{pid}/environ").read_bytes():
                 found.append(int(pid))

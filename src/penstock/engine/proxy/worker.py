@@ -17,6 +17,7 @@ import socket
 import sys
 import traceback
 from functools import partial
+from pathlib import Path
 
 from penstock.engine.api import (
     CutCause,
@@ -338,6 +339,7 @@ class Worker:
                 self.loop.add(ear.sock.fileno(), IN, partial(self._accept, ear))
 
 
+_NAME = "penstock-worker"  # in ps and top
 _OUT_OF_FILES = (23, 24, 12, 105)  # ENFILE, EMFILE, ENOMEM, ENOBUFS
 
 
@@ -347,6 +349,8 @@ def _complain(sentence: str) -> None:
 
 def main(arguments: list[str]) -> None:
     fd, number, workers, user, group = (int(word) for word in arguments)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(_NAME)  # a forked one looks like the daemon else
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(one, signal.SIG_IGN)  # the daemon's to decide, over the link
     with contextlib.suppress(OSError, ValueError):
