@@ -25,6 +25,7 @@ from penstock.api.wire import (
     SetWeight,
     Status,
 )
+from penstock.asked import Asked, ask, find
 from penstock.config.haproxy import LoadResult, NewServer, Resolvers, ServerReader
 from penstock.desired import (
     Override,
@@ -61,7 +62,6 @@ from penstock.ipvs.names import POOL_PREFIX
 from penstock.listed import References
 from penstock.log import own_log
 from penstock.model import (
-    AdminState,
     Configuration,
     EngineKind,
     Pool,
@@ -348,7 +348,7 @@ class Controller:
 
     def on_names(self, changes: Changes, outcome: Outcome) -> None:
         """DNS gave servers other addresses, or took theirs away."""
-        before = {name: self._find(*name)[1] for name in changes}
+        before = {name: find(self._configuration, *name)[1] for name in changes}
         configuration = with_places(self._configuration, changes)
         causes = {
             name: why_gone(before[name], outcome)
@@ -585,7 +585,7 @@ class Controller:
             return
         name = (change.key.pool, change.key.name)
         if name in self.states:
-            _, real = self._find(*name)
+            _, real = find(self._configuration, *name)
             reported = real.check is not None and real.check.log
             self.states.check(
                 change.key, up=change.up, stopping=change.stopping, why=cause(change, reported)
@@ -593,7 +593,7 @@ class Controller:
 
     def around(self, key: RealKey) -> Around:
         """What a check may tell its server of its surroundings."""
-        pool, _ = self._find(key.pool, key.name)
+        pool, _ = find(self._configuration, key.pool, key.name)
         weights = {
             one.name: standing.spec.weight
             for one in pool.reals
@@ -661,10 +661,8 @@ class Controller:
                 return self.snapshot()
             case Reload():
                 return self.reload()
-            case SetWeight():
-                return self._set_weight(request)
-            case SetState():
-                return self._set_state(request)
+            case SetWeight() | SetState():
+                return self._set(ask(request, self._configuration, self._overrides.current))
             case Rules() | GetRules() | GetConnections() | GetDirector():
                 return self._rules(request)
 
@@ -676,51 +674,10 @@ class Controller:
             self._configure_checks()
         return reply
 
-    def _set_weight(self, request: SetWeight) -> Done:
-        _, real = self._find(request.pool, request.server)
-        weight = real.weight * request.value // 100 if request.percent else request.value
-        limit = 100 if request.percent else 256
-        if not 0 <= request.value <= limit:
-            raise CommandRefused(
-                f"weight {request.value}{'%' if request.percent else ''} is not within 0-{limit}"
-            )
-        self._override(request.pool, request.server, weight=weight)
-        return Done(f"{request.pool}/{request.server} has weight {weight}")
-
-    def _set_state(self, request: SetState) -> Done:
-        self._find(request.pool, request.server)
-        try:
-            admin = AdminState(request.state)
-        except ValueError:
-            raise CommandRefused(
-                f"unknown state {request.state!r}; use ready, drain or maint"
-            ) from None
-        self._override(request.pool, request.server, admin=admin)
-        return Done(f"{request.pool}/{request.server} is in state {admin}")
-
-    def _override(
-        self, pool: str, server: str, *, weight: int | None = None, admin: AdminState | None = None
-    ) -> None:
-        before = self._overrides.current.get((pool, server), Override())
-        override = replace(
-            before,
-            weight=before.weight if weight is None else weight,
-            admin=before.admin if admin is None else admin,
-        )
-        self.override(*self._find(pool, server), override)
-        _log.info("set", server=f"{pool}/{server}", weight=weight, state=admin)
-
-    def _find(self, pool: str, server: str) -> tuple[Pool, RealServer]:
-        pools = {one.name: one for one in self._configuration.pools}
-        owner = pools.get(pool)
-        if owner is None:
-            there = ", ".join(sorted(pools))
-            raise CommandRefused(f"no backend {pool!r}; there are: {there}")
-        for real in owner.reals:
-            if real.name == server:
-                return owner, real
-        names = ", ".join(real.name for real in owner.reals)
-        raise CommandRefused(f"backend {pool} has no server {server!r}; it has: {names}")
+    def _set(self, asked: Asked) -> Done:
+        self.override(asked.pool, asked.real, asked.override)
+        _log.info("set", server=f"{asked.pool.name}/{asked.real.name}", to=asked.told)
+        return Done(f"{asked.pool.name}/{asked.real.name} {asked.told}")
 
     # -- snapshot ----------------------------------------------------------------------
 
