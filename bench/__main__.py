@@ -19,11 +19,11 @@ from bench import (
     compare,
     director,
     health,
-    logging,
+    journal,
     memory,
     packets,
     proxy,
-    statistics,
+    show_stat,
 )
 from penstock.errors import PenstockError
 from penstock.lab import network
@@ -43,9 +43,9 @@ _COMMANDS: Final[dict[str, tuple[ModuleType, str, tuple[str, ...]]]] = {
         ("nft", "ethtool"),
     ),
     "health": (health, "the cost of many health checks", ("nginx", "ss")),
-    "logging": (logging, "the cost of logging connections that the kernel engine carries", ()),
+    "logging": (journal, "the cost of logging connections that the kernel engine carries", ()),
     "memory": (memory, "what flows, services and real servers take", ()),
-    "statistics": (statistics, "show stat of many servers, beside HAProxy", ()),
+    "statistics": (show_stat, "show stat of many servers, beside HAProxy", ()),
     "proxy": (
         proxy,
         "the proxy engine beside HAProxy",

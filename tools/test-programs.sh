@@ -18,6 +18,7 @@ need wrk wrk
 need tcpdump tcpdump
 need ethtool ethtool
 need nft nftables
+need ping iputils-ping
 need varnishtest varnish
 need bpftool bpftool
 need tc iproute2

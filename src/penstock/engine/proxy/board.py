@@ -63,6 +63,11 @@ class Board:
             total += self._cells[worker * size + at]
         return total
 
+    def parts(self, row: int, column: Column) -> list[int]:
+        """Each worker's, in order."""
+        size = MAX_ROWS * COLUMNS
+        return [self._cells[n * size + row * COLUMNS + column] for n in range(self._workers)]
+
     def column(self, column: Column, rows: int) -> list[int]:
         """That number of each of the first *rows* rows: the sum over all workers, or the most."""
         size, join = MAX_ROWS * COLUMNS, max if column in MAXIMA else add

@@ -454,9 +454,15 @@ class ProxyEngine:
         return self._board.read(row, Column.ERRORS_IN_A_ROW) if row is not None else 0
 
     def cut(self, key: RealKey, cause: CutCause = CutCause.OPERATOR) -> int:
-        live = self.live(key)  # before a worker is quick enough to have ended them
-        self._tell(Kill(key, cause))
-        return live
+        row = self._real_rows.get(key)
+        if row is None:
+            return 0
+        parts = self._board.parts(row, Column.LIVE)
+        # Only who has any: another might be late, and cut connections that come after this.
+        for worker, live in zip(self._workers, parts, strict=False):
+            if live:
+                worker.send(Kill(key, cause))
+        return sum(parts)
 
     def ask(self, question: Question, worker: int = 0) -> object:
         """What a worker answers; the first one has all tables. None: no worker runs.
