@@ -47,7 +47,7 @@ RUNNING: Final = (
         "logs",
     ),
     *("states", "server_states", "server_agents"),
-    *("ipvs", "director"),
+    *("ipvs", "director", "facts"),
     *ANSWERS,
     "refusal",
 )
@@ -85,13 +85,14 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "model": SAID,
     # What is logged of connections and servers: the text, and whom it is sent to.
     "logs.model": ("terms", "rules.model", "events"),
-    "logs": (*SAID, "model", "rules"),
+    "logs": (*SAID, "model", "rules", "facts"),
     # Pure: what is said of a connection, what is remembered of its client, what it says itself.
     "rules": (*SAID, "model", "wire"),
     "stick": (*SAID, "model", "rules"),
     "wire": ("terms",),
     "runtime": (),
     "events": (),
+    "facts": ("terms",),
     # Where servers stand; says what follows from a change, for the controller to do.
     "states": ("model", "events"),
     "log": ("events",),
@@ -119,7 +120,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *(*VOCABULARY, "checks", "rules", "wire"),
         *("health.subject", "health.expects", "health.verdict"),
     ),
-    "health": (*VOCABULARY, "health.state", "health.probes", "checks", "rules", "wire"),
+    "health": (*VOCABULARY, "health.state", "health.probes", "checks", "rules", "wire", "facts"),
     "refusal": ("model",),
     "desired": (*VOCABULARY, "config", "schedulers", "health.state"),
     "plan": tuple(part for part in DECISIONS if part != "plan"),
@@ -136,7 +137,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "wire",
         "logs",
     ),
-    "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire", "logs"),
+    "engine.proxy": (*DECISIONS, "engine", "rules", "stick", "wire", "logs", "facts"),
     "kernel": (),
     "names": (*VOCABULARY, "config"),
     "reconcile": (*DECISIONS, "engine"),

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from penstock.checks.model import Family, Ruleset
 from penstock.engine.api import RealKey
+from penstock.facts import ProcessFacts
 from penstock.health.attempt import Attempt, Scripted
 from penstock.health.connection import Wrap
 from penstock.health.execution import Execution, Script
@@ -19,7 +19,6 @@ from penstock.health.external import Facts, Program
 from penstock.health.runner import CheckStatus, Target
 from penstock.health.subject import CheckSubject, World
 from penstock.model import PortMode
-from penstock.terms import Address
 
 _CONNECT_ONLY = Ruleset(Family.PLAIN, ())
 _Key = tuple[Ruleset, str, bool]
@@ -52,7 +51,7 @@ class AttemptMaker:
         self._world = World(
             microseconds=lambda: time.time_ns() // 1000,
             random=lambda: rng.getrandbits(32),
-            process=_Process(),
+            process=ProcessFacts(thread=1, threads=1),
         )
         self._node = socket.gethostname()
 
@@ -119,28 +118,3 @@ class AttemptMaker:
 
 def _port(key: RealKey) -> int:
     return key.port.value if key.port.mode is PortMode.FIXED else 0
-
-
-@dataclass(slots=True)
-class _Process:
-    """The daemon's own process (``rules.subject.Process``)."""
-
-    hostname: str = field(default_factory=socket.gethostname)
-    threads: int = 1
-    thread: int = 1
-    stopping: bool = False
-
-    def environment(self, name: str) -> str | None:
-        return os.environ.get(name)
-
-    def utc_offset(self, seconds: int) -> int:
-        return time.localtime(seconds).tm_gmtoff
-
-    def is_local(self, address: Address) -> bool:
-        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((str(address), 0))
-            except OSError:
-                return False
-        return True

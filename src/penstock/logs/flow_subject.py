@@ -6,36 +6,16 @@ Nothing else is asked: a format with other samples is the proxy engine's (``beyo
 
 from __future__ import annotations
 
-import os
 import random
-import socket
-import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from penstock.facts import ProcessFacts
 from penstock.logs.record import Record
 from penstock.model import Service
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Act, Process, Tables, Traffic
 from penstock.terms import Address
-
-
-class _Process:
-    """Of the daemon."""
-
-    hostname = socket.gethostname()
-    threads = 1
-    thread = 0
-    stopping = False
-
-    def environment(self, name: str) -> str | None:
-        return os.environ.get(name)
-
-    def utc_offset(self, seconds: int) -> int:
-        return time.localtime(seconds).tm_gmtoff
-
-    def is_local(self, address: Address) -> bool:
-        raise NotImplementedError
 
 
 class FlowSubject:
@@ -45,7 +25,7 @@ class FlowSubject:
     request = b""
     response = b""
     listener = (0, "")
-    process: Process = _Process()
+    process: Process = ProcessFacts(0, 1)
 
     def __init__(self, record: Record, service: Service, clock: Callable[[], int]) -> None:
         self._record = record

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from penstock.engine.proxy.facts import Facts
 from penstock.engine.proxy.tls import TlsInfo
+from penstock.facts import ProcessFacts
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Act, Process, Tables, Traffic
 from penstock.stick import tables as stick_tables
 from penstock.terms import Address
 from penstock.web.http1 import Request
 
-_FACTS = Facts(0, 1)
+_FACTS = ProcessFacts(0, 1)
 # Conditions that look at stick tables are refused when they are read.
 _NO_TABLES = stick_tables.Tables((), lambda: 0)
 

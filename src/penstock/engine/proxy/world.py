@@ -24,11 +24,11 @@ from penstock.engine.proxy.book import back_book, front_book
 from penstock.engine.proxy.census import Census
 from penstock.engine.proxy.choose import Chooser, PoolView, Real
 from penstock.engine.proxy.dial import is_plain, target
-from penstock.engine.proxy.facts import Facts
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import Loop
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.sharing import PeersRunner
+from penstock.facts import ProcessFacts
 from penstock.logs.outlet import Means
 from penstock.logs.sessions import SessionLogger
 from penstock.model import PortMode
@@ -154,7 +154,7 @@ class World:
         self.tables = Tables((), lambda: int(loop.now * 1000))
         self.variables: dict[str, Sample] = {}
         self.census = Census(self)
-        self.facts = Facts(worker, workers)
+        self.facts = ProcessFacts(worker, workers)
         self.peers = PeersRunner(loop, self.tables)
         self.board = board
         self.number = worker

@@ -12,7 +12,7 @@ from penstock.terms import Address
 
 
 @dataclass(slots=True)
-class Facts:
+class ProcessFacts:
     """Of one worker, which is one of HAProxy's threads."""
 
     thread: int
