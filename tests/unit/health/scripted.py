@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import random
+import re
 import select
 import shutil
 import socket
@@ -171,6 +172,10 @@ def turn(runner: Runner) -> None:
     runner.run_once(time.monotonic())
 
 
+# A proxy's refusal sets no errno: what HAProxy says of it is left over from another call of its.
+_LEFTOVER = re.compile(r"^(SOCKS4 Proxy deny the request) \(.*\)$")
+
+
 def theirs(text: str, pools: int) -> dict[str, Seen]:
     """What HAProxy's first checks come to, by pool."""
     assert HAPROXY is not None
@@ -200,7 +205,8 @@ def _settled(stats: Path, pools: int, process: subprocess.Popen[bytes]) -> dict[
         for row in _rows(stats):
             code = row["check_status"]
             if code and code != "INI" and not code.startswith("*"):
-                found.setdefault(row["pxname"], Seen(code, row["check_code"], row["last_chk"]))
+                info = _LEFTOVER.sub(r"\1", row["last_chk"])
+                found.setdefault(row["pxname"], Seen(code, row["check_code"], info))
         time.sleep(0.01)
     return found
 
