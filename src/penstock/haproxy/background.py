@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -36,15 +37,45 @@ def in_background(work: Callable[[Callable[[], None]], int], voice: Voice) -> in
             os.write(writer, b"+")
         os.close(writer)
 
-    return work(up)
-
-
-def write_pid(path: str, pid: int) -> None:
-    """Raises OSError."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, f"{pid}\n".encode())
-    finally:
-        os.close(descriptor)
+        return work(up)
+    except Exception:
+        # Python's own report would go where this process has no terminal any more.
+        voice.alert(traceback.format_exc())
+        return 1
+
+
+class PidFile:
+    """Where ``-p`` or ``pidfile`` want the id of the process that signals are sent to."""
+
+    def __init__(self, path: str, voice: Voice) -> None:
+        self._path = path
+        self._voice = voice
+
+    def is_possible(self) -> bool:
+        """Whether a file can be made there, which is tried and leaves nothing; says it if not."""
+        trial = f"{self._path}.{os.getpid()}"
+        try:
+            os.close(os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            os.unlink(trial)
+        except OSError:
+            self._refuse()
+            return False
+        return True
+
+    def write(self) -> None:
+        """The id of this process; says it where the disk is full by now, say."""
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+            flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
+            descriptor = os.open(self._path, flags, 0o644)
+            try:
+                os.write(descriptor, f"{os.getpid()}\n".encode())
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self._voice.alert(f"[haproxy.main()] Cannot create pidfile {self._path}")

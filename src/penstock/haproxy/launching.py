@@ -17,7 +17,7 @@ from penstock import notify
 from penstock.config.haproxy import LoadResult
 from penstock.dialect import VERSION
 from penstock.haproxy.arguments import Arguments
-from penstock.haproxy.background import write_pid
+from penstock.haproxy.background import PidFile
 from penstock.haproxy.master import SIGNALS, execute_again
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.roster import VARIABLE, Child, Roster
@@ -53,10 +53,7 @@ def launch(start: Start, loaded: LoadResult, roster: Roster, up: Callable[[], No
         before.tell()
     pidfile = arguments.pidfile or said.pidfile
     if pidfile is not None:
-        try:
-            write_pid(pidfile, os.getpid())
-        except OSError:
-            voice.alert(f"[haproxy.main()] Cannot create pidfile {pidfile}")
+        PidFile(pidfile, voice).write()
     if arguments.notify:
         notify.master_ready(os.getpid())
     voice.notice("Loading success.")

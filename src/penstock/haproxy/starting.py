@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from penstock.config.haproxy import LoadResult
-from penstock.haproxy.background import in_background, write_pid
+from penstock.haproxy.background import PidFile, in_background
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.roster import Roster
 from penstock.haproxy.serving import Surroundings, serve
@@ -25,10 +24,15 @@ def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
         return 1
     quiet = (arguments.quiet or said.quiet) and not arguments.verbose
     in_front = arguments.foreground or arguments.debug
-    pidfile = arguments.pidfile or said.pidfile
+    path = arguments.pidfile or said.pidfile
+    pidfile = PidFile(path, voice) if path is not None else None
 
     in_back = (arguments.daemon or said.daemon) and not in_front
-    if arguments.master or said.master_worker:
+    under_master = arguments.master or said.master_worker
+    # Tried before anything runs that would have to be taken down again; a reload goes on without.
+    if pidfile and roster is None and (in_back or under_master) and not pidfile.is_possible():
+        return 1
+    if under_master:
         return _under_master(begin, loaded, roster, quiet=quiet, back=in_back)
     if said.programs:
         voice.alert("config : Can't use a 'program' section without master worker mode.")
@@ -43,7 +47,7 @@ def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
     def work(up: Callable[[], None], *, daemon: bool) -> int:
         def is_up() -> None:
             if daemon and pidfile is not None:
-                write_pid(pidfile, os.getpid())
+                pidfile.write()
             before.tell()
             voice.starting = False
             if quiet:

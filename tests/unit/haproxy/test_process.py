@@ -271,6 +271,19 @@ def test_what_cannot_be_listened_on_ends_it_before_it_is_in_the_background(rig: 
     assert "Address already in use" in done.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("-W",)])
+def test_a_pid_file_that_cannot_be_made_ends_it_before_it_starts(
+    rig: Rig, more: tuple[str, ...]
+) -> None:
+    path = rig.folder / "nowhere" / "pid"
+    done = rig.run("-D", *more, "-p", str(path), "-f", str(rig.file))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        f" : [haproxy.main()] Cannot create pidfile {path}"
+    )
+    assert not rig.echoes()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_as_they_end_haproxy(rig: Rig, number: signal.Signals) -> None:
     process = rig.start("-db", "-f", str(rig.file))
