@@ -55,8 +55,10 @@ from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level
 from penstock.health.agents import Agents
 from penstock.health.attempts import Around
-from penstock.health.runner import Change, CheckStatus, Runner, Target
+from penstock.health.runner import Runner
 from penstock.health.sentences import cause, check_result
+from penstock.health.status import Change, CheckStatus
+from penstock.health.target import Target
 from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
 from penstock.listed import References

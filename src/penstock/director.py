@@ -25,8 +25,9 @@ from penstock.api.wire import (
 from penstock.api.wire import RuleTable as Rows
 from penstock.engine.api import DestCounters, RealKey, RuleCounters, RuleEngine, ServiceImage
 from penstock.errors import DatapathError, PenstockError
-from penstock.health.runner import Change, Target
 from penstock.health.sentences import state_change
+from penstock.health.status import Change
+from penstock.health.target import Target
 from penstock.ipvs import sync
 from penstock.ipvs.checks import Checks, health_check
 from penstock.ipvs.claims import Claims

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
@@ -15,14 +14,12 @@ from penstock.errors import PenstockError
 from penstock.events import Events, Level
 from penstock.health.agent_reply import AgentReply
 from penstock.health.agents import Agents, AgentTarget, ServerName
-from penstock.health.runner import CheckStatus
 from penstock.health.sentences import cause_of, check_result
-from penstock.model import MAX_WEIGHT, Configuration, HashType, Pool, RealServer
+from penstock.health.status import CheckStatus
+from penstock.model import Configuration, Pool, RealServer
 from penstock.server_states import ServerStates
+from penstock.server_values import ValueRefused, read_maxconn, read_weight
 from penstock.states import Operational
-
-_NUMBER = re.compile(r"[ \t]*([+-]?[0-9]+)")
-_STATIC = "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.\n"
 
 
 class Running(Protocol):
@@ -60,45 +57,37 @@ class ServerAgents:
         pool, real = found
         if reply.up is not None:
             self._states.agent_thinks(server, up=reply.up)
-        warnings = []
-        try:
-            if reply.admin is not None:
-                before = self._override(server)
-                if admin_state(pool, real, self._running.edits.servers) is not reply.admin:
-                    self._running.override(pool, real, replace(before, admin=reply.admin))
-            if reply.weight is not None:
-                warnings.append(self._weigh(pool, real, reply.weight))
-            if reply.maxconn is not None:
-                warnings.append(self._limit(server, real, reply.maxconn))
-        except PenstockError as error:
-            warnings.append(str(error))
-        return next(filter(None, warnings), "")
+        wrong: list[str] = []
+        for act in (self._administer, self._weigh, self._limit):
+            try:
+                act(pool, real, reply)
+            except (PenstockError, ValueRefused) as error:
+                wrong.append(str(error))
+        return wrong[0] if wrong else ""
 
-    def _weigh(self, pool: Pool, real: RealServer, text: str) -> str:
-        percent, _, rest = text.partition("%")
-        if rest:
-            return "Trailing garbage in weight string"
-        weight = min(real.weight * int(percent) // 100, MAX_WEIGHT)
-        if weight not in (0, real.weight) and not takes_weights(pool):
-            return _STATIC
+    def _administer(self, pool: Pool, real: RealServer, reply: AgentReply) -> None:
+        if reply.admin is None:
+            return
+        if admin_state(pool, real, self._running.edits.servers) is not reply.admin:
+            override = self._override((pool.name, real.name))
+            self._running.override(pool, real, replace(override, admin=reply.admin))
+
+    def _weigh(self, pool: Pool, real: RealServer, reply: AgentReply) -> None:
+        if reply.weight is None:
+            return
+        weight = read_weight(pool, real, reply.weight)
         if weight != weight_of(pool, real, self._running.edits.servers):
             override = self._override((pool.name, real.name))
             self._running.override(pool, real, replace(override, weight=weight))
-        return ""
 
-    def _limit(self, server: ServerName, real: RealServer, text: str) -> str:
-        number = _NUMBER.match(text)
-        if not text:
-            return "Require <maxconn>.\n"
-        if number is None:
-            return "maxconn string empty or preceded by garbage"
-        if number.end() != len(text):
-            return "Trailing garbage in maxconn string"
-        maxconn = max(int(number[1]), 0)
+    def _limit(self, pool: Pool, real: RealServer, reply: AgentReply) -> None:
+        if reply.maxconn is None:
+            return
+        maxconn = read_maxconn(reply.maxconn)
         if maxconn != real.maxconn:
+            server = (pool.name, real.name)
             override = replace(self._override(server), maxconn=maxconn)
             self._running.edit(with_override_of(self._running.edits, server, override))
-        return ""
 
     def agent_result(self, server: ServerName, status: CheckStatus, *, news: bool) -> None:
         found = self._find(server)
@@ -139,12 +128,6 @@ class ServerAgents:
                 if real.agent is not None
             }
         return self._known.get(server)
-
-
-def takes_weights(pool: Pool) -> bool:
-    """Whether weights may change at run time in HAProxy, by the pool's algorithm."""
-    mapped = pool.back.hash_on is not None and pool.scheduler.hash_type is HashType.MAP_BASED
-    return not (pool.scheduler.static or mapped)
 
 
 def agent_targets(configuration: Configuration, edits: Edits) -> Iterator[AgentTarget]:

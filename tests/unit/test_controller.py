@@ -18,7 +18,7 @@ from penstock.desired import real_key
 from penstock.engine.api import CutCause
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
-from penstock.health.runner import Change
+from penstock.health.status import Change
 from penstock.model import AdminState, Configuration, HealthCheck, Pool, RealServer, Settings
 
 CHECK = HealthCheck(inter=1000)

@@ -15,7 +15,7 @@ from unit_rig import Rig
 from penstock.api.wire import GetRules, GetStatus, Reload, Rules, RulesDone, RuleTable, Status
 from penstock.checks.codes import CheckCode
 from penstock.errors import CommandRefused, ConfigError
-from penstock.health.runner import Change
+from penstock.health.status import Change
 from penstock.ipvs.model import (
     AddDest,
     AddService,

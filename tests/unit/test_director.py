@@ -17,7 +17,7 @@ from penstock.director import Director
 from penstock.engine.api import DestCounters
 from penstock.engine.fake import FakeRules
 from penstock.errors import ConfigError, DatapathError, PenstockError
-from penstock.health.runner import Change
+from penstock.health.status import Change
 from penstock.ipvs.journal import Journal
 from penstock.ipvs.model import (
     AddDest,

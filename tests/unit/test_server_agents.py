@@ -13,7 +13,7 @@ from unit_rig import Rig
 
 from penstock.checks.codes import CheckCode
 from penstock.health.agent_reply import read_reply
-from penstock.health.runner import CheckStatus
+from penstock.health.status import CheckStatus
 from penstock.model import AgentCheck, Algorithm, HealthCheck, SchedulerSpec
 from penstock.states import Admin, Operational
 
@@ -74,6 +74,22 @@ def test_a_static_algorithm_takes_all_or_nothing(run: Run) -> None:
     assert says(rig, "75%") == STATIC
     assert says(rig, "0%") == ""
     assert says(rig, "100%") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ("1x%", "Trailing garbage in weight string"),
+        ("300%x", "Absolute weight can only be between 0 and 256 inclusive.\n"),
+        ("50%x", "Trailing garbage in weight string"),
+        (f"{'9' * 5000}%", ""),
+        (f"maxconn:{'9' * 5000}", ""),
+        ("maxconn:", "Require <maxconn>.\n"),
+        ("maxconn:x", "maxconn string empty or preceded by garbage"),
+    ],
+)
+def test_no_number_of_an_agents_ends_the_daemon(run: Run, line: str, warning: str) -> None:
+    assert says(run(), line) == warning
 
 
 def test_a_limit_is_the_servers_from_then_on(run: Run) -> None:

@@ -15,7 +15,8 @@ from penstock.director import Director
 from penstock.engine.api import PoolState, RealKey
 from penstock.engine.fake import FakeEngine
 from penstock.errors import PenstockError
-from penstock.health.runner import Change, Runner
+from penstock.health.runner import Runner
+from penstock.health.status import Change
 from penstock.ipvs.journal import Journal
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import heapq
 import os
 import random
 import select
@@ -20,8 +19,9 @@ from typing import Protocol
 
 from penstock.checks.codes import CheckCode
 from penstock.health.agent_reply import INCOMPLETE, AgentReply, is_whole, read_reply
-from penstock.health.runner import CheckStatus
 from penstock.health.state import jittered
+from penstock.health.status import CheckStatus
+from penstock.health.timers import Timers
 from penstock.model import Address, AgentCheck
 
 _MAX_EVENTS = 512
@@ -66,8 +66,8 @@ class Listener(Protocol):
 
 class _Agent:
     __slots__ = (
-        *("began", "code", "connected", "data", "duration", "health"),
-        *("info", "serial", "socket", "target"),
+        *("began", "code", "connected", "data", "due", "duration"),
+        *("health", "info", "serial", "socket", "target"),
     )
 
     def __init__(self, target: AgentTarget) -> None:
@@ -77,6 +77,7 @@ class _Agent:
         self.info = ""
         self.duration = -1
         self.began = 0.0
+        self.due = 0.0
         self.serial = 0
         self.socket: socket.socket | None = None
         self.connected = False
@@ -112,8 +113,7 @@ class Agents:
         self._spread = 0
         self._agents: dict[ServerName, _Agent] = {}
         self._by_fd: dict[int, _Agent] = {}
-        self._timers: list[tuple[float, int, int, _Agent]] = []  # when, tie, serial, whose
-        self._ties = 0
+        self._timers: Timers[_Agent] = Timers()
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
@@ -121,9 +121,7 @@ class Agents:
 
     def next_deadline(self) -> float | None:
         """When ``run_once()`` is next due, on the clock given."""
-        while self._timers and self._timers[0][2] != self._timers[0][3].serial:
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next()
 
     def configure(self, targets: Iterable[AgentTarget], *, spread: int = 0) -> None:
         """Ask exactly *targets*; those that stay keep what they said, and their rhythm."""
@@ -142,12 +140,15 @@ class Agents:
                 known.target = target
                 self._end(known)
                 if target.enabled:
-                    self._at(self._clock(), known)
+                    self._timers.set(self._clock(), known)
             else:
                 known.target = target
+                soon = self._clock() + target.agent.inter / 1000
+                if known.socket is None and target.enabled and soon < known.due:
+                    self._timers.set(soon, known)
         now = self._clock()
         for place, agent in enumerate(fresh):  # not all at one moment
-            self._at(now + agent.target.agent.inter / 1000 * place / len(fresh), agent)
+            self._timers.set(now + agent.target.agent.inter / 1000 * place / len(fresh), agent)
 
     def run_once(self, now: float) -> None:
         """Take in what has happened and start what is due; never waits."""
@@ -158,8 +159,7 @@ class Agents:
                 if agent is not None:
                     self._answered(agent, self._clock())
             ready = self._epoll.poll(0, _MAX_EVENTS) if len(ready) == _MAX_EVENTS else []
-        while (due := self.next_deadline()) is not None and due <= now:
-            agent = heapq.heappop(self._timers)[3]
+        for agent in self._timers.due(now):
             if agent.socket is None:
                 self._start(agent, now)
             else:
@@ -207,7 +207,7 @@ class Agents:
             return
         self._by_fd[fresh.fileno()] = agent
         self._epoll.register(fresh.fileno(), select.EPOLLOUT)
-        self._at(now + target.connect_patience / 1000, agent)
+        self._timers.set(now + target.connect_patience / 1000, agent)
 
     def _answered(self, agent: _Agent, now: float) -> None:
         active = agent.socket
@@ -236,6 +236,8 @@ class Agents:
         self._end(agent)
         listener = self._listener()
         warning = listener.agent_said(agent.target.server, reply)
+        if self._agents.get(agent.target.server) is not agent:
+            return  # what it said has ended its being asked
         code, info = reply.result(warning)
         if reply.up is not None:
             agent.health = int(reply.up)
@@ -245,7 +247,7 @@ class Agents:
         agent.connected = True
         target = agent.target
         if target.check_timeout is not None:
-            self._at(now + target.patience / 1000, agent)
+            self._timers.set(now + target.patience / 1000, agent)
         if target.agent.send:
             active.send(target.agent.send)  # as much as an empty buffer takes, which is more
         self._epoll.modify(active.fileno(), select.EPOLLIN)
@@ -262,20 +264,15 @@ class Agents:
         agent.code, agent.info = code, info
         agent.duration = max(0, int((now - agent.began) * 1000 + _ROUNDING))
         interval = jittered(agent.target.agent.inter, self._spread, self._random.random())
-        self._at(now + interval / 1000, agent)
+        self._timers.set(now + interval / 1000, agent)
         self._listener().agent_result(agent.target.server, agent.status(), news=news)
 
     def _end(self, agent: _Agent) -> None:
-        """Close its socket and void its timers."""
-        agent.serial += 1
+        """Close its socket; it waits for nothing."""
+        self._timers.cancel(agent)
         active, agent.socket = agent.socket, None
         if active is not None:
             if self._by_fd.pop(active.fileno(), None) is not None:
                 with contextlib.suppress(OSError):
                     self._epoll.unregister(active.fileno())
             active.close()
-
-    def _at(self, when: float, agent: _Agent) -> None:
-        agent.serial += 1
-        self._ties += 1
-        heapq.heappush(self._timers, (when, self._ties, agent.serial, agent))

@@ -16,11 +16,13 @@ from penstock.health.attempt import Attempt, Scripted
 from penstock.health.connection import Wrap
 from penstock.health.execution import Execution, Script
 from penstock.health.external import Facts, Program
-from penstock.health.runner import CheckStatus, Target
+from penstock.health.status import CheckStatus
 from penstock.health.subject import CheckSubject, World
+from penstock.health.target import Target
 from penstock.model import PortMode
 
 _CONNECT_ONLY = Ruleset(Family.PLAIN, ())
+_MOST_SCRIPTS = 10_000  # those of configurations that are gone must not pile up
 _Key = tuple[Ruleset, str, bool]
 
 
@@ -82,6 +84,8 @@ class AttemptMaker:
         key = (ruleset, target.key.pool, check.keep_404)
         script = self._scripts.get(key)
         if script is None:
+            if len(self._scripts) >= _MOST_SCRIPTS:
+                self._scripts.clear()
             script = self._scripts[key] = Script(ruleset, target.key.pool, keep_404=check.keep_404)
         return script
 

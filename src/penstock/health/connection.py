@@ -78,6 +78,7 @@ class Connection:
         self._wrap = wrap
         self._phase = _Phase.CONNECTING
         self._socket: socket.socket | None = None
+        self._consent = b""  # what a SOCKS4 proxy has answered so far
         self.wanted = select.EPOLLOUT
 
     def fileno(self) -> int:
@@ -191,13 +192,12 @@ class Connection:
 
     def _hear_proxy(self, sock: socket.socket) -> None:
         try:
-            data = sock.recv(_SOCKS_ANSWER, socket.MSG_PEEK)
-            length = socks4.answer(data)
-            if length is None:
+            data = sock.recv(_SOCKS_ANSWER - len(self._consent))
+            self._consent += data
+            if socks4.answer(self._consent) is None:
                 if not data:
                     raise BrokenError(Layer.SOCKET, "SOCKS4 Proxy read error during handshake")
                 return
-            sock.recv(length)
         except BlockingIOError:
             return
         except OSError:
@@ -208,7 +208,12 @@ class Connection:
 
     def _introduce(self, sock: socket.socket) -> None:
         if self._way.header is not None:
-            self._say(sock, self._header(sock, self._way.header), "Failed to send PROXY header")
+            what = "Failed to send PROXY header"
+            try:
+                header = self._header(sock, self._way.header)
+            except OSError:  # reset meanwhile: it has no ends any more
+                raise BrokenError(Layer.SOCKET, f"{what} during handshake") from None
+            self._say(sock, header, what)
         if self._way.tls is None:
             self._phase = _Phase.OPEN
             return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from penstock.checks import ldap, mysql, spop
-from penstock.checks.codes import CheckCode
+from penstock.checks.codes import CheckCode, Outcome
 from penstock.checks.model import (
     Comparison,
     Custom,
@@ -346,7 +346,7 @@ def _custom(step: Expect, kind: Custom, *, last: bool) -> Judge:
         result = read(received.data, over=received.over)
         if result is None:
             return Sofar.WAIT
-        if result.code.outcome.name == "PASSED" and not last:
+        if result.code.outcome is Outcome.PASSED and not last:
             return Sofar.RIGHT
         return Verdict(step.ok or result.code, result.info, result.number)
 

@@ -7,6 +7,7 @@ It is started without a shell, watched through a pidfd, and killed when its time
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from penstock.checks.codes import CheckCode
 from penstock.checks.model import External
 from penstock.health.verdict import Verdict
+
+_EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,15 @@ class Program:
                 close_fds=True,
                 start_new_session=True,  # so that what it starts goes with it
             )
-        except OSError:
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                return _not_started(error)
             # HAProxy forks first; its child exits with 255 when there is no such program.
             return Verdict(CheckCode.PROCERR, number=255)
-        self._pidfd = os.pidfd_open(self._process.pid)
+        try:
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError as error:
+            return _not_started(error)
         return None
 
     def ready(self, events: int, now: float) -> Verdict | None:
@@ -114,8 +122,14 @@ class Program:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        os.close(self._pidfd)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
         self._pidfd = -1
+
+
+def _not_started(error: OSError) -> Verdict:
+    """This machine cannot, which says nothing of the program (HAProxy's src/extcheck.c)."""
+    return Verdict(CheckCode.SOCKERR, os.strerror(error.errno or errno.EIO))
 
 
 def _find(command: str, path: str) -> str:

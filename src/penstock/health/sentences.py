@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from penstock.checks.codes import CheckCode
-from penstock.health.runner import Change, CheckStatus
+from penstock.health.status import Change, CheckStatus
 
 _PLAIN = frozenset(range(32, 127)) - {ord('"')}
 

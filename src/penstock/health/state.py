@@ -69,23 +69,6 @@ class State:
                 health = 0
         return replace(self, health=health)
 
-    @property
-    def counted(self) -> str:
-        """HAProxy's "1/2 UP": successes towards up, or strikes left."""
-        if self.up:
-            return f"{self.health - self.check.rise + 1}/{self.check.fall} UP"
-        return f"{self.health}/{self.check.rise} DOWN"
-
-
-def ramp(elapsed: float, slowstart: int) -> int:
-    """The share of its weight, 1-100 %, a server has *elapsed* ms after it came up.
-
-    Linear over *slowstart* ms (HAProxy manual 5.2).
-    """
-    if slowstart <= 0 or elapsed >= slowstart:
-        return 100
-    return max(1, int(100 * max(0.0, elapsed) / slowstart))
-
 
 def jittered(interval: int, spread: int, random: float) -> float:
     """*interval* shortened or lengthened by up to *spread* percent; *random* is 0 to 1.

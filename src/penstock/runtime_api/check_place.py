@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from penstock.events import Level
 from penstock.model import Address
-from penstock.runtime_api.numbers import whole
+from penstock.numbers import whole
 from penstock.runtime_api.registry import CommandFailed
 
 

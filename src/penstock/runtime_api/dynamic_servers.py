@@ -12,8 +12,8 @@ from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, Message, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_server, names_in, pool_called, server_called
-from penstock.runtime_api.weights import is_dynamic
 from penstock.runtime_sockets import AccessLevel
+from penstock.server_values import takes_weights
 from penstock.states import MAINT, Admin
 
 _log = structlog.get_logger("penstock")
@@ -25,7 +25,7 @@ def _add(context: Context, arguments: Arguments, payload: str | None) -> Answer:
     pool = pool_called(controller.configuration, pool_name)
     if pool is None:
         raise CommandFailed("No such backend.", bare=True)
-    if not is_dynamic(pool):
+    if not takes_weights(pool):
         raise CommandFailed(
             "Backend must use a dynamic load balancing to support dynamic servers.", bare=True
         )

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Final
 
 from penstock.edits import with_front, with_override_of
+from penstock.numbers import atol
 from penstock.runtime_api.context import Context
-from penstock.runtime_api.numbers import atol, strtol
-from penstock.runtime_api.registry import Answer, CommandFailed, command
+from penstock.runtime_api.registry import Answer, CommandFailed, command, refusal
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_enabled, find_frontend
 from penstock.runtime_api.set_server import override_of
 from penstock.runtime_api.toggles import front_edit
 from penstock.runtime_sockets import AccessLevel
+from penstock.server_values import ValueRefused, read_maxconn
 
 _RATES: Final = (
     "'set rate-limit' only supports :\n"
@@ -27,14 +28,11 @@ _RATES: Final = (
 
 def _server(context: Context, arguments: Arguments, payload: str | None) -> Answer:
     pool, real = find_enabled(context, arguments[3])
-    if not arguments[4]:
-        raise CommandFailed("Require <maxconn>.")
-    read = strtol(arguments[4])
-    if read is None:
-        raise CommandFailed("maxconn string empty or preceded by garbage", bare=True)
-    if read[1]:
-        raise CommandFailed("Trailing garbage in maxconn string", bare=True)
-    override = replace(override_of(context, pool, real), maxconn=max(read[0], 0))
+    try:
+        maxconn = read_maxconn(arguments[4])
+    except ValueRefused as refused:
+        raise refusal(refused) from None
+    override = replace(override_of(context, pool, real), maxconn=maxconn)
     controller = context.controller
     controller.edit(with_override_of(controller.edits, (pool.name, real.name), override))
     return ""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from penstock.listed import References
+from penstock.numbers import atol
 from penstock.rules.arguments import RuleError
 from penstock.rules.references import Entry, Reference, VersionError
 from penstock.runtime_api.context import Context
-from penstock.runtime_api.numbers import atol
 from penstock.runtime_api.registry import Answer, Command, CommandFailed, Message, command
 from penstock.runtime_api.request import Arguments
 

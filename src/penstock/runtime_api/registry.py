@@ -11,6 +11,7 @@ from penstock.errors import PenstockError
 from penstock.events import Level
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_sockets import AccessLevel
+from penstock.server_values import ValueRefused
 
 if TYPE_CHECKING:
     from penstock.runtime_api.context import Context
@@ -36,6 +37,12 @@ class CommandFailed(PenstockError):  # what the operator is told, not a fault
         self.text = text
         self.level = level
         self.bare = bare
+
+
+def refusal(refused: ValueRefused) -> CommandFailed:
+    """What an operator is told of a value of a server."""
+    text = str(refused)
+    return CommandFailed(text.removesuffix("\n"), bare=not text.endswith("\n"))
 
 
 Answer = str | Message | Iterable[str]

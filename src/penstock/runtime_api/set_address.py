@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from penstock.model import Address, PortMode, RealPort, RealServer
-from penstock.runtime_api.numbers import strtol
+from penstock.numbers import strtol
 
 _FROM = " by 'stats socket command'"
 _NEEDS_CHECK_PORT = (

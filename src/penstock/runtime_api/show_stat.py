@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from penstock.numbers import atol
 from penstock.runtime_api.context import Context
-from penstock.runtime_api.numbers import atol
 from penstock.runtime_api.registry import Answer, CommandFailed, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_sockets import AccessLevel

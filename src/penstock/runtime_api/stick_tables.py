@@ -14,8 +14,8 @@ from penstock.desired import tables_of
 from penstock.engine.api import TableKeeper
 from penstock.errors import DatapathError
 from penstock.model import Configuration
+from penstock.numbers import whole
 from penstock.runtime_api.context import Context
-from penstock.runtime_api.numbers import whole
 from penstock.runtime_api.registry import Answer, CommandFailed, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.table_keys import read_key

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from penstock.checks.codes import CheckCode
-from penstock.health.runner import CheckStatus
+from penstock.health.status import CheckStatus
 from penstock.model import Address, PortMode, RealPort, RealServer
 from penstock.states import DRAIN, Admin, Operational, ServerStanding
 

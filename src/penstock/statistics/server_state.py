@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.checks.codes import CheckCode, Outcome
-from penstock.health.runner import CheckStatus
+from penstock.health.status import CheckStatus
 from penstock.model import Pool, PortMode, RealServer
 from penstock.states import Admin
 

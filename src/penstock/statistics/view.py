@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from penstock.controller import Controller
 from penstock.desired import real_key, weight_of
 from penstock.edits import FrontEdit, FrontState
-from penstock.health.runner import CheckStatus
+from penstock.health.status import CheckStatus
 from penstock.model import Configuration, EngineKind, Pool, RealServer, Service
 from penstock.proxied import Listener, LocalAddress
 from penstock.sections import Section

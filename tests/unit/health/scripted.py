@@ -26,7 +26,9 @@ from penstock.config.haproxy import loads
 from penstock.desired import real_key
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.health.attempts import AttemptMaker
-from penstock.health.runner import CheckStatus, Runner, Target
+from penstock.health.runner import Runner
+from penstock.health.status import CheckStatus
+from penstock.health.target import Target
 from penstock.model import Configuration
 
 HAPROXY = shutil.which("haproxy")
@@ -173,7 +175,7 @@ def turn(runner: Runner) -> None:
 
 
 # A proxy's refusal sets no errno: what HAProxy says of it is left over from another call of its.
-_LEFTOVER = re.compile(r"^(SOCKS4 Proxy deny the request) \(.*\)$")
+_LEFTOVER = re.compile(r"^(SOCKS4 Proxy (?:deny the request|read error during handshake)) \(.*\)$")
 
 
 def theirs(text: str, pools: int) -> dict[str, Seen]:

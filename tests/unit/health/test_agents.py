@@ -16,7 +16,7 @@ from unit_waiting import ready
 from penstock.checks.codes import CheckCode
 from penstock.health.agent_reply import INCOMPLETE, AgentReply
 from penstock.health.agents import Agents, AgentTarget, ServerName
-from penstock.health.runner import CheckStatus
+from penstock.health.status import CheckStatus
 from penstock.model import AgentCheck
 
 SERVER = ("web", "s1")
@@ -188,6 +188,16 @@ def test_an_operator_can_keep_it_from_being_asked(bench: Bench, agent: socket.so
     bench.agents.configure([target])
     assert bench.agents.next_deadline() == bench.clock.now
     assert not bench.agents.status(SERVER).up
+
+
+def test_a_shorter_interval_does_not_wait_for_the_end_of_a_longer_one(
+    bench: Bench, agent: socket.socket
+) -> None:
+    bench.ask(port_of(agent), inter=3_600_000)
+    answer(bench, agent, b"up\n")
+    began = bench.clock.now
+    bench.ask(port_of(agent), inter=1000)
+    assert bench.agents.next_deadline() == pytest.approx(began + 1)
 
 
 def test_one_that_is_gone_is_forgotten(bench: Bench, agent: socket.socket) -> None:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from scripted import Seen, configuration_of, ours, running, targets_of, turn
 
+from penstock.checks.codes import CheckCode
 from penstock.checks.model import External
-from penstock.health.external import Facts, arguments, environment
+from penstock.health.external import Facts, Program, arguments, environment
+from penstock.health.verdict import Verdict
 
 FACTS = Facts("b", 3, "s1", 1, "192.0.2.1", "80", 7, 5)
 HEAD = """global
@@ -135,3 +139,31 @@ def test_not_all_programs_run_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
             most = max(most, sum(runner.status(key).running for key in keys))
             assert time.monotonic() < deadline
     assert most == 1
+
+
+def test_a_machine_that_is_exhausted_is_no_verdict_of_the_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", exhausted)
+    path = program(tmp_path, "sleep 100")
+    started = Program(External(str(path), "/usr/bin:/bin"), FACTS, 5.0)
+    verdict = started.begin(0.0)
+    assert verdict == Verdict(CheckCode.SOCKERR, "Too many open files")
+    started.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_one_that_cannot_be_forked_is_told_as_haproxy_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def exhausted(*arguments: object, **more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", exhausted)
+    started = Program(External("/bin/true", "/bin"), FACTS, 5.0)
+    assert started.begin(0.0) == Verdict(CheckCode.SOCKERR, "Resource temporarily unavailable")
+    started.close()

@@ -13,7 +13,9 @@ from unit_rig import Clock
 from penstock.checks.codes import CheckCode
 from penstock.engine.api import RealKey
 from penstock.health.observation import MOST_LOOKS, PERIOD, Watch
-from penstock.health.runner import Change, CheckStatus, Runner, Target
+from penstock.health.runner import Runner
+from penstock.health.status import Change, CheckStatus
+from penstock.health.target import Target
 from penstock.model import HealthCheck, Observed, OnError, PortMode, Protocol, RealPort
 
 

@@ -19,7 +19,9 @@ from unit_waiting import ready
 
 from penstock.checks.codes import CheckCode
 from penstock.engine.api import RealKey
-from penstock.health.runner import Change, Runner, Target
+from penstock.health.runner import Runner
+from penstock.health.status import Change
+from penstock.health.target import Target
 from penstock.model import CheckKind, HealthCheck, PortMode, Protocol, RealPort
 
 INTER, PATIENCE = 1.0, 0.3  # seconds
@@ -424,3 +426,25 @@ def test_patience(connect: int | None, check: int | None, waits: tuple[int, int]
     """``timeout connect`` counts beside ``timeout check`` only."""
     one = Target(key("s1"), Protocol.TCP, TCP, connect_timeout=connect, check_timeout=check)
     assert one.waits == waits
+
+
+def test_a_shorter_interval_does_not_wait_for_the_end_of_a_longer_one(bench: Bench) -> None:
+    with listening() as port:
+        bench.watch(port, replace(TCP, inter=3_600_000))
+        bench.check()
+        began = bench.clock.now
+        bench.watch(port, TCP)
+        assert bench.runner.next_deadline() == pytest.approx(began + INTER)
+
+
+def test_a_check_under_way_is_given_up_for_one_of_another_kind(bench: Bench) -> None:
+    """A connection that is waited for is no answer to a datagram."""
+    with udp_socket() as server:
+        port = server.getsockname()[1]
+        one = bench.watch(port, UDP)
+        bench.start()
+        assert bench.runner.status(one).running
+        bench.watch(port, TCP)
+        assert not bench.runner.status(one).running
+        bench.check()
+        assert bench.runner.status(one).code is CheckCode.L4CON

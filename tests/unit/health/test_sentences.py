@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from penstock.checks.codes import CheckCode
-from penstock.health.runner import CheckStatus
 from penstock.health.sentences import check_result
+from penstock.health.status import CheckStatus
 
 UP = CheckStatus(up=True, health=4, rise=2, fall=3, code=CheckCode.L4OK, duration_ms=0)
 DOWN = CheckStatus(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.health.state import State, jittered, ramp
+from penstock.health.state import State, jittered
 from penstock.model import HealthCheck
 
 CHECK = HealthCheck(inter=2000, fastinter=500, downinter=7000, rise=2, fall=3)
@@ -93,22 +93,6 @@ def test_intervals() -> None:
 def test_unset_intervals_are_inter() -> None:
     start = State.initial(HealthCheck(inter=1234), up=True)
     assert {after(start, r).interval for r in ("", "++", "++-", "-", "-+")} == {1234}
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "percent"), [(-5, 1), (0, 1), (1, 1), (250, 25), (999, 99), (1000, 100), (9e9, 100)]
-)
-def test_ramp(elapsed: float, percent: int) -> None:
-    assert ramp(elapsed, 1000) == percent
-
-
-def test_no_slow_start_is_full_at_once() -> None:
-    assert ramp(0, 0) == 100
-
-
-@given(st.integers(1, 100_000), st.floats(0, 1e6), st.floats(0, 1e6))
-def test_a_ramp_only_grows(slowstart: int, one: float, other: float) -> None:
-    assert ramp(min(one, other), slowstart) <= ramp(max(one, other), slowstart)
 
 
 @given(st.integers(1, 3_600_000), st.integers(0, 50), st.floats(0, 1))
