@@ -9,11 +9,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from penstock.desired import Override
 from penstock.edits import Edits, FrontEdit, FrontState, ServerName
 from penstock.errors import InvalidModel, PenstockError
 from penstock.model import AdminState, PortMode, RealPort
+
+_log = structlog.get_logger("penstock")
 
 
 class _Server(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,8 +107,14 @@ class OverrideStore:
                 maxconn=said.maxconn,
             )
             self.saved = said.added
-        except (OSError, msgspec.MsgspecError, ValueError, InvalidModel):
-            return
+        except FileNotFoundError:
+            return  # nothing was set
+        except (OSError, msgspec.MsgspecError, ValueError, InvalidModel) as error:
+            _log.warning(
+                "what operators had set cannot be read, and is forgotten",
+                file=str(self._path),
+                reason=str(error),
+            )
 
 
 def _file(edits: Edits) -> _File:

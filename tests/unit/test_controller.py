@@ -14,12 +14,15 @@ from unit_rig import Rig
 
 from penstock.api.wire import Done, GetStatus, Reload, SetState, SetWeight, Status
 from penstock.checks.codes import CheckCode
+from penstock.config.haproxy import loads
 from penstock.desired import real_key
+from penstock.edits import Added, Edits
 from penstock.engine.api import CutCause
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
 from penstock.health.status import Change
 from penstock.model import AdminState, Configuration, HealthCheck, Pool, RealServer, Settings
+from penstock.overrides import OverrideStore
 
 CHECK = HealthCheck(inter=1000)
 Run = Callable[..., Rig]
@@ -487,3 +490,17 @@ def test_settings_follow_a_reload_or_are_said_to_wait(run: Run) -> None:
     assert isinstance(done, Done)
     (warning,) = done.warnings
     assert warning.startswith("penstock.max-flows has changed")
+
+
+def test_a_server_that_was_added_to_a_backend_that_is_gone_is_told_of(tmp_path: Path) -> None:
+    """The file has changed while no daemon ran; what operators had done must not keep it down."""
+    store = OverrideStore(tmp_path / "overrides.json", adopt=False)
+    new = real("s9", "10.0.0.9")
+    store.put_edits(Edits(added=(Added("gone", ("s9", "10.0.0.9:80"), new),)))
+    loaded = loads("backend web\n mode tcp\n server s1 10.0.0.1:80\n")
+    with capture_logs() as logs:
+        rig = Rig(loaded.configuration, tmp_path, adopted=True, servers=loaded.servers)
+    assert rig.controller.edits.added == ()
+    assert [(one["server"], one["reason"]) for one in logs if "server" in one] == [
+        ("gone/s9", "No such backend.")
+    ]

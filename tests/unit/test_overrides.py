@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from unit_building import real
 
 from penstock.desired import Override
@@ -59,14 +60,20 @@ def test_a_new_datapath_begins_with_nothing(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"[{]", b"\xff\x00", b'[{"pool": 1}]'])
 def test_a_damaged_file_is_no_reason_not_to_start(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    store = OverrideStore(path, adopt=True)
+    with capture_logs() as logs:
+        store = OverrideStore(path, adopt=True)
     assert store.current == {}
+    told = [one["event"] for one in logs]
+    forgotten = ["what operators had set cannot be read, and is forgotten"]
+    assert told == ([] if content == b"{}" else forgotten)
     store.put("web", "s1", Override(weight=3))
     assert OverrideStore(path, adopt=True).current == {("web", "s1"): Override(weight=3)}
 
 
 def test_no_file_is_nothing_set(path: Path) -> None:
-    assert OverrideStore(path, adopt=True).current == {}
+    with capture_logs() as logs:
+        assert OverrideStore(path, adopt=True).current == {}
+    assert logs == []
 
 
 def test_what_cannot_be_written_is_not_set(path: Path) -> None:

@@ -114,3 +114,39 @@ def test_reading_one_leaves_nothing_behind() -> None:
     for _ in range(2):
         loaded.servers.read(before, "b", ["s9", "10.0.0.9:81"], None)
     assert [real.name for real in before.pool("b").reals] == ["s1", "s2"]
+
+
+NAMESAKES = """
+defaults
+    mode tcp
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+backend web
+    server s1 10.0.0.1:80
+    server s2 10.0.0.2:80
+    use-server s1 if { src 192.0.2.1 }
+frontend web
+    bind :80
+    use_backend web if { srv_is_up(web/s2) }
+    default_backend web
+"""
+
+
+def test_a_frontend_may_have_its_backends_name() -> None:
+    loaded = loads(NAMESAKES)
+    assert loaded.servers is not None
+    made = loaded.servers.read(loaded.configuration, "web", ["s9", "10.0.0.9:80"], None)
+    assert (made.real.name, made.real.link.id) == ("s9", 3)
+    assert loaded.servers.is_pointed_at("web", "s1")
+    assert loaded.servers.is_pointed_at("web", "s2")
+    assert not loaded.servers.is_pointed_at("web", "s3")
+
+
+@pytest.mark.parametrize("name", ["f", "gone"])
+def test_a_backend_that_is_not_there_is_refused(name: str) -> None:
+    """A file may have lost it since the server was added."""
+    loaded = loads(TEXT)
+    assert loaded.servers is not None
+    with pytest.raises(CommandRefused, match="No such backend"):
+        loaded.servers.read(loaded.configuration, name, ["s9", "10.0.0.9:80"], None)

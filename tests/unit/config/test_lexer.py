@@ -27,6 +27,8 @@ ENVIRON = {"A": "b c", "Q": "a  b"}
         (r"a\ \ b", ["a  b"]),
         (r"\q\"", [r"\q" + '"']),
         (r"a\tb\x41", ["a\tbA"]),
+        (r"a\xffb \xc3\xa9", ["a\udcffb", "é"]),
+        (r"a\x00b c\x00", ["a", "c"]),
         ("foo\\", ["foo\\"]),
         ('foo ""', ["foo"]),
         ('foo "" bar', ["foo", "", "bar"]),

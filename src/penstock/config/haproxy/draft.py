@@ -14,7 +14,7 @@ from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.http_service import DEFAULT_URI, HttpRule
 from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
-from penstock.model import Address, Hook, Network, OnError, Origin, PortRange, SchedulerSpec
+from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
 from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
@@ -363,6 +363,11 @@ class ProxyDraft:
             return "proxy"
         return "frontend" if self.capability & FRONT else "backend"
 
+    def timeout(self, name: str) -> int | None:
+        """In ms; None: there is none, or it is 0."""
+        timeout = self.timeouts.get(name)
+        return timeout.value or None if timeout is not None else None
+
     def inherit(self, parent: ProxyDraft) -> None:
         """Take over what a defaults section hands down."""
         front, back = bool(self.capability & FRONT), bool(self.capability & BACK)
@@ -581,11 +586,18 @@ class FileDraft:
     resolvers: list[ResolversDraft] = field(default_factory=list)
     peers: list[PeersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)
+    # What ``proxy()`` has looked at so far: files of thousands of sections name each other.
+    _looked_at: int = field(default=0, init=False)
+    _by_name: dict[tuple[str, bool], ProxyDraft] = field(default_factory=dict, init=False)
 
+    def proxy(self, name: str, side: Capability) -> ProxyDraft | None:
+        """The first proxy of that name with that side, of FRONT and BACK; sections are only added.
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """One address of a bind line after names are resolved."""
-
-    address: Address
-    ports: PortRange
+        A frontend and a backend may share a name.
+        """
+        for one in self.proxies[self._looked_at :]:
+            for which in (FRONT, BACK):
+                if one.capability & which:
+                    self._by_name.setdefault((one.name, which is FRONT), one)
+        self._looked_at = len(self.proxies)
+        return self._by_name.get((name, side is FRONT))

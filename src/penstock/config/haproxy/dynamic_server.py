@@ -4,15 +4,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.config.haproxy.address import PortKind
-from penstock.config.haproxy.draft import FileDraft, InitMethod, Line, Mode, ProxyDraft, ServerLine
+from penstock.config.haproxy.draft import (
+    BACK,
+    FileDraft,
+    InitMethod,
+    Line,
+    Mode,
+    ProxyDraft,
+    ServerLine,
+)
 from penstock.config.haproxy.keywords import Status
-from penstock.config.haproxy.lower import Lowering
-from penstock.config.haproxy.lower_server import find_server
+from penstock.config.haproxy.lower_server import ServerLowering, find_server
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, Report
 from penstock.config.haproxy.server_line import parse_dynamic
@@ -44,7 +51,8 @@ class ServerReader(Protocol):
     ) -> NewServer:
         """*words* are its name, its address and its options; *number* is its id if it has one.
 
-        *configuration* is the running one. Raises CommandRefused in HAProxy's words.
+        *configuration* is the running one. Raises CommandRefused in HAProxy's words,
+        also for a pool that is not there.
         """
 
     def is_pointed_at(self, pool: str, server: str) -> bool:
@@ -54,21 +62,20 @@ class ServerReader(Protocol):
 class DynamicServers:
     """A ServerReader that knows the sections of a haproxy.cfg."""
 
-    def __init__(self, context: Context, lowering: Lowering) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._lowering = lowering
-        self._proxies: Mapping[str, ProxyDraft] = {
-            proxy.name: proxy for proxy in context.draft.proxies
-        }
 
     def read(
         self, configuration: Configuration, pool: str, words: Sequence[str], number: int | None
     ) -> NewServer:
+        section = self._context.draft.proxy(pool, BACK)
+        if section is None or all(one.name != pool for one in configuration.pools):
+            raise CommandRefused("No such backend.")
         report = Report()
-        proxy = copy.copy(self._proxies[pool])
+        proxy = copy.copy(section)
         known = {real.name for real in configuration.pool(pool).reals}
         proxy.servers = [one for one in proxy.servers if one.name in known]
-        proxies = [proxy if one.name == pool else one for one in self._context.draft.proxies]
+        proxies = [proxy if one is section else one for one in self._context.draft.proxies]
         draft = replace(self._context.draft, proxies=proxies)
         context = replace(self._context, report=report, draft=draft, proxy=proxy)
         head = f"'server {pool}/{words[0] if words else ''}' : "
@@ -83,8 +90,7 @@ class DynamicServers:
         # As in HAProxy its name, if it has one, is not resolved.
         server.options.init_addr = (InitMethod.NONE,)
         given = server.id or number or _free(configuration, pool)
-        lowering = replace(self._lowering, draft=draft, report=report)
-        real = lowering.servers.real(proxy, server, given)
+        real = ServerLowering(draft, report, context.resolve).real(proxy, server, given)
         if real is None:
             raise CommandRefused(report.errors[0].message.removeprefix(head))
         said = [one for one in server.options.said if one.keyword.status is Status.PROXY]
@@ -102,12 +108,12 @@ class DynamicServers:
         )
 
     def is_pointed_at(self, pool: str, server: str) -> bool:
-        return any(_names(proxy, pool, server) for proxy in self._proxies.values())
+        return any(_names(proxy, pool, server) for proxy in self._context.draft.proxies)
 
 
 def _names(proxy: ProxyDraft, pool: str, server: str) -> bool:
     """Whether a rule of *proxy* chooses that server, or a condition asks for something of it."""
-    own = proxy.name == pool
+    own = proxy.name == pool and bool(proxy.capability & BACK)
     if own and any(rule.server == server for rule in proxy.use_servers):
         return True
     wanted = {f"{pool}/{server}"} | ({server} if own else set())

@@ -129,7 +129,12 @@ class _Splitter:
             )
 
     def _end_word(self) -> None:
-        self.words.append("".join(self.word))
+        # A NUL ends a word for HAProxy, which keeps words as C strings.
+        word = "".join(self.word).partition("\0")[0]
+        if not word.isascii():
+            # Bytes that were written one by one may be a character together.
+            word = word.encode(errors="surrogateescape").decode(errors="surrogateescape")
+        self.words.append(word)
         self.word = []
 
     def _toggle(self, *, double: bool) -> None:
@@ -153,7 +158,7 @@ class _Splitter:
             digits = text[at + 2 : at + 4]
             if len(digits) < 2 or digits[0] not in _HEX or digits[1] not in _HEX:
                 raise _PlaceError("truncated or invalid hexadecimal sequence", at)
-            self.word.append(chr(int(digits, 16)))
+            self.word.append(_byte(int(digits, 16)))
             self.at += 4
         elif (after and after in "\"'") or (after == "$" and self.double):
             self.word.append(after)
@@ -232,3 +237,8 @@ class _Splitter:
             else:
                 self.word.append(value[at])
                 at += 1
+
+
+def _byte(value: int) -> str:
+    """One byte as files are decoded: where it is none of UTF-8's by itself, it is kept aside."""
+    return bytes((value,)).decode(errors="surrogateescape")

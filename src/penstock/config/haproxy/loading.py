@@ -180,8 +180,7 @@ def _load(
     check_programs(context.draft.global_.programs, report)
     _raise(report)
     settle_sticks(context.draft)
-    lowering = Lowering(context.draft, report, resolve)
-    configuration = lowering.run()
+    configuration = Lowering(context.draft, report, resolve).run()
     global_ = context.draft.global_
     if global_.zero_warning and report.haproxys:
         report.error(
@@ -200,7 +199,7 @@ def _load(
         tuple(report.notes),
         _resolvers(context.draft),
         listens=_listens(context.draft),
-        servers=DynamicServers(context, lowering),
+        servers=DynamicServers(context),
     )
 
 

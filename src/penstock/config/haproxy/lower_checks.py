@@ -32,8 +32,8 @@ def health_check(proxy: ProxyDraft, server: ServerLine, global_: GlobalDraft) ->
         fall=options.fall,
         address=options.check_address,
         port=options.check_port or options.check_address_port,
-        connect_timeout=_timeout(proxy, "connect"),
-        check_timeout=_timeout(proxy, "check"),
+        connect_timeout=proxy.timeout("connect"),
+        check_timeout=proxy.timeout("check"),
         log="log-health-checks" in proxy.options,
     )
     if proxy.mode is Mode.UDP:
@@ -48,11 +48,6 @@ def health_check(proxy: ProxyDraft, server: ServerLine, global_: GlobalDraft) ->
         keep_404=proxy.checks.keep_404,
         send_state=proxy.checks.send_state,
     )
-
-
-def _timeout(proxy: ProxyDraft, name: str) -> int | None:
-    timeout = proxy.timeouts.get(name)
-    return timeout.value or None if timeout is not None else None
 
 
 def speaks_tls(options: ServerOptions) -> bool:

@@ -134,9 +134,9 @@ def _service(
         monitor_uri=proxy.monitor_uri,
         monitor_fail=tuple(proxy.monitor_fail),
         maxconn=proxy.maxconn or 0,
-        client_timeout=_timeout(proxy, "client"),
-        request_timeout=_timeout(proxy, "http-request"),
-        keepalive_timeout=_timeout(proxy, "http-keep-alive"),
+        client_timeout=proxy.timeout("client"),
+        request_timeout=proxy.timeout("http-request"),
+        keepalive_timeout=proxy.timeout("http-keep-alive"),
         close="httpclose" in proxy.options,
         disabled=proxy.disabled,
     )
@@ -212,8 +212,3 @@ def _conditions(service: HttpService) -> Iterator[Condition]:
             yield from one.page.admin
     yield from (route.condition for route in service.routes if route.condition is not None)
     yield from (rule.condition for rule in rules if rule.condition is not None)
-
-
-def _timeout(proxy: ProxyDraft, name: str) -> int | None:
-    timeout = proxy.timeouts.get(name)
-    return timeout.value or None if timeout is not None else None

@@ -147,11 +147,10 @@ def local_address(target: Target) -> LocalAddress | None:
 
 def back(proxy: ProxyDraft) -> Back:
     """A backend's side."""
-    queue = proxy.timeouts.get("queue")
     return Back(
         retries=_RETRIES if proxy.retries is None else proxy.retries,
         redispatch=proxy.redispatch,
-        queue=queue.value or None if queue is not None else None,
+        queue=proxy.timeout("queue"),
         # In a listen section those about requests are the front's.
         tcp_rules=tuple(
             rule

@@ -181,15 +181,12 @@ def find_server(
 ) -> tuple[ProxyDraft, ServerLine] | None:
     """The server that ``[backend/]server`` means, seen from *proxy*."""
     owner, slash, server_name = name.rpartition("/")
-    for backend in draft.proxies:
-        if (
-            backend is proxy
-            if not slash
-            else (backend.name == owner and bool(backend.capability & BACK))
-        ):
-            for server in backend.servers:
-                if server.name == server_name:
-                    return backend, server
+    backend = draft.proxy(owner, BACK) if slash else proxy
+    if backend is None:
+        return None
+    for server in backend.servers:
+        if server.name == server_name:
+            return backend, server
     return None
 
 

@@ -3,38 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.config.haproxy.draft import BACK, FRONT, FileDraft, ProxyDraft
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.stick_check import KEY_TYPES
 from penstock.logs.model import Sampled
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import CASTS, output_of
 from penstock.rules.formats import read_format
 from penstock.rules.model import Call, Condition, Criterion, Expression, TcpRule
 from penstock.rules.patterns import Sources, read_regex
-from penstock.rules.vocabulary import CONVERTERS, FETCHES, Signature, Type
-from penstock.stick.model import KeyType, TableSpec
+from penstock.rules.vocabulary import CONVERTERS, FETCHES, Signature
+from penstock.stick.model import TableSpec
 from penstock.terms import Origin
 
-_KEY_TYPES = {
-    KeyType.IP: Type.IPV4,
-    KeyType.IPV6: Type.IPV6,
-    KeyType.INTEGER: Type.INT,
-    KeyType.STRING: Type.STRING,
-    KeyType.BINARY: Type.BINARY,
-}
 _SIDES = {"frontend": FRONT, "backend": BACK}
 
 
-def check_rules(draft: FileDraft, report: Report) -> None:
+def check_rules(draft: FileDraft, tables: Mapping[str, TableSpec], report: Report) -> None:
     """Report what rules name and is not there."""
-    tables = {
-        proxy.name: proxy.stick_table for proxy in draft.proxies if proxy.stick_table is not None
-    }
-    for peers in draft.peers:
-        tables.update({table.name: table for table in peers.tables})
     checker = _Checker(draft, report, tables)
     for proxy in draft.proxies:
         if not proxy.disabled:
@@ -56,7 +45,7 @@ class _Use:
 class _Checker:
     draft: FileDraft
     report: Report
-    tables: dict[str, TableSpec]
+    tables: Mapping[str, TableSpec]
 
     def proxy(self, proxy: ProxyDraft) -> None:
         told: set[tuple[Origin, str]] = set()
@@ -88,7 +77,7 @@ class _Checker:
                 f"Proxy '{proxy.name}': unable to find table '{wanted}' referenced by"
                 f" {_shown(name)}.",
             )
-        elif _KEY_TYPES[table.key] not in CASTS[output_of(rule.expression)]:
+        elif KEY_TYPES[table.key] not in CASTS[output_of(rule.expression)]:
             self._error(
                 rule.origin,
                 f"Proxy '{proxy.name}': stick-table '{table.name}' uses a type incompatible with"
@@ -121,9 +110,7 @@ class _Checker:
                     yield (
                         f"proxy '{proxy.name}', referenced in {where}, has not {kind} capability."
                     )
-                elif text and not any(
-                    one.name == text and one.capability & side for one in self.draft.proxies
-                ):
+                elif text and self.draft.proxy(text, side) is None:
                     yield f"unable to find {kind} '{text}' referenced in {where}."
             case "user list":
                 if all(one.name != text for one in self.draft.userlists):
@@ -140,10 +127,7 @@ class _Checker:
         owner, slash, name = text.rpartition("/")
         backend: ProxyDraft | None = proxy
         if slash:
-            backend = next(
-                (one for one in self.draft.proxies if one.name == owner and one.capability & BACK),
-                None,
-            )
+            backend = self.draft.proxy(owner, BACK)
         if not text:
             yield f"missing server name in {where}."
         elif backend is None:

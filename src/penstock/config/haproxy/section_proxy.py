@@ -133,15 +133,14 @@ def _head(context: Context, line: Line, capability: Capability) -> None:
 
 
 def _duplicate(context: Context, section: ProxyDraft) -> None:
-    for other in context.draft.proxies:
-        side = FRONT if section.capability & FRONT else BACK
-        if other.name == section.name and other.capability & side:
-            context.report.error(
-                section.origin,
-                f"{section.describe} '{section.name}' has the same name as {other.describe}"
-                f" '{other.name}' declared at {other.origin}.",
-            )
-            return
+    side = FRONT if section.capability & FRONT else BACK
+    other = context.draft.proxy(section.name, side)
+    if other is not None:
+        context.report.error(
+            section.origin,
+            f"{section.describe} '{section.name}' has the same name as {other.describe}"
+            f" '{other.name}' declared at {other.origin}.",
+        )
 
 
 def _named_defaults(context: Context, section: ProxyDraft, name: str) -> ProxyDraft:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from penstock.config.haproxy.draft import FileDraft, PeersDraft, ProxyDraft
 from penstock.config.haproxy.report import Report
@@ -15,7 +16,7 @@ from penstock.rules.vocabulary import Type
 from penstock.stick.model import KeyType, StickRule, Stored, TableSpec
 from penstock.terms import Origin
 
-_TYPES = {
+KEY_TYPES: Final = {
     KeyType.IP: Type.IPV4,
     KeyType.IPV6: Type.IPV6,
     KeyType.INTEGER: Type.INT,
@@ -25,16 +26,17 @@ _TYPES = {
 _SERVER = ("server_id", "server_key")  # what HAProxy adds to tables that stick rules use
 
 
-def check_stick(draft: FileDraft, proxy: ProxyDraft, report: Report) -> None:
+def check_stick(
+    draft: FileDraft, proxy: ProxyDraft, tables: Mapping[str, TableSpec], report: Report
+) -> None:
     """Whether the tables that *proxy* names are there and suit its samples."""
-    tables = {table.name: table for table in _written(draft)}
     for line in proxy.sticks:
         wanted = proxy.name if line.rule.table is None else line.rule.table
         table = tables.get(wanted)
         fault = None
         if table is None:
             fault = f"unable to find stick-table '{wanted}'."
-        elif _TYPES[table.key] not in CASTS[line.output]:
+        elif KEY_TYPES[table.key] not in CASTS[line.output]:
             fault = f"type of fetch not usable with type of stick-table '{wanted}'."
         if fault is not None:
             report.error(line.rule.origin, f"Proxy '{proxy.name}': {fault}", parsing=False)
@@ -74,12 +76,12 @@ def complete(section: PeersDraft) -> bool:
     return section.listen is not None and section.local_origin is not None
 
 
-def _written(draft: FileDraft) -> Iterable[TableSpec]:
-    for proxy in draft.proxies:
-        if proxy.stick_table is not None:
-            yield proxy.stick_table
+def tables_of(draft: FileDraft) -> dict[str, TableSpec]:
+    """All that are written, by name."""
+    tables = {one.stick_table.name: one.stick_table for one in draft.proxies if one.stick_table}
     for section in draft.peers:
-        yield from section.tables
+        tables.update({table.name: table for table in section.tables})
+    return tables
 
 
 def settle_sticks(draft: FileDraft) -> None:

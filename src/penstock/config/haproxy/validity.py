@@ -23,9 +23,10 @@ from penstock.config.haproxy.lower_server import find_server
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.rules_check import check_rules
 from penstock.config.haproxy.section_users import check_userlists
-from penstock.config.haproxy.stick_check import check_peers, check_stick
+from penstock.config.haproxy.stick_check import check_peers, check_stick, tables_of
 from penstock.config.haproxy.tls_check import check_tls
 from penstock.model import Origin
+from penstock.stick.model import TableSpec
 
 _TIMEOUT_TEXT = (
     "\n   | While not properly invalid, you will certainly encounter various problems"
@@ -44,14 +45,14 @@ _HTTP_OPTIONS = frozenset(
 
 def check(draft: FileDraft, report: Report) -> None:
     """Report the faults of *draft* as a whole."""
-    checker = _Checker(draft, report)
+    checker = _Checker(draft, report, tables_of(draft))
     for proxy in draft.proxies:
         if not proxy.disabled:
             checker.proxy(proxy)
     checker.names()
     check_userlists(draft, report)
     check_peers(draft, report)
-    check_rules(draft, report)
+    check_rules(draft, checker.tables, report)
     check_tls(draft, report)
     for section in draft.resolvers:
         if not section.nameservers and not section.parse_resolv_conf:
@@ -66,6 +67,7 @@ def check(draft: FileDraft, report: Report) -> None:
 class _Checker:
     draft: FileDraft
     report: Report
+    tables: dict[str, TableSpec]  # stick tables, by name
     _tracked: dict[int, ServerLine] = field(default_factory=dict)  # whom a server tracks, by id()
 
     def _error(self, origin: Origin, message: str) -> None:
@@ -92,7 +94,7 @@ class _Checker:
         if proxy.mode is not Mode.HTTP:
             self._without_http(proxy)
         self._checks(proxy)
-        check_stick(self.draft, proxy, self.report)
+        check_stick(self.draft, proxy, self.tables, self.report)
         self._log(proxy)
         self._timeouts(proxy)
         self._servers(proxy)
@@ -122,12 +124,6 @@ class _Checker:
                     f" '{first.name}' declared at {first.origin}: only one of them could be used.",
                 )
 
-    def _backend(self, name: str) -> ProxyDraft | None:
-        for proxy in self.draft.proxies:
-            if proxy.name == name and proxy.capability & BACK:
-                return proxy
-        return None
-
     # -- routing -----------------------------------------------------------------------------
 
     def _routes(self, proxy: ProxyDraft) -> None:
@@ -147,7 +143,7 @@ class _Checker:
 
     def _default_backend(self, proxy: ProxyDraft, name: str) -> None:
         origin = proxy.default_backend_origin or proxy.origin
-        target = self._backend(name)
+        target = self.draft.proxy(name, BACK)
         if target is None:
             self._error(
                 origin, f"Proxy '{proxy.name}': unable to find required default_backend: '{name}'."
@@ -166,7 +162,7 @@ class _Checker:
             )
 
     def _use_backend(self, proxy: ProxyDraft, rule: UseBackend) -> None:
-        target = self._backend(rule.name)
+        target = self.draft.proxy(rule.name, BACK)
         if target is None:
             self._error(
                 rule.origin,
@@ -433,7 +429,7 @@ class _Checker:
     def _track(self, proxy: ProxyDraft, server: ServerLine, wanted: str) -> None:
         name = f"'server {proxy.name}/{server.name}'"
         owner, slash, target_name = wanted.rpartition("/")
-        if slash and self._backend(owner) is None:
+        if slash and self.draft.proxy(owner, BACK) is None:
             self._error(
                 server.origin, f"{name} : unable to find required proxy '{owner}' for tracking."
             )
