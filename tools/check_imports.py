@@ -22,7 +22,7 @@ PACKAGE: Final = "penstock"
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
     *("terms", "rules.model", "stick.model", "proxied", "http_service", "admission"),
-    *("logs.model", "events"),
+    *("logs.model", "events", "mail.model"),
     *("checks.codes", "checks.model"),
     *("runtime_sockets", "process", "sections"),
 )
@@ -48,6 +48,7 @@ RUNNING: Final = (
     ),
     *("states", "server_states", "server_agents", "server_values", "numbers"),
     *("ipvs", "director", "facts"),
+    "mail",
     *ANSWERS,
     "refusal",
 )
@@ -86,6 +87,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     # What is logged of connections and servers: the text, and whom it is sent to.
     "logs.model": ("terms", "rules.model", "events"),
     "logs": (*SAID, "model", "rules", "facts"),
+    "mail.model": ("terms", "events"),
+    # A mail is a check of a mail server, with other steps.
+    "mail.dialogue": (*SAID,),
+    "mail": (*VOCABULARY, "health", "facts"),
     # Pure: what is said of a connection, what is remembered of its client, what it says itself.
     "rules": (*SAID, "model", "wire"),
     "stick": (*SAID, "model", "rules"),
@@ -203,6 +208,7 @@ PURE: Final = (
     "admission",
     "admission_rules",
     "logs",
+    "mail.dialogue",
     "model",
     "rules",
     "stick",

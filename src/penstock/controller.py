@@ -52,7 +52,7 @@ from penstock.edits import (
 )
 from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, Variables, together
 from penstock.errors import CommandRefused, DatapathError, PenstockError
-from penstock.events import Events, Level
+from penstock.events import Events, Level, unheard
 from penstock.health.agents import Agents
 from penstock.health.attempts import Around
 from penstock.health.runner import Runner
@@ -115,17 +115,20 @@ class Controller:
         clock: Callable[[], float],
         director: Director | None = None,
         events: Events | None = None,
+        mail: Events = unheard,
         agents: Agents | None = None,
         follow: Callable[[Configuration], None] = lambda configuration: None,
     ) -> None:
         """*director* holds the IPVS rules; None: this daemon runs none.
 
         *events* is told what becomes of proxies and servers; None: the daemon's own log is.
+        *mail* is told what ``email-alert`` may want of that.
         *agents* asks those of servers; None: nobody does.
         *follow* is told each configuration that becomes the running one.
         """
         self._follow = follow
         self._events: Events = events or own_log
+        self._mail = mail
         self._engines = engines
         self._director = director
         self._reconcilers = {kind: Reconciler(engine) for kind, engine in engines.items()}
@@ -152,9 +155,10 @@ class Controller:
             clock,
             update=self._update_named,
             refused=_log_refused,
+            mail=mail,
         )
         self.agents = agents
-        self.listener = ServerAgents(self, agents, self.states, self._events)
+        self.listener = ServerAgents(self, agents, self.states, self._events, mail)
         self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
         self._reloads = 0
         self._failed_reloads = 0
@@ -624,6 +628,7 @@ class Controller:
         spec = self.states.server(name).spec
         sentence = check_result(name, result, is_backup=spec.backup, draining=not spec.weight)
         self._events(key.pool, Level.NOTICE, sentence)
+        self._mail(key.pool, Level.INFO, sentence)
 
     def tick(self) -> None:
         """Once a second: slow starts, what was refused before, the engine's own upkeep."""

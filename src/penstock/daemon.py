@@ -56,6 +56,7 @@ from penstock.logs.events import EventLog
 from penstock.logs.flows import FlowLog
 from penstock.logs.process import PROGRAM, means_of
 from penstock.logs.sinks import Sinks
+from penstock.mail.queues import MailQueues
 from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
@@ -253,7 +254,10 @@ def serve(
         stack.callback(sinks.close)
         means = means_of(sinks, tag=options.program)
         events = EventLog(options.events, means)
-        followers: list[Callable[[Configuration], None]] = [events.configure]
+        mails = MailQueues(socket.gethostname(), _log.warning)
+        stack.callback(mails.close)
+        workers.append(mails)
+        followers: list[Callable[[Configuration], None]] = [events.configure, mails.configure]
         if engine is not None:
             flows = FlowLog(engine.journal, means, time.monotonic_ns)
             followers.append(flows.configure)
@@ -284,6 +288,7 @@ def serve(
             clock=time.monotonic,
             director=director,
             events=events,
+            mail=mails,
             agents=agents,
             follow=partial(_tell_all, followers),
         )

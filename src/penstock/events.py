@@ -22,3 +22,7 @@ class Level(IntEnum):
 
 Events = Callable[[str, Level, str], None]
 """Takes the name of the proxy that it is about (empty: none), how grave it is, and a sentence."""
+
+
+def unheard(proxy: str, level: Level, sentence: str) -> None:
+    """An ``Events`` of somebody whom nothing of it concerns."""

@@ -17,6 +17,7 @@ from penstock.checks.model import PLAIN_LINK, CheckLink, External, Ruleset
 from penstock.errors import InvalidModel
 from penstock.http_service import HttpService
 from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
+from penstock.mail.model import EmailAlert
 from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
 from penstock.runtime_sockets import RuntimeSockets
@@ -340,6 +341,7 @@ class Pool:
     disabled: bool = False
     back: Back = Back()
     journal: Journal = Journal()
+    alerts: EmailAlert | None = None  # None: no mails about its servers
     origin: Origin = Origin()
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from penstock.checks.codes import Outcome
 from penstock.desired import Override, admin_state, weight_of
 from penstock.edits import Edits, with_override_of
 from penstock.errors import PenstockError
-from penstock.events import Events, Level
+from penstock.events import Events, Level, unheard
 from penstock.health.agent_reply import AgentReply
 from penstock.health.agents import Agents, AgentTarget, ServerName
 from penstock.health.sentences import cause_of, check_result
@@ -40,12 +40,18 @@ class ServerAgents:
     """Implements ``health.agents.Listener``."""
 
     def __init__(
-        self, running: Running, agents: Agents | None, states: ServerStates, events: Events
+        self,
+        running: Running,
+        agents: Agents | None,
+        states: ServerStates,
+        events: Events,
+        mail: Events = unheard,
     ) -> None:
         self._running = running
         self._agents = agents
         self._states = states
         self._events = events
+        self._mail = mail
         self._known_of: Configuration | None = None  # whose servers with agents these are
         self._known: dict[ServerName, tuple[Pool, RealServer]] = {}
 
@@ -102,6 +108,7 @@ class ServerAgents:
                 server, status, is_backup=real.backup, draining=not weight, agent=True
             )
             self._events(pool.name, Level.NOTICE, sentence)
+            self._mail(pool.name, Level.INFO, sentence)
         # That it cannot be asked says nothing of its server.
         if outcome is Outcome.PASSED or not status.up:
             why = "" if log or real.tracks else cause_of(status)

@@ -15,7 +15,7 @@ from penstock.desired import (
 )
 from penstock.engine.api import CutCause, Engine, RealKey
 from penstock.errors import DatapathError
-from penstock.events import Events
+from penstock.events import Events, unheard
 from penstock.model import AdminState, Configuration, Pool, RealServer
 from penstock.states import (
     CheckAgain,
@@ -59,14 +59,19 @@ class ServerStates:
         *,
         update: Callable[[Sequence[str]], None],
         refused: Callable[[DatapathError], None],
+        mail: Events = unheard,
     ) -> None:
-        """*update* makes the engines follow pools; *refused* hears where one did not."""
+        """*update* makes the engines follow pools; *refused* hears where one did not.
+
+        *mail* is told what ``email-alert`` may want, after *events*.
+        """
         self._engines = tuple(engines)
         self._checks = checks
         self._events = events
         self._clock = clock
         self._update = update
         self._refused = refused
+        self._mail = mail
         self._states = States(self._sessions)
         self._keys: dict[ServerName, RealKey] = {}
         self._checked: frozenset[ServerName] = frozenset()
@@ -187,8 +192,10 @@ class ServerStates:
                     self._checks.pause(self._keys[server])
                 case CheckAgain(server) if server in self._keys:
                     self._checks.resume(self._keys[server])
-                case Said(pool, level, sentence):
+                case Said(pool, level, sentence, mailed):
                     self._events(pool, level, sentence)
+                    if mailed:
+                        self._mail(pool, level, sentence)
 
     def cut(self, name: ServerName, cause: CutCause) -> int:
         """Reset all connections of a server; how many there were."""

@@ -13,6 +13,8 @@ from types import FrameType
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # ipvs_model, which tests share
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "mail"))  # mail_server
 
 from penstock.lab import network as lab
 from penstock.lab.director import directed

@@ -15,6 +15,7 @@ from penstock.director import Director
 from penstock.engine.api import PoolState, RealKey
 from penstock.engine.fake import FakeEngine
 from penstock.errors import PenstockError
+from penstock.events import Events, unheard
 from penstock.health.runner import Runner
 from penstock.health.status import Change
 from penstock.ipvs.journal import Journal
@@ -46,6 +47,7 @@ class Rig:
     recalled: Recalled | None = None  # states of servers that a file has told
     fault: PenstockError | None = None  # what the next load raises
     servers: ServerReader | None = None  # reads those that are added
+    mail: Events = unheard
 
     def __post_init__(self) -> None:
         self.runner = Runner(
@@ -64,6 +66,7 @@ class Rig:
             self._load,
             adopted=self.adopted,
             clock=self.clock,
+            mail=self.mail,
             director=Director(
                 self.engine.rules,
                 Journal(self.directory / "rules.jsonl", adopt=self.adopted),

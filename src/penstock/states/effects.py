@@ -46,11 +46,12 @@ class CheckAgain:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A line for the pool's log."""
+    """A line for the pool's log; *mailed*: for ``email-alert``, too."""
 
     pool: str
     level: Level
     sentence: str
+    mailed: bool = False
 
 
 Effect = Moved | CutServer | CutBackups | Pause | CheckAgain | Said

@@ -427,7 +427,8 @@ class States:
             level, what = Level.NOTICE if quietly else Level.ALERT, "is DOWN"
         elif state is Operational.STOPPING:
             what = "is stopping"
-        self._told(server, level, what, why or sentences.via(server.spec))
+        mailed = state is not Operational.STOPPING
+        self._told(server, level, what, why or sentences.via(server.spec), mailed=mailed)
         self._cuts(server)
         self._nobody_left(pool, usable)
         self._remind_of_drain(server)
@@ -572,7 +573,7 @@ class States:
             self._effects.append(Moved(pool.name))
             via = "" if wanted & Admin.FDRAIN else sentences.via(spec)
             what = f"enters drain state{sentences.because(cause)}"
-            self._told(server, Level.NOTICE, what, via)
+            self._told(server, Level.NOTICE, what, via, mailed=True)
             self._nobody_left(pool, usable)
         elif not wanted & DRAIN:
             self._pool_is_back(pool, usable)
@@ -597,7 +598,9 @@ class States:
             sentence = sentences.still_draining(server.spec, server.admin)
             self._log(server, Level.NOTICE, sentence)
 
-    def _told(self, server: _Server, level: Level, what: str, why: str) -> None:
+    def _told(
+        self, server: _Server, level: Level, what: str, why: str, *, mailed: bool = False
+    ) -> None:
         pool = self._pools[server.spec.pool]
         rest = sentences.left(
             up=server.state is not Operational.STOPPED,
@@ -605,14 +608,15 @@ class States:
             backup=pool.backup,
             sessions=0 if self._silent else self._sessions(server.spec.key),
         )
-        self._log(server, level, f"{sentences.named(server.spec)} {what}{why}{rest}")
+        sentence = f"{sentences.named(server.spec)} {what}{why}{rest}"
+        self._log(server, level, sentence, mailed=mailed)
 
-    def _log(self, server: _Server, level: Level, sentence: str) -> None:
-        self._say(server.spec.pool, level, f"{sentence}.")
+    def _log(self, server: _Server, level: Level, sentence: str, *, mailed: bool = False) -> None:
+        self._say(server.spec.pool, level, f"{sentence}.", mailed=mailed)
 
-    def _say(self, pool: str, level: Level, sentence: str) -> None:
+    def _say(self, pool: str, level: Level, sentence: str, *, mailed: bool = False) -> None:
         if not self._silent:
-            self._effects.append(Said(pool, level, sentence))
+            self._effects.append(Said(pool, level, sentence, mailed))
 
     def _done(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []

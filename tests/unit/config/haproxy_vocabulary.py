@@ -74,7 +74,8 @@ tcp-request content foo|tcp-request content reject if nope|tcp-request session a
 tcp-response content accept|tcp-response|retry-on all-retryable-errors
 stick-table type ip size 1m|stick on src|stick|stick foo|stick on|stick on src table nope
 rate-limit sessions 10|rate-limit|rate-limit sessions x|cookie A insert|cookie|persist rdp-cookie
-persist|persist foo|max-keep-alive-queue 3|email-alert|email-alert foo|use-server s1 if TRUE
+persist|persist foo|max-keep-alive-queue 3|email-alert|email-alert foo|email-alert to|email-alert to a
+email-alert level info|email-alert level|email-alert level Info|email-alert mailers m|email-alert from a b|email-alert myhostname x|use-server s1 if TRUE
 use-server|use-server s1|use-server nope if TRUE|force-persist if TRUE|force-persist
 load-server-state-from-file none|load-server-state-from-file foo|server-state-file-name x
 http-request deny|http-response deny|redirect location /|capture request header x len 3|capture
@@ -154,6 +155,20 @@ RESOLVERS = (
 nameserver n1 127.0.0.1:53|nameserver n1|nameserver|nameserver n2 1.1.1.1|nameserver n1 127.0.0.2:53
 timeout retry 1s|timeout resolve|timeout foo 3|timeout|timeout retry x|hold valid 3s|hold foo 3s|hold
 hold nx x|resolve_retries 3|resolve_retries|accepted_payload_size 4096|accepted_payload_size 3|foo
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+
+
+MAILERS = (
+    """
+mailer m1 127.0.0.1:25|mailer m1|mailer|mailer m1 127.0.0.1|mailer m1 127.0.0.1:|mailer m1 127.0.0.1:0
+mailer m1 127.0.0.1:x|mailer m1 x.invalid:25|mailer m/1 127.0.0.1:25|mailer m1 /x|mailer m1 unix@/x
+mailer m1 abns@x|mailer m1 fd@3|mailer m1 udp@127.0.0.1:25|mailer m1 127.0.0.1:25 foo
+mailer m1 127.0.0.1:25-26|mailer m1 127.0.0.1:+5|mailer m1 [::1]:25|mailer m1 localhost:25
+mailer m1 ipv4@127.0.0.1:25|timeout|timeout foo|timeout mail|timeout mail x|timeout mail 5x
+timeout mail 25d|timeout mail 5s|timeout mail 5s foo|timeout mail 5sx|foo|mailers|mailers a/b|mailers m
 """.replace("\n", "|")
     .strip("|")
     .split("|")

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import haproxy_oracle as oracle
 import pytest
-from haproxy_vocabulary import ANY_PROXY, BIND, GLOBAL, RESOLVERS, SERVER, configurations
+from haproxy_vocabulary import (
+    ANY_PROXY,
+    BIND,
+    GLOBAL,
+    MAILERS,
+    RESOLVERS,
+    SERVER,
+    configurations,
+)
 from hypothesis import HealthCheck, example, given, settings
 
 _WANTED = "2.6"  # the version whose wordings are reproduced
@@ -92,13 +100,14 @@ def test_every_line_in_every_section(tmp_path: Path, kind: str, batch: int) -> N
     [
         ("global", GLOBAL),
         ("resolvers r1", RESOLVERS),
+        ("mailers m", MAILERS),
         ("listen l1", BIND),
         ("listen l1", SERVER),
         ("frontend f1", SERVER),
         ("backend b1", BIND),
         ("defaults", [*BIND, *SERVER]),
     ],
-    ids=["global", "resolvers", "bind", "server", "fe-server", "be-bind", "defaults"],
+    ids=["global", "resolvers", "mailers", "bind", "server", "fe-server", "be-bind", "defaults"],
 )
 def test_every_line_of(tmp_path: Path, head: str, lines: list[str]) -> None:
     path = tmp_path / "lines.cfg"

@@ -494,7 +494,7 @@ def test_a_global_keyword_given_twice_keeps_its_first_value() -> None:
 def test_zero_warning() -> None:
     text = "global\n zero-warning\nlisten x\n bind :80\n"
     assert read(text).configuration.services
-    ours = f"{text} email-alert level err\n server s 1.1.1.1:1\n"
+    ours = f"{text} server s 1.1.1.1:1\nring r\n"
     assert read(ours).warnings  # they are not among HAProxy's
     assert errors("global\n zero-warning\nlisten x\n bind :80\n", "") == [
         "Some warnings were found and 'zero-warning' is set. Aborting."
@@ -716,18 +716,18 @@ def test_what_is_not_carried_out_is_said_once_for_a_section() -> None:
         """
 listen x
     bind :80
+    bind :81 curves P-256
+    bind :82 ecdhe P-256
     retries 3
     option redispatch
     option httpchk
     http-check expect status 200
-    email-alert to me
-    email-alert mailers m
     server s 1.1.1.1:1 check
 """
     )
     said = [(w.line, w.message.split(" is not carried out")[0]) for w in result.warnings]
     assert said == [
-        (14, "'email-alert to'"),
+        (10, "'bind :81 curves'"),
     ]
     assert result.configuration.services[0].engine is EngineKind.KERNEL
 

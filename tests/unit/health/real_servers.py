@@ -113,3 +113,26 @@ def postgresql_programs() -> Path | None:
     """Where Debian keeps them: outside the usual path, by version."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     return found[-1].parent if found else None
+
+
+@contextmanager
+def opensmtpd(folder: Path, delivery: str = "mbox") -> Iterator[Server]:
+    """An OpenSMTPD that takes every mail and does *delivery* with it.
+
+    Its queue and its control socket are at fixed places: it gets others to see there. Needs root,
+    smtpd and unshare.
+    """
+    port = free_port()
+    for name in ("run", "spool"):
+        (folder / name).mkdir()
+    (folder / "smtpd.conf").write_text(
+        f'listen on 127.0.0.1 port {port} hostname mail.example\naction "local" {delivery}\n'
+        'match from any for any action "local"\n'
+    )
+    command = [
+        *("unshare", "--mount", "sh", "-c"),
+        f"mount --bind {folder}/run /run && mount --bind {folder}/spool /var/spool &&"
+        f" exec smtpd -d -f {folder}/smtpd.conf",
+    ]
+    with started(command, port, folder) as smtpd:
+        yield smtpd

@@ -12,6 +12,7 @@ from real_servers import (
     Server,
     account,
     free_port,
+    opensmtpd,
     owned,
     postgresql_programs,
     run,
@@ -132,25 +133,12 @@ def test_openldap(tmp_path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.needs("smtpd", "unshare")
 def test_opensmtpd(tmp_path: Path) -> None:
-    """Its queue and its control socket are at fixed places: it gets others to see there."""
-    port = free_port()
-    for name in ("run", "spool"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "smtpd.conf").write_text(
-        f'listen on 127.0.0.1 port {port} hostname mail.example\naction "local" mbox\n'
-        'match from any for any action "local"\n'
-    )
-    command = [
-        *("unshare", "--mount", "sh", "-c"),
-        f"mount --bind {tmp_path}/run /run && mount --bind {tmp_path}/spool /var/spool &&"
-        f" exec smtpd -d -f {tmp_path}/smtpd.conf",
-    ]
-    with started(command, port, tmp_path) as smtpd:
+    with opensmtpd(tmp_path) as smtpd:
         for option in ("option smtpchk", "option smtpchk EHLO lb.example"):
-            seen = check(port, option)
+            seen = check(smtpd.port, option)
             assert (seen.code, seen.number) == ("L7OK", "221")
         smtpd.kill()
-        assert check(port, "option smtpchk") == _DOWN
+        assert check(smtpd.port, "option smtpchk") == _DOWN
 
 
 @pytest.mark.needs("nginx")

@@ -11,9 +11,11 @@ from penstock.config.haproxy.address import AddressFamilyPreference, Target
 from penstock.config.haproxy.check_draft import CheckDraft
 from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
+from penstock.events import Level
 from penstock.http_service import DEFAULT_URI, HttpRule
 from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
+from penstock.mail.model import USUAL_PATIENCE, Mailer
 from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
 from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
@@ -350,6 +352,7 @@ class ProxyDraft:
     log_formats: dict[str, FormatLine] = field(default_factory=dict)  # by their keyword
     formats: dict[str, Format] = field(default_factory=dict)  # the same, read
     unique_id_header: str | None = None
+    email_alert: EmailAlertDraft | None = None
     said: list[Said] = field(default_factory=list)
     explicit_reference: bool = False
     implicit_reference: bool = False
@@ -385,6 +388,7 @@ class ProxyDraft:
         self.log_targets = list(parent.log_targets)
         self.log_tag = parent.log_tag
         self.keepalive = dict(parent.keepalive)
+        self.email_alert = copy.copy(parent.email_alert)
         self.stats = parent.stats
         self.stats_inherited = parent.stats is not None
         self.unserved = dict(parent.unserved)
@@ -494,6 +498,33 @@ class ResolversDraft:
 
 
 @dataclass(slots=True)
+class MailersDraft:
+    """A mailers section."""
+
+    name: str
+    origin: Origin
+    mailers: list[Mailer] = field(default_factory=list)
+    patience: int = USUAL_PATIENCE  # ms
+
+
+@dataclass(slots=True)
+class EmailAlertDraft:
+    """What ``email-alert`` lines say; the last one is at *origin*."""
+
+    origin: Origin
+    sender: str | None = None
+    recipient: str | None = None
+    mailers: str | None = None  # the section's name
+    hostname: str | None = None
+    level: Level = Level.ALERT
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether mails can be sent; what is not is ignored as a whole."""
+        return None not in (self.sender, self.recipient, self.mailers)
+
+
+@dataclass(slots=True)
 class PeersDraft:
     """A peers section; *local* is this node's name as it was known when the section began."""
 
@@ -585,6 +616,7 @@ class FileDraft:
     proxies: list[ProxyDraft] = field(default_factory=list)
     resolvers: list[ResolversDraft] = field(default_factory=list)
     peers: list[PeersDraft] = field(default_factory=list)
+    mailers: list[MailersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)
     # What ``proxy()`` has looked at so far: files of thousands of sections name each other.
     _looked_at: int = field(default=0, init=False)

@@ -25,6 +25,7 @@ from penstock.config.haproxy.lower import Lowering
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
+from penstock.config.haproxy.section_mailers import parse_mailers
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_peers import parse_peers
 from penstock.config.haproxy.section_program import check_programs, parse_program
@@ -38,6 +39,7 @@ _PARSERS: dict[str, SectionParser] = {
     "global": parse_global,
     "resolvers": parse_resolvers,
     "peers": parse_peers,
+    "mailers": parse_mailers,
     "userlist": parse_userlist,
     "program": parse_program,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),

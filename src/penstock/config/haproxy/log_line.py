@@ -86,11 +86,11 @@ def parse_log(context: Context, line: Line, *, in_proxy: bool) -> Target | Else:
 
 
 _FACILITIES: Final = {facility.name.lower(): facility for facility in Facility}
-_LEVELS: Final = {level.name.lower(): level for level in Level}
+LEVELS: Final = {level.name.lower(): level for level in Level}
 
 
 def _level(word: str, what: str, default: Level) -> Level:
-    level = _LEVELS.get(word) if word else default
+    level = LEVELS.get(word) if word else default
     if level is None:
         raise LineError(f"log : unknown optional {what} '{word}'")
     return level

@@ -20,6 +20,7 @@ from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.routing import Routing
 from penstock.errors import InvalidModel
+from penstock.mail.model import EmailAlert
 from penstock.model import Pool, PortMode, Protocol, RealPort, RealServer, ServerTimeouts
 from penstock.proxied import Link
 
@@ -85,11 +86,29 @@ class PoolLowering:
                 disabled=proxy.disabled,
                 back=lower_proxied.back(proxy),
                 journal=journal(proxy),
+                alerts=self._alerts(proxy),
                 origin=proxy.origin,
             )
         except InvalidModel as invalid:
             self._report.error(proxy.origin, f"{invalid}.", parsing=False)
             return None
+
+    def _alerts(self, proxy: ProxyDraft) -> EmailAlert | None:
+        said = proxy.email_alert
+        if proxy.disabled or said is None or not said.is_complete:
+            return None
+        (section,) = (one for one in self._draft.mailers if one.name == said.mailers)
+        source = source_address(proxy.source)
+        return EmailAlert(
+            sender=said.sender or "",
+            recipient=said.recipient or "",
+            mailers=tuple(section.mailers),
+            level=said.level,
+            hostname=said.hostname,
+            patience=section.patience,
+            source=source.address if source is not None else None,
+            interface=proxy.source.interface if proxy.source is not None else None,
+        )
 
     def _fullconn(self, proxy: ProxyDraft) -> int:
         """As said, or a tenth of what its frontends let in (HAProxy manual 4.2, "fullconn")."""

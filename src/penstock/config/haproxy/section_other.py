@@ -14,7 +14,6 @@ from penstock.config.haproxy.units import atol
 
 _MISSING_NAME = {
     "peers": "missing name for peers section.",
-    "mailers": "missing name for mailers section.",
     "cache": "'cache' expects a <name> argument",
     "ring": "missing ring name.",
     "http-errors": "missing name for http-errors section.",
@@ -138,7 +137,7 @@ def parse_other(context: Context, line: Line) -> None:
             raise LineError(f"'{name}' is not supported: {section.text}.")
         if not line[1]:
             raise StopError(_MISSING_NAME[name])
-        if line[2] and name not in ("mailers", "ring", "http-errors"):
+        if line[2] and name not in ("ring", "http-errors"):
             raise LineError(f"'{name}' cannot handle unexpected argument '{line[2]}'.")
         if section.status is Status.LATER:
             context.report.warn(

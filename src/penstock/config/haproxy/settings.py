@@ -11,6 +11,7 @@ from penstock.config.haproxy.draft import (
     BACK,
     FRONT,
     Capability,
+    EmailAlertDraft,
     FormatLine,
     Line,
     Mode,
@@ -19,7 +20,7 @@ from penstock.config.haproxy.draft import (
     Timeout,
 )
 from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS
-from penstock.config.haproxy.log_line import Else, parse_log
+from penstock.config.haproxy.log_line import LEVELS, Else, parse_log
 from penstock.config.haproxy.options import set_format
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
@@ -323,8 +324,25 @@ def parse_server_state(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def parse_email_alert(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
         raise LineError("missing argument after 'email-alert'.")
-    if line[1] not in ("from", "mailers", "myhostname", "level", "to"):
-        raise LineError(f"email-alert: unknown argument '{line[1]}'.")
+    alert = proxy.email_alert or EmailAlertDraft(line.origin)
+    match line[1]:
+        case "from":
+            alert.sender = line[2]
+        case "to":
+            alert.recipient = line[2]
+        case "mailers":
+            alert.mailers = line[2]
+        case "myhostname":
+            alert.hostname = line[2]
+        case "level":
+            level = LEVELS.get(line[2])
+            if level is None:
+                raise LineError(f"unknown log level 'level' after '{line[2]}'")
+            alert.level = level
+        case unknown:
+            raise LineError(f"email-alert: unknown argument '{unknown}'.")
+    alert.origin = line.origin
+    proxy.email_alert = alert
 
 
 def parse_udp_check(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -52,6 +52,7 @@ def check(draft: FileDraft, report: Report) -> None:
     checker.names()
     check_userlists(draft, report)
     check_peers(draft, report)
+    _check_mailers(draft, report)
     check_rules(draft, checker.tables, report)
     check_tls(draft, report)
     for section in draft.resolvers:
@@ -95,6 +96,7 @@ class _Checker:
             self._without_http(proxy)
         self._checks(proxy)
         check_stick(self.draft, proxy, self.tables, self.report)
+        self._mailers(proxy)
         self._log(proxy)
         self._timeouts(proxy)
         self._servers(proxy)
@@ -272,6 +274,15 @@ class _Checker:
                         f"'external-check {word}' will be ignored for {name} (requires 'option"
                         " external-check').",
                     )
+        alert = proxy.email_alert
+        if alert is not None and not alert.is_complete:
+            self._warn(
+                alert.origin,
+                f"'email-alert' will be ignored for {name} (the presence any of 'email-alert"
+                " from', 'email-alert level' 'email-alert mailers', 'email-alert myhostname', or"
+                " 'email-alert to' requires each of 'email-alert from', 'email-alert mailers' and"
+                " 'email-alert to' to be present).",
+            )
         command = proxy.external_command
         if command and not command.startswith("/") and "external-check path" not in rules:
             self._error(
@@ -301,6 +312,15 @@ class _Checker:
             )
 
     # -- the rest ----------------------------------------------------------------------------
+
+    def _mailers(self, proxy: ProxyDraft) -> None:
+        alert = proxy.email_alert
+        if alert is None or not alert.is_complete:
+            return
+        if all(section.name != alert.mailers for section in self.draft.mailers):
+            self._error(
+                alert.origin, f"Proxy '{proxy.name}': unable to find mailers '{alert.mailers}'."
+            )
 
     def _log(self, proxy: ProxyDraft) -> None:
         name = f"{proxy.describe} '{proxy.name}'"
@@ -463,6 +483,22 @@ class _Checker:
             )
             return
         self._tracked[id(server)] = tracked
+
+
+def _check_mailers(draft: FileDraft, report: Report) -> None:
+    """Warn of sections that nobody sends by, in HAProxy's words, which blame the section."""
+    used = {
+        proxy.email_alert.mailers
+        for proxy in draft.proxies
+        if not proxy.disabled and proxy.email_alert is not None and proxy.email_alert.is_complete
+    }
+    for section in draft.mailers:
+        if section.name not in used:
+            report.warn(
+                section.origin,
+                f"Removing incomplete section 'mailers {section.name}'.",
+                parsing=False,
+            )
 
 
 def _has_side(proxy: ProxyDraft, where: str) -> bool:

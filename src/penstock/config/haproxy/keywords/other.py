@@ -27,7 +27,7 @@ PEERS = index(
 SECTIONS = index(
     rows("global defaults frontend listen backend resolvers", Need.C, Status.WORKS),
     rows("peers", Need.C, Status.WORKS, "of the proxy engine's tables"),
-    rows("mailers", Need.C, Status.LATER, "no mail is sent yet"),
+    rows("mailers", Need.C, Status.WORKS),
     rows("ring", Need.C, Status.LATER, "logs are not kept in rings yet"),
     rows("log-forward", Need.C, Status.LATER, "logs are not forwarded"),
     rows(
@@ -45,10 +45,7 @@ SECTIONS = index(
 
 OTHER: dict[str, dict[str, Keyword]] = {
     "peers": PEERS,
-    "mailers": index(
-        rows("mailer", Need.C, Status.LATER, "no mail is sent yet"),
-        rows("timeout", Need.C, Status.LATER, "no mail is sent yet"),
-    ),
+    "mailers": index(rows("mailer timeout", Need.C, Status.WORKS)),
     "userlist": index(rows("user group", Need.P, Status.WORKS, "")),
     "cache": index(
         rows(

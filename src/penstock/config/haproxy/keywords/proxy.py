@@ -80,7 +80,7 @@ PROXY = index(
         "for %ID; a PROXY header does not tell it yet",
         where="DFLB",
     ),
-    rows("email-alert", Need.C, Status.LATER, "no mail is sent yet", where="DFLB"),
+    rows("email-alert", Need.C, Status.WORKS, where="DFLB"),
     rows(
         "load-server-state-from-file server-state-file-name",
         Need.C,
