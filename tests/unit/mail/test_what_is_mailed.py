@@ -12,7 +12,7 @@ from unit_runtime import ask, runtime_of, terminal_of
 from penstock.checks.codes import CheckCode
 from penstock.config.haproxy import loads
 from penstock.events import Level
-from penstock.health.runner import CheckStatus
+from penstock.health.status import CheckStatus
 
 _TEXT = """
 backend web
