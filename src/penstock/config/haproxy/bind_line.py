@@ -3,16 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from penstock.config.haproxy.address import (
-    AddressError,
-    AddressFamilyPreference,
-    Allow,
-    Target,
-    parse_address,
-)
+from penstock.config.haproxy.address import Allow
 from penstock.config.haproxy.draft import FRONT, BindLine, Line, ProxyDraft, Said
+from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.keywords import BIND, BIND_ARGUMENTS, UNIX_BIND, Status
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -28,7 +21,7 @@ from penstock.config.haproxy.tls_words import (
 from penstock.config.haproxy.units import DurationError, atol, parse_time
 from penstock.proxied import TlsVerify
 
-ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET | Allow.NAME
+ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET
 MISSING = {
     "name": "missing name",
     "interface": "missing interface name",
@@ -69,26 +62,13 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
         group=settings.unix_group,
     )
     for part in line[1].removesuffix(",").split(","):
-        bind.targets.append(_target(context, bind, part))
+        bind.targets.append(
+            read_endpoint(context, part, ALLOWED, "'bind'", unix_prefix=settings.unix_prefix)
+        )
     if any(target.local for target in bind.targets):
         bind.said.append(Said(line.origin, UNIX_BIND, f"bind {line[1]}"))
     proxy.binds.append(bind)
     _options(context, proxy, bind, line)
-
-
-def _target(context: Context, bind: BindLine, part: str) -> Target:
-    try:
-        target = parse_address(
-            part, ALLOWED, context.environ, unix_prefix=context.draft.global_.unix_prefix
-        )
-    except AddressError as bad:
-        raise LineError(f"'bind' : {bad}") from None
-    if target.hostname is None:
-        return target
-    address = context.resolve(target.hostname, target.family)
-    if address is None:
-        raise LineError(f"'bind' : invalid address: '{target.hostname}' in '{part}'")
-    return replace(target, address=address, hostname=None, family=AddressFamilyPreference.ANY)
 
 
 def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) -> None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock.checks.model import Connect, Format, Send, SetVar
-from penstock.config.haproxy.address import AddressError, Allow, PortKind, parse_address
+from penstock.config.haproxy.address import Allow, PortKind
 from penstock.config.haproxy.check_draft import Comment, HttpRequest, Rule
 from penstock.config.haproxy.check_words import Reader, encoded
+from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.tls_words import names
 from penstock.rules.argument_values import check_variable
@@ -92,18 +93,10 @@ def _refuse_after_others(before: Sequence[Rule]) -> None:
 def _address(reader: Reader, value: str) -> tuple[Address | None, int | None]:
     if not value:
         raise LineError("'addr' expects <ipv4|ipv6> as argument.")
-    try:
-        target = parse_address(value, Allow.PORT | Allow.NAME, reader.context.environ)
-    except AddressError as bad:
-        raise LineError(f"'addr' : {bad}") from None
-    address = target.address
-    if target.hostname is not None:
-        address = reader.context.resolve(target.hostname, target.family)
-        if address is None:
-            raise LineError(f"'addr' : invalid address: '{target.hostname}' in '{value}'")
+    target = read_endpoint(reader.context, value, Allow.PORT, "'addr'")
     if target.local is not None:
         raise LineError("'addr' : checks of another UNIX socket are not carried out.")
-    return address, target.low if target.port_kind is PortKind.FIXED else None
+    return target.address, target.low if target.port_kind is PortKind.FIXED else None
 
 
 def _port(reader: Reader, value: str) -> int | Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.config.haproxy.address import AddressError, Allow, parse_address
+from penstock.config.haproxy.address import Allow
 from penstock.config.haproxy.balance import Balance, parse_balance, parse_hash_type, shown_as
 from penstock.config.haproxy.draft import (
     BACK,
@@ -19,13 +19,14 @@ from penstock.config.haproxy.draft import (
     Said,
     Timeout,
 )
+from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.keywords import BALANCE, TIMEOUTS
 from penstock.config.haproxy.log_line import LEVELS, Else, parse_log
 from penstock.config.haproxy.options import set_format
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.rules import sources
-from penstock.config.haproxy.server_line import SOURCES, parse_source
+from penstock.config.haproxy.source_line import SOURCES, parse_source
 from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
     DurationError,
@@ -254,17 +255,7 @@ def parse_source_line(context: Context, proxy: ProxyDraft, line: Line) -> None:
 def parse_dispatch(context: Context, proxy: ProxyDraft, line: Line) -> None:
     not_in_defaults(proxy, "dispatch")
     warn_without(context, proxy, line, BACK)
-    try:
-        target = parse_address(
-            line[1], Allow.PORT | Allow.PORT_NEEDED | Allow.NAME, context.environ
-        )
-    except AddressError as bad:
-        raise LineError(f"'dispatch' : {bad}") from None
-    if target.hostname is not None:
-        address = context.resolve(target.hostname, target.family)
-        if address is None:
-            raise LineError(f"'dispatch' : invalid address: '{target.hostname}' in '{line[1]}'")
-        target = replace(target, address=address, hostname=None)
+    target = read_endpoint(context, line[1], Allow.PORT | Allow.PORT_NEEDED, "'dispatch'")
     at_most(line, 1)
     proxy.dispatch = target
     proxy.dispatch_origin = line.origin

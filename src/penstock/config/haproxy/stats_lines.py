@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from penstock.config.haproxy.address import AddressError, AddressFamilyPreference, parse_address
 from penstock.config.haproxy.bind_line import ALLOWED, MISSING, socket_option
 from penstock.config.haproxy.draft import BindLine, GlobalDraft, Line, StatsSocket
+from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.keywords import BIND, BIND_ARGUMENTS
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -94,19 +92,9 @@ def _socket(context: Context, settings: GlobalDraft, line: Line) -> None:
     )
     found = StatsSocket(bind)
     for part in line[2].removesuffix(",").split(","):
-        try:
-            target = parse_address(part, ALLOWED, context.environ, unix_prefix=settings.unix_prefix)
-        except AddressError as bad:
-            raise LineError(f"{_HEAD} : {bad}") from None
+        target = read_endpoint(context, part, ALLOWED, _HEAD, unix_prefix=settings.unix_prefix)
         if target.local == "sockpair":
             raise LineError(f"{_HEAD} : penstock has no sockets that come over 'sockpair@'")
-        if target.hostname is not None:
-            address = context.resolve(target.hostname, target.family)
-            if address is None:
-                raise LineError(f"{_HEAD} : invalid address: '{target.hostname}' in '{part}'")
-            target = replace(
-                target, address=address, hostname=None, family=AddressFamilyPreference.ANY
-            )
         bind.targets.append(target)
     _options(found, line)
     settings.stats_sockets.append(found)

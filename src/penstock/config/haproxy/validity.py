@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from penstock.checks.model import Connect
-from penstock.config.haproxy.address import PortKind
+from penstock.config.haproxy.check_validity import check_section
 from penstock.config.haproxy.draft import (
     BACK,
     BOTH,
-    DEFAULT_RESOLVERS,
     FRONT,
     FileDraft,
     Mode,
@@ -19,10 +17,10 @@ from penstock.config.haproxy.draft import (
     UseBackend,
 )
 from penstock.config.haproxy.keywords import OPTIONS
-from penstock.config.haproxy.lower_server import find_server
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.rules_check import check_rules
 from penstock.config.haproxy.section_users import check_userlists
+from penstock.config.haproxy.server_validity import ServerValidity
 from penstock.config.haproxy.stick_check import check_peers, check_stick, tables_of
 from penstock.config.haproxy.tls_check import check_tls
 from penstock.model import Origin
@@ -45,7 +43,7 @@ _HTTP_OPTIONS = frozenset(
 
 def check(draft: FileDraft, report: Report) -> None:
     """Report the faults of *draft* as a whole."""
-    checker = _Checker(draft, report, tables_of(draft))
+    checker = _Checker(draft, report, tables_of(draft), ServerValidity(draft, report))
     for proxy in draft.proxies:
         if not proxy.disabled:
             checker.proxy(proxy)
@@ -69,7 +67,7 @@ class _Checker:
     draft: FileDraft
     report: Report
     tables: dict[str, TableSpec]  # stick tables, by name
-    _tracked: dict[int, ServerLine] = field(default_factory=dict)  # whom a server tracks, by id()
+    servers: ServerValidity
 
     def _error(self, origin: Origin, message: str) -> None:
         self.report.error(origin, message, parsing=False)
@@ -94,12 +92,12 @@ class _Checker:
             )
         if proxy.mode is not Mode.HTTP:
             self._without_http(proxy)
-        self._checks(proxy)
+        check_section(self.draft, proxy, self.report)
         check_stick(self.draft, proxy, self.tables, self.report)
         self._mailers(proxy)
         self._log(proxy)
         self._timeouts(proxy)
-        self._servers(proxy)
+        self.servers.check(proxy)
         if proxy.dispatch is not None and proxy.balance_set:
             self._warn(
                 proxy.dispatch_origin or proxy.origin,
@@ -232,85 +230,6 @@ class _Checker:
                 f"{name} : ignoring cookie for server '{server.name}' as HTTP mode is disabled.",
             )
 
-    # -- checks ------------------------------------------------------------------------------
-
-    def _checks(self, proxy: ProxyDraft) -> None:
-        name = f"{proxy.describe} '{proxy.name}'"
-        rules, option = proxy.rules, proxy.checks.option
-        if "tcp-check" in rules and option != "tcp-check":
-            self._warn(
-                rules["tcp-check"],
-                f"{name} uses tcp-check rules without 'option tcp-check', so the rules are"
-                " ignored.",
-            )
-        if "http-check" in rules and option != "httpchk":
-            self._warn(
-                rules["http-check"],
-                f"{name} uses http-check rules without 'option httpchk', so the rules are ignored.",
-            )
-        if option not in (None, "httpchk"):
-            for word, said in (
-                ("disable-on-404", proxy.checks.keep_404),
-                ("send-state", proxy.checks.send_state),
-            ):
-                if said:
-                    self._warn(
-                        proxy.origin,
-                        f"'{word}' will be ignored for {name} (requires 'option httpchk').",
-                    )
-        if proxy.checks.lacks_request:
-            self.report.note(
-                rules["http-check"],
-                f"{name} has http-check rules of its own, and so nothing of 'option httpchk' in"
-                " the defaults section: no request is sent. Repeat the option here.",
-            )
-        if option == "external-check":
-            self._external_check(proxy)
-        else:
-            for word in ("command", "path"):
-                if f"external-check {word}" in rules:
-                    self._warn(
-                        rules[f"external-check {word}"],
-                        f"'external-check {word}' will be ignored for {name} (requires 'option"
-                        " external-check').",
-                    )
-        alert = proxy.email_alert
-        if alert is not None and not alert.is_complete:
-            self._warn(
-                alert.origin,
-                f"'email-alert' will be ignored for {name} (the presence any of 'email-alert"
-                " from', 'email-alert level' 'email-alert mailers', 'email-alert myhostname', or"
-                " 'email-alert to' requires each of 'email-alert from', 'email-alert mailers' and"
-                " 'email-alert to' to be present).",
-            )
-        command = proxy.external_command
-        if command and not command.startswith("/") and "external-check path" not in rules:
-            self._error(
-                rules["external-check command"],
-                f"Proxy '{proxy.name}': 'external-check command' does not have a leading '/' and"
-                " 'external-check path' is not set.",
-            )
-
-    def _external_check(self, proxy: ProxyDraft) -> None:
-        origin = proxy.options.get("external-check", proxy.origin)
-        wanted = {
-            "global.external-check": not self.draft.global_.external_check,
-            "external-check command": proxy.external_command is None,
-        }
-        for what, missing in wanted.items():
-            if missing:
-                self._error(
-                    origin,
-                    f"Proxy '{proxy.name}' : 'option external-check' unable to find required"
-                    f" '{what}'.",
-                )
-        if not self.draft.global_.insecure_fork:
-            self._warn(
-                origin,
-                f"Proxy '{proxy.name}' : 'insecure-fork-wanted' not enabled in the global section,"
-                " 'option external-check' will likely fail.",
-            )
-
     # -- the rest ----------------------------------------------------------------------------
 
     def _mailers(self, proxy: ProxyDraft) -> None:
@@ -357,132 +276,6 @@ class _Checker:
             if proxy.mode is Mode.UDP:
                 text = text.replace("'client', 'connect', 'server'", "'client', 'server'")
             self._warn(proxy.origin, f"missing timeouts for {proxy.describe} '{proxy.name}'.{text}")
-
-    # -- servers -----------------------------------------------------------------------------
-
-    def _servers(self, proxy: ProxyDraft) -> None:
-        seen: dict[str, ServerLine] = {}
-        for server in proxy.servers:
-            first = seen.setdefault(server.name, server)
-            if first is not server:
-                self.report.error(
-                    server.origin,
-                    f"{proxy.describe} '{proxy.name}', another server named '{server.name}' was"
-                    f" already defined at line {first.origin.line}, please use distinct names.",
-                )
-            self._resolvers(proxy, server)
-            self._check_port(proxy, server)
-            self._check_mux(proxy, server)
-            if server.options.track:
-                self._track(proxy, server, server.options.track)
-            self._rdp(proxy, server)
-
-    def _rdp(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        if "persist" in proxy.rules and server.target.port_kind is not PortKind.FIXED:
-            self._warn(
-                server.origin,
-                f"{proxy.describe} '{proxy.name}' : RDP cookie persistence will not work for server"
-                f" '{server.name}' because it lacks an explicit port number.",
-            )
-
-    def _resolvers(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        wanted = server.options.resolvers
-        if wanted is None or any(section.name == wanted for section in self.draft.resolvers):
-            return
-        if wanted == DEFAULT_RESOLVERS:
-            return
-        self._error(
-            server.origin,
-            f"{proxy.describe} '{proxy.name}', server '{server.name}': unable to find required"
-            f" resolvers '{wanted}'",
-        )
-
-    def _check_mux(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        proto = server.options.check_proto
-        http = proxy.checks.option == "httpchk"
-        if server.options.check and proto is not None and (proto != "none") is not http:
-            self._error(
-                server.origin,
-                f"config: {proxy.describe} '{proxy.name}': server '{server.name}' uses an"
-                " incompatible MUX protocol for the selected check type",
-            )
-
-    def _check_port(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        options, target = server.options, server.target
-        if (
-            not options.check
-            or options.check_port
-            or options.check_address_port
-            or target.port_kind is PortKind.FIXED
-        ):
-            return
-        if not any(
-            one is not None and not one.is_unspecified
-            for one in (target.address, options.check_address)
-        ):
-            return  # as HAProxy: names are not resolved yet, and any address is none
-        wanted = self._lacks_port(proxy)
-        if wanted is not None:
-            self._error(
-                server.origin,
-                f"config: {proxy.describe} '{proxy.name}': server '{server.name}' has neither"
-                f" service port nor check port{wanted}.",
-            )
-
-    @staticmethod
-    def _lacks_port(proxy: ProxyDraft) -> str | None:
-        """What of a check's steps says no port either; None: they say one."""
-        ruleset = proxy.checks.finished()
-        if ruleset is None:
-            return ""
-        connects = [one for one in ruleset.steps if isinstance(one, Connect)]
-        told = [isinstance(one.port, int) or bool(one.address_port) for one in connects]
-        if proxy.checks.option == "tcp-check" and not proxy.checks.tcp_rules:
-            return ""
-        # HAProxy looks while the option's request still stands before all.
-        if not told[0] or proxy.checks.begins_with_request:
-            return " nor tcp_check rule 'connect' with port information"
-        if not all(told):
-            return ", and a tcp_check rule 'connect' with no port information"
-        return None
-
-    def _track(self, proxy: ProxyDraft, server: ServerLine, wanted: str) -> None:
-        name = f"'server {proxy.name}/{server.name}'"
-        owner, slash, target_name = wanted.rpartition("/")
-        if slash and self.draft.proxy(owner, BACK) is None:
-            self._error(
-                server.origin, f"{name} : unable to find required proxy '{owner}' for tracking."
-            )
-            return
-        found = find_server(self.draft, proxy, wanted)
-        if found is None:
-            self._error(
-                server.origin,
-                f"{name} : unable to find required server '{target_name}' for tracking.",
-            )
-            return
-        backend, tracked = found
-        shown = f"{backend.name}/{tracked.name}"
-        options = tracked.options
-        if not (options.check or options.agent or options.track):
-            self._error(
-                server.origin,
-                f"{name} : unable to use {shown} for tracking as it does not have any check nor"
-                " agent enabled.",
-            )
-            return
-        # As HAProxy looks: at what was read so far, so that one line of a loop is wrong.
-        loop = tracked
-        while loop is not server and id(loop) in self._tracked:
-            loop = self._tracked[id(loop)]
-        if loop is server:
-            self._error(
-                server.origin,
-                f"{name} : unable to track {shown} as it belongs to a tracking chain looping back"
-                f" to {backend.name}/{server.name}.",
-            )
-            return
-        self._tracked[id(server)] = tracked
 
 
 def _check_mailers(draft: FileDraft, report: Report) -> None:

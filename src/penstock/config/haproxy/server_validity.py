@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can only be said of servers once everything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from penstock.config.haproxy.address import PortKind
+from penstock.config.haproxy.check_validity import check_server_check
+from penstock.config.haproxy.draft import (
+    BACK,
+    DEFAULT_RESOLVERS,
+    FileDraft,
+    ProxyDraft,
+    ServerLine,
+)
+from penstock.config.haproxy.lower_server import find_server
+from penstock.config.haproxy.report import Report
+from penstock.model import Origin
+
+
+@dataclass(slots=True)
+class ServerValidity:
+    """Of one draft's servers, section by section."""
+
+    draft: FileDraft
+    report: Report
+    _resolvers: frozenset[str] = field(init=False)
+    _tracked: dict[int, ServerLine] = field(default_factory=dict)  # whom a server tracks, by id()
+
+    def __post_init__(self) -> None:
+        self._resolvers = frozenset(
+            (DEFAULT_RESOLVERS, *(section.name for section in self.draft.resolvers))
+        )
+
+    def _error(self, origin: Origin, message: str) -> None:
+        self.report.error(origin, message, parsing=False)
+
+    def check(self, proxy: ProxyDraft) -> None:
+        """Report what is wrong with the servers of *proxy*."""
+        seen: dict[str, ServerLine] = {}
+        for server in proxy.servers:
+            first = seen.setdefault(server.name, server)
+            if first is not server:
+                self.report.error(
+                    server.origin,
+                    f"{proxy.describe} '{proxy.name}', another server named '{server.name}' was"
+                    f" already defined at line {first.origin.line}, please use distinct names.",
+                )
+            self._resolver(proxy, server)
+            check_server_check(proxy, server, self.report)
+            if server.options.track:
+                self._track(proxy, server, server.options.track)
+            self._rdp(proxy, server)
+
+    def _rdp(self, proxy: ProxyDraft, server: ServerLine) -> None:
+        if "persist" in proxy.rules and server.target.port_kind is not PortKind.FIXED:
+            self.report.warn(
+                server.origin,
+                f"{proxy.describe} '{proxy.name}' : RDP cookie persistence will not work for server"
+                f" '{server.name}' because it lacks an explicit port number.",
+                parsing=False,
+            )
+
+    def _resolver(self, proxy: ProxyDraft, server: ServerLine) -> None:
+        wanted = server.options.resolvers
+        if wanted is None or wanted in self._resolvers:
+            return
+        self._error(
+            server.origin,
+            f"{proxy.describe} '{proxy.name}', server '{server.name}': unable to find required"
+            f" resolvers '{wanted}'",
+        )
+
+    def _track(self, proxy: ProxyDraft, server: ServerLine, wanted: str) -> None:
+        name = f"'server {proxy.name}/{server.name}'"
+        owner, slash, target_name = wanted.rpartition("/")
+        if slash and self.draft.proxy(owner, BACK) is None:
+            self._error(
+                server.origin, f"{name} : unable to find required proxy '{owner}' for tracking."
+            )
+            return
+        found = find_server(self.draft, proxy, wanted)
+        if found is None:
+            self._error(
+                server.origin,
+                f"{name} : unable to find required server '{target_name}' for tracking.",
+            )
+            return
+        backend, tracked = found
+        shown = f"{backend.name}/{tracked.name}"
+        options = tracked.options
+        if not (options.check or options.agent or options.track):
+            self._error(
+                server.origin,
+                f"{name} : unable to use {shown} for tracking as it does not have any check nor"
+                " agent enabled.",
+            )
+            return
+        # As HAProxy looks: at what was read so far, so that one line of a loop is wrong.
+        loop = tracked
+        while loop is not server and id(loop) in self._tracked:
+            loop = self._tracked[id(loop)]
+        if loop is server:
+            self._error(
+                server.origin,
+                f"{name} : unable to track {shown} as it belongs to a tracking chain looping back"
+                f" to {backend.name}/{server.name}.",
+            )
+            return
+        self._tracked[id(server)] = tracked
