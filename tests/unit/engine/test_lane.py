@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from unit_proxy import ProxyRig, closed_port, rig, wait_for
 
+from penstock.engine.api import SetMaxconn
 from penstock.engine.proxy.lane.library import Head, News, library
 from penstock.engine.proxy.lane.plain import socket_address
 
@@ -171,6 +172,31 @@ def test_a_limit_of_all_sessions_holds_for_both_kinds(proxy: ProxyRig) -> None:
     assert third.recv(10) == b"a:y"
     for one in (plain, third):
         one.close()
+
+
+def test_a_session_whose_bytes_the_lane_carries_counts_once(proxy: ProxyRig) -> None:
+    server = proxy.server("a")
+    server.echo()
+    proxy.run(
+        "global\n maxconn 4\n"
+        f"listen plain\n bind {proxy.path('plain')}\n server a {server.where}\n"
+        f"listen ruled\n bind {proxy.path('ruled')}\n tcp-request content accept\n"
+        f" server a {server.where}\n"
+    )
+    clients = [proxy.connect(name) for name in ("ruled", "ruled", "plain", "plain")]
+    for one in clients:
+        one.sendall(b"x")
+        assert one.recv(10) == b"a:x"
+    for one in clients:
+        one.close()
+
+
+def test_a_limit_may_be_more_than_32_bits_hold(proxy: ProxyRig) -> None:
+    server = proxy.server("a")
+    server.echo()
+    proxy.run(f"listen front\n bind {proxy.path()}\n server a {server.where}\n")
+    proxy.engine.apply(SetMaxconn(3_000_000_000))
+    assert proxy.ask() == b"a:x"
 
 
 @pytest.mark.parametrize("rule", ["", " tcp-request content accept\n"], ids=["plain", "ruled"])

@@ -145,7 +145,7 @@ class Lane:
     @property
     def live(self) -> int:
         """Sessions here, without those that are Python's."""
-        return int(self._head.live) - len(self._carried)
+        return int(self._head.live)
 
     def live_of(self, service: Service) -> int:
         return int(self._lib.live(service.lane)) if service.lane else 0

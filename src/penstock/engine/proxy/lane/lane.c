@@ -99,18 +99,19 @@ static void deafen(struct lane *lane, int fd)
 /* Somebody has left: listen again where it was full. */
 static void listen_again(struct lane *lane)
 {
-	uint32_t fd;
+	uint32_t at;
 
-	for (fd = 0; lane->deaf && fd < lane->holder_count; fd++) {
+	for (at = 0; lane->deaf && at < lane->listener_count; at++) {
+		int fd = lane->listeners[at];
 		struct holder *here = &lane->holders[fd];
 		struct epoll_event event = { .events = EPOLLIN };
 
-		if (here->owner != LISTENER || !here->deaf || full(lane, here->one))
+		if (!here->deaf || full(lane, here->one))
 			continue;
 		if (lane->retry && here->wanted)
 			continue;
 		here->turn++;
-		event.data.u64 = (uint64_t)here->turn << 32 | fd;
+		event.data.u64 = (uint64_t)here->turn << 32 | (uint32_t)fd;
 		if (!epoll_ctl(lane->epoll, EPOLL_CTL_ADD, fd, &event)) {
 			here->deaf = here->wanted = false;
 			lane->deaf--;
@@ -158,7 +159,6 @@ static struct session *new_session(struct lane *lane)
 	if (one->next)
 		one->next->before = one;
 	lane->sessions = one;
-	lane->live++;
 	return one;
 }
 
@@ -196,7 +196,8 @@ static void free_session(struct lane *lane, struct session *one)
 		one->before->next = one->next;
 	else
 		lane->sessions = one->next;
-	lane->live--;
+	if (one->service) /* Python's are counted there */
+		lane->live--;
 	/* Whoever called us may still look at it: it is another's only in the next turn. */
 	one->next = lane->spare;
 	lane->spare = one;
@@ -365,6 +366,7 @@ static void begin(struct lane *lane, struct service *service, int fd)
 		return;
 	}
 	one->service = service;
+	lane->live++;
 	service->users++;
 	service->live++;
 	one->rows[OF_SERVICE] = service->row;
@@ -593,33 +595,6 @@ struct lane *lane_open(int epoll, int64_t *area, const struct columns *columns, 
 	return lane;
 }
 
-/* Sessions are cut. */
-void lane_close(struct lane *lane)
-{
-	while (lane->sessions) {
-		struct session *one = lane->sessions;
-
-		if (one->service)
-			session_over(lane, one, KILLED);
-		else
-			free_session(lane, one);
-	}
-	while (lane->spare) {
-		struct session *next = lane->spare->next;
-
-		free(lane->spare);
-		lane->spare = next;
-	}
-	while (lane->pipes.kept) {
-		struct pipe *next = lane->pipes.kept->next;
-
-		pipe_free(lane->pipes.kept);
-		lane->pipes.kept = next;
-	}
-	free(lane->holders);
-	free(lane);
-}
-
 struct server *lane_server(struct lane *lane, const void *address, uint32_t length, uint32_t row)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -695,8 +670,18 @@ int lane_set_service(struct lane *lane, struct service *service, const struct te
 /* Take clients of *service* from the listening socket *fd*; 0: no memory. */
 int lane_listen(struct lane *lane, int fd, struct service *service)
 {
+	if (lane->listener_count == lane->listener_room) {
+		uint32_t room = lane->listener_room + 16;
+		int *grown = realloc(lane->listeners, room * sizeof(*grown));
+
+		if (!grown)
+			return 0;
+		lane->listeners = grown;
+		lane->listener_room = room;
+	}
 	if (!hold(lane, fd, LISTENER, 0, service, EPOLLIN, false))
 		return 0;
+	lane->listeners[lane->listener_count++] = fd;
 	service->users++;
 	return 1;
 }
@@ -706,7 +691,11 @@ void lane_silence(struct lane *lane, int fd)
 {
 	struct holder *here = &lane->holders[fd];
 	struct service *service = here->one;
+	uint32_t at = 0;
 
+	while (lane->listeners[at] != fd)
+		at++;
+	lane->listeners[at] = lane->listeners[--lane->listener_count];
 	if (here->deaf)
 		lane->deaf--;
 	else

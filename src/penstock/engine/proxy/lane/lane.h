@@ -51,9 +51,9 @@ typedef void *(*choose_t)(uint64_t service, int fd);
 
 struct lane {
 	/* Python reads and writes these; lane/__init__.py has the same order. */
+	int64_t limit;     /* of all sessions; 0: none */
 	int32_t elsewhere; /* sessions of Python's, which count towards the limit as well */
-	int32_t limit;     /* of all sessions; 0: none */
-	int32_t live;      /* sessions here */
+	int32_t live;      /* sessions of its own */
 	int32_t news_count;
 	struct event events[MOST_EVENTS];
 	struct news news[MOST_NEWS];
@@ -68,6 +68,8 @@ struct lane {
 	struct session *sessions, *again;
 	struct session *spare;
 	int spare_count;
+	int *listeners; /* their descriptors */
+	uint32_t listener_count, listener_room;
 	int deaf; /* listeners that are not listened to */
 	int64_t retry; /* when they are tried again for want of files; 0: no need */
 	struct pipes pipes;

@@ -52,8 +52,8 @@ class Head(ctypes.Structure):
     """The beginning of struct lane: what both sides read and write."""
 
     _fields_ = (
+        ("limit", c_int64),
         ("elsewhere", c_int32),
-        ("limit", c_int32),
         ("live", c_int32),
         ("news_count", c_int32),
         ("events", Event * MOST_EVENTS),
@@ -110,7 +110,6 @@ Choose = ctypes.CFUNCTYPE(c_void_p, c_uint64, c_int)
 
 _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "lane_open": (c_void_p, (c_int, c_void_p, POINTER(Columns), Choose)),
-    "lane_close": (None, (c_void_p,)),
     "lane_server": (c_void_p, (c_void_p, ctypes.c_char_p, c_uint32, c_uint32)),
     "lane_unused": (c_int, (c_void_p,)),
     "lane_forget_server": (None, (c_void_p,)),

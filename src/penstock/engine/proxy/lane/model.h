@@ -58,7 +58,6 @@ struct pipe;
 struct side {
 	int fd;
 	bool ended;  /* has sent its last byte */
-	bool ending; /* gets our FIN after what is pending */
 	uint8_t gathers; /* the write before which Nagle's algorithm must be off; 0: it is */
 	uint8_t bulk;    /* large reads in a row */
 	uint64_t count;  /* bytes received from it */

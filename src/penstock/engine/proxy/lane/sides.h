@@ -3,7 +3,8 @@
  *
  * Events come once for each change (EPOLLET). A read that fills less than the buffer has emptied
  * the socket (epoll(7), "Do I need to continuously read..."). What the other side does not take
- * stays here, one read of it at most, and nothing more is read until it is gone. */
+ * stays here, one read of it at most, and nothing more is read until it is gone: so when one side
+ * is found to have ended, all that it sent has been passed on. */
 #ifndef LANE_SIDES_H
 #define LANE_SIDES_H
 
@@ -36,46 +37,27 @@ static void broken(struct lane *lane, struct session *one, int which)
 	session_over(lane, one, which == CLIENT ? RESET_BY_CLIENT : RESET_BY_SERVER);
 }
 
-/* Send FIN to *which*; the last word where the other direction has ended too. */
-static void shut(struct lane *lane, struct session *one, int which)
-{
-	struct side *side = &one->side[which], *other = &one->side[!which];
-
-	side->ending = false;
-	if (side->ended && !waits(other))
-		session_over(lane, one, FINISHED);
-	else if (shutdown(side->fd, SHUT_WR))
-		broken(lane, one, which);
-}
-
 /* *which* has sent its last byte: so will we, to the other side. */
 static void ended(struct lane *lane, struct session *one, int which)
 {
-	struct side *side = &one->side[which], *other = &one->side[!which];
-
-	side->ended = true;
-	if (other->ended && !waits(other)) {
+	one->side[which].ended = true;
+	if (one->side[!which].ended) {
 		session_over(lane, one, FINISHED);
-		return;
-	}
-	if (waits(other))
-		other->ending = true;
-	else
-		shut(lane, one, !which);
-	if (!one->over && one->half) {
+	} else if (shutdown(one->side[!which].fd, SHUT_WR)) {
+		broken(lane, one, !which);
+	} else if (one->half) {
 		one->seen = lane->now;
 		wheel_watch(&lane->wheel, one, one->half);
 	}
 }
 
-static bool again_later(struct lane *lane, struct session *one, int which)
+static void again_later(struct lane *lane, struct session *one, int which)
 {
 	if (!one->queued[CLIENT] && !one->queued[SERVER]) {
 		one->again = lane->again;
 		lane->again = one;
 	}
 	one->queued[which] = true;
-	return true;
 }
 
 static void received(struct lane *lane, struct session *one, int which, ssize_t bytes)
@@ -231,10 +213,6 @@ static bool send_rest(struct lane *lane, struct session *one, int which)
 				side->pipe = NULL;
 			}
 		}
-	}
-	if (side->ending) {
-		shut(lane, one, which);
-		return false;
 	}
 	return true;
 }
