@@ -150,10 +150,22 @@ class Chooser:
         another one. *ends*: asked only where a hash is made of them. *hashed*: of an expression
         (``balance hash``) instead of the client's address.
         """
-        table = pool.state.table
-        if not table:
+        if not pool.state.table:
             return None
-        size = len(table)
+        found = self._pick(pool, ends, load, without, hashed)
+        if found is None and without:
+            found = self._pick(pool, ends, load, (), hashed)
+        return found
+
+    def _pick(
+        self,
+        pool: PoolView,
+        ends: Callable[[], Ends],
+        load: int,
+        without: Collection[RealKey],
+        hashed: int | None,
+    ) -> Real | None:
+        size = len(pool.state.table)
         bound = -(-load * pool.state.balance_factor // 100)
         selection = pool.state.selection
         if hashed is None and pool.state.back.hash_on is not None:

@@ -95,7 +95,7 @@ class Attempts:
             session.give_up(_NOT_CONNECTED.get(error, "SC"))
             return
         elsewhere = self._redispatches(back.redispatch, back.retries) or real.retired
-        if elsewhere and len(pool.reals) > 1:
+        if elsewhere and any(one is not real and one.state.available for one in pool.reals):
             session.tell_both(real, pool, Column.REDISPATCHES)
             self.without = (real.state.key,)
             session.drop_real()
@@ -104,7 +104,10 @@ class Attempts:
             return
         session.tell_both(real, pool, Column.RETRIES)
         session.hear(session.left)
-        session.watch(session.service.timing(pool.state).pause, self.begin)
+        if error == errno.ETIMEDOUT:  # the pause is for those who refuse (back_handle_st_cer())
+            self.begin()
+        else:
+            session.watch(session.service.timing(pool.state).pause, self.begin)
 
     def _redispatches(self, interval: int, retries: int) -> bool:
         """Every so many tries, or counted from the last one (manual 4.2, "option redispatch")."""
