@@ -50,7 +50,7 @@ struct news {
 typedef void *(*choose_t)(uint64_t service, int fd);
 
 struct lane {
-	/* Python reads and writes these; lane/__init__.py has the same order. */
+	/* Python reads and writes these; library.py has the same order. */
 	int64_t limit;     /* of all sessions; 0: none */
 	int32_t elsewhere; /* sessions of Python's, which count towards the limit as well */
 	int32_t live;      /* sessions of its own */
