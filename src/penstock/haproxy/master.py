@@ -33,7 +33,10 @@ _INTERRUPTED: Final = (0, 130, 143)  # ends that are no failure of a worker
 
 
 def execute_again(roster: Roster, words: list[str]) -> NoReturn:
-    """Become a new master with the same children. Signals wait until it listens to them."""
+    """Become a new master with the same children. Signals wait until it listens to them.
+
+    Raises OSError where the program cannot be executed any more.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.environ[VARIABLE] = roster.to_text()
     for child in roster.children:
@@ -126,7 +129,17 @@ class Master:
         self._take()
         for number in self._arrived:  # for the next master to find
             os.kill(os.getpid(), number)
-        execute_again(self._roster, self._words)
+        try:
+            execute_again(self._roster, self._words)
+        except OSError as error:  # the program is gone, or is being replaced: its children go on
+            self._voice.warning(
+                f"Failed to reexecute the master process [{os.getpid()}]: {error.strerror}"
+            )
+        self._roster.waits = True
+        self._roster.failed += 1
+        if self._arguments.notify:
+            notify.master_ready(os.getpid())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     # -- ends of processes -------------------------------------------------------------------
 

@@ -11,6 +11,9 @@ from penstock.haproxy.roster import Child, Roster
 
 _PAYLOAD: Final = "<<"
 _LEVELS: Final = ("user", "operator", "admin")
+_LONGEST: Final = (
+    1 << 20
+)  # bytes of a line or a payload, as for workers; then that client is done with
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Dialogue:
         self._pending = bytearray()
         self._commands: list[str] = []  # of the line that is being carried out
         self._payload: list[str] | None = None  # the command and its lines so far
+        self._size = 0  # of these, bytes
         self._ended = False
 
     def receive(self, data: bytes) -> None:
@@ -71,17 +75,20 @@ class Dialogue:
         while not self._commands:
             end = self._pending.find(b"\n")
             if end < 0:
-                return Close() if self._ended else None
+                return Close() if self._ended or len(self._pending) > _LONGEST else None
             line = bytes(self._pending[:end]).decode(errors="replace").rstrip("\r")
             del self._pending[: end + 1]
             if self._payload is not None:
                 if line:
                     self._payload.append(line)
+                    self._size += end
+                    if self._size > _LONGEST:
+                        return Close()
                     continue
                 lines, self._payload = self._payload, None
                 return self._carry_out(lines[0], "\n".join(lines[1:]) + "\n\n")
             if line.rstrip().endswith(_PAYLOAD):
-                self._payload = [line.rstrip()]
+                self._payload, self._size = [line.rstrip()], 0
                 continue
             self._commands = _split(line)
         return self._carry_out(self._commands.pop(0), "")

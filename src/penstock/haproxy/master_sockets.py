@@ -18,6 +18,7 @@ from penstock.haproxy.roster import Child, Roster
 
 _CHUNK = 1 << 16
 _BACKLOG = 128
+_PATIENCE = 2.0  # seconds that a worker may not take what it is asked: the master has others
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,15 @@ class Address:
 
 
 class _Client:
-    __slots__ = ("dialogue", "sock", "unsent", "worker")
+    __slots__ = ("answered", "dialogue", "sock", "unsent", "watched", "worker")
 
     def __init__(self, sock: socket.socket, dialogue: Dialogue) -> None:
         self.sock = sock
         self.dialogue = dialogue
         self.unsent = bytearray()
         self.worker: socket.socket | None = None  # whose answer is passed on
+        self.watched: dict[socket.socket, int] = {}  # its sockets and the events waited for
+        self.answered = False  # it has asked something
 
 
 class MasterSockets:
@@ -144,15 +147,36 @@ class MasterSockets:
         with contextlib.suppress(OSError):
             sock, _ = listener.accept()
             sock.setblocking(False)
-            client = _Client(sock, Dialogue(self._roster, level, self._answer))
-            self._selector.register(sock, selectors.EVENT_READ, lambda _: self._on_client(client))
+            self._watch(_Client(sock, Dialogue(self._roster, level, self._answer)))
 
-    def _on_client(self, client: _Client) -> None:
+    def _watch(self, client: _Client) -> None:
+        """Wait for whoever has to do something now: the client, or the worker that it asked."""
+        wanted: dict[socket.socket, int] = {}
+        if client.unsent:
+            wanted[client.sock] = selectors.EVENT_WRITE
+        elif client.worker is not None:
+            wanted[client.worker] = selectors.EVENT_READ
+        else:
+            wanted[client.sock] = selectors.EVENT_READ
+        if wanted != client.watched:
+            self._forget(client)
+            for sock, events in wanted.items():
+                self._selector.register(sock, events, lambda _: self._on_events(client))
+            client.watched = wanted
+
+    def _forget(self, client: _Client) -> None:
+        for sock in client.watched:
+            self._selector.unregister(sock)
+        client.watched = {}
+
+    def _on_events(self, client: _Client) -> None:
         try:
             if client.unsent:
                 self._send(client)
-                return
-            client.dialogue.receive(client.sock.recv(_CHUNK))
+            elif client.worker is not None:
+                self._pass_on(client, client.worker)
+            else:
+                client.dialogue.receive(client.sock.recv(_CHUNK))
             self._go_on(client)
         except BlockingIOError:
             return
@@ -162,9 +186,14 @@ class MasterSockets:
     def _go_on(self, client: _Client) -> None:
         """Carry out what there is to do, until something has to be waited for."""
         while client.worker is None and not client.unsent:
-            match client.dialogue.next_order():
-                case None:
-                    return
+            if client.answered and client.dialogue.is_over():
+                self._drop(client)
+                return
+            order = client.dialogue.next_order()
+            if order is None:
+                break
+            client.answered = True
+            match order:
                 case Close():
                     self._drop(client)
                     return
@@ -177,37 +206,20 @@ class MasterSockets:
                 case Say(text):
                     client.unsent += text.encode()
                     self._send(client)
-                    if not client.unsent and client.dialogue.is_over():
-                        self._drop(client)
-                        return
+        self._watch(client)
 
     def _send(self, client: _Client) -> None:
         """What does not fit now goes when the client has read."""
         with contextlib.suppress(BlockingIOError):
             while client.unsent:
                 del client.unsent[: client.sock.send(client.unsent)]
-        key = self._selector.get_key(client.sock)
-        wanted = selectors.EVENT_WRITE if client.unsent else selectors.EVENT_READ
-        if key.events != wanted:
-            self._selector.modify(client.sock, wanted, key.data)
-            if not client.unsent:
-                self._resume(client)
-
-    def _resume(self, client: _Client) -> None:
-        if client.worker is not None:
-            self._selector.register(
-                client.worker, selectors.EVENT_READ, lambda _: self._on_worker(client)
-            )
-        elif client.dialogue.is_over():
-            self._drop(client)
-        else:
-            self._go_on(client)
 
     def _forward(self, client: _Client, worker: Child, text: str) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs, socket.socket(fileno=os.dup(worker.link)) as link:
-                socket.send_fds(link, [b"+"], [theirs.fileno()])
+                socket.send_fds(link, [b"+"], [theirs.fileno()], socket.MSG_DONTWAIT)
+            ours.settimeout(_PATIENCE)
             ours.sendall(text.encode())
             ours.shutdown(socket.SHUT_WR)
         except OSError:
@@ -217,38 +229,25 @@ class MasterSockets:
             return
         ours.setblocking(False)
         client.worker = ours
-        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._on_worker(client))
 
-    def _on_worker(self, client: _Client) -> None:
-        worker = client.worker
-        if worker is None:
-            return
+    def _pass_on(self, client: _Client, worker: socket.socket) -> None:
+        """The next part of a worker's answer; its end is followed by a prompt."""
         try:
             data = worker.recv(_CHUNK)
         except BlockingIOError:
-            return
+            raise
         except OSError:
             data = b""
-        try:
-            if not data:
-                self._selector.unregister(worker)
-                worker.close()
-                client.worker = None
-                data = client.dialogue.prompt_text().encode()
-            client.unsent += data
-            self._send(client)
-            if client.unsent and client.worker is not None:
-                self._selector.unregister(worker)  # until the client has taken that
-            elif client.worker is None and not client.unsent:
-                self._resume(client)
-        except OSError:
-            self._drop(client)
+        if not data:
+            self._forget(client)
+            worker.close()
+            client.worker = None
+            data = client.dialogue.prompt_text().encode()
+        client.unsent += data
+        self._send(client)
 
     def _drop(self, client: _Client) -> None:
+        self._forget(client)
         if client.worker is not None:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(client.worker)
             client.worker.close()
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(client.sock)
         client.sock.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -74,7 +75,8 @@ class Voice:
         if self.quiet:
             return
         line = f"{f'[{label}]'.ljust(11)}({os.getpid()}) : {text}\n"
-        os.write(self._descriptor, line.encode(errors="surrogateescape"))
+        with contextlib.suppress(OSError):  # whoever listened has gone; what is done goes on
+            os.write(self._descriptor, line.encode(errors="surrogateescape"))
 
 
 def speak_through(voice: Voice, *, everything: bool) -> None:

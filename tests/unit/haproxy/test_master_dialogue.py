@@ -87,3 +87,16 @@ def test_the_table_of_processes_has_haproxys_columns() -> None:
         "# programs\n"
         "95              p               0               1d01h01m01s     -              \n"
     )
+
+
+@pytest.mark.parametrize("text", ["x" * (1 << 20), "@1 add acl x <<\n" + "a" * 1000 + "\n"])
+def test_who_never_comes_to_an_end_is_hung_up_on(text: str) -> None:
+    dialogue = Dialogue(ROSTER, "admin", lambda words, level: "")
+    order: Order | None = None
+    for _ in range(2000):
+        dialogue.receive(text.encode())
+        text = text.rpartition("<<\n")[2]
+        order = dialogue.next_order()
+        if order is not None:
+            break
+    assert isinstance(order, Close)

@@ -99,11 +99,13 @@ class Rig:
             timeout=_PATIENCE,
         )
 
-    def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, *words: str, program: Path | None = None, **environ: str
+    ) -> subprocess.Popen[bytes]:
+        """*program*: a script in penstock's place."""
+        command = self.command(*words) if program is None else [str(program), *words]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                self.command(*words), env={**self.environ, **environ}, stderr=log
-            )
+            process = subprocess.Popen(command, env={**self.environ, **environ}, stderr=log)
         self._processes.append(process)
         return process
 
@@ -373,10 +375,11 @@ def test_a_path_that_leads_nowhere_is_refused(rig: Rig) -> None:
 # -- a master ------------------------------------------------------------------------------------
 
 
-def master(rig: Rig, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+def master(rig: Rig, *words: str, program: Path | None = None) -> subprocess.Popen[bytes]:
     socket_ = f"{rig.folder}/master.sock"
     process = rig.start(
-        "-W", "-S", socket_, "-p", str(rig.pidfile), "-f", str(rig.file), *words, **environ
+        *("-W", "-S", socket_, "-p", str(rig.pidfile), "-f", str(rig.file), *words),
+        program=program,
     )
     eventually(lambda: "Loading success." in rig.said())
     eventually(lambda: answers(rig))
@@ -426,6 +429,35 @@ def test_a_reload_that_fails_leaves_everything_as_it_is(rig: Rig) -> None:
     assert rig.echoes()
     process.send_signal(signal.SIGINT)
     assert process.wait(_PATIENCE) == 130
+
+
+def test_a_program_that_is_gone_at_a_reload_leaves_everything_as_it_is(rig: Rig) -> None:
+    """As while a package is being replaced."""
+    program = rig.folder / "haproxy"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom penstock.__main__ import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o755)
+    process = master(rig, program=program)
+    first = worker_pid(rig)
+    program.unlink()
+    process.send_signal(signal.SIGUSR2)
+    eventually(lambda: "Failed to reexecute the master process" in rig.said())
+    assert worker_pid(rig) == first
+    assert rig.echoes()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(_PATIENCE) == 0
+
+
+def test_a_client_that_hangs_up_meanwhile_is_forgotten(rig: Rig) -> None:
+    process = master(rig)
+    for text in ("@1 show stat\n" * 500, "show proc\n", "@1 help"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(rig.folder / "master.sock"))
+            client.sendall(text.encode())
+    assert ask(rig.folder / "master.sock", "show version\n") != ""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(_PATIENCE) == 0
 
 
 def test_the_master_passes_commands_on(rig: Rig) -> None:

@@ -32,3 +32,17 @@ def test_events(capfd: pytest.CaptureFixture[str], level: Level, sentence: str, 
     voice.starting = False
     voice.event("b", level, sentence)
     assert capfd.readouterr().err == line.format(pid=os.getpid()) + "\n"
+
+
+def test_nobody_has_to_listen() -> None:
+    """A terminal or a pipe may be closed under a master that runs for months."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    kept = os.dup(2)
+    os.dup2(writer, 2)
+    try:
+        Voice().warning("a worker has ended")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writer)
