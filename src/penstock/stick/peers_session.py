@@ -7,6 +7,7 @@ at once; what changed here is told whenever ``push`` is called. Times in ms.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -21,6 +22,7 @@ PROTOCOL: Final = "HAProxyS"
 HEARTBEAT: Final = 3000  # PEER_HEARTBEAT_TIMEOUT
 SILENCE: Final = 5000  # PEER_RECONNECT_TIMEOUT: who is not heard of for so long is gone
 _LINE_MAX: Final = 1024
+_STATUS: Final = re.compile(rb"[0-9]{3}")
 _BATCH: Final = 65536  # bytes made at a time: a resync of a large table comes in parts
 
 
@@ -245,15 +247,13 @@ class PeerSession:
         if name != PROTOCOL or not blank:
             return Code.PROTOCOL
         major, dot, minor = version.partition(".")
-        if not (dot and major.isdigit() and minor.isdigit()):
-            return Code.VERSION
-        if int(major) != 2 or int(minor) > 1:
+        if not dot or major != "2" or minor not in ("0", "1"):
             return Code.VERSION
         self.minor = int(minor)
         return None
 
     def _status(self, line: bytes, now: int) -> None:
-        if not line.isdigit():
+        if not _STATUS.fullmatch(line):
             self.state = State.CLOSED
             return
         self.code = int(line)

@@ -344,6 +344,10 @@ class Table:
         entry.expires = when
         if self._lasting:
             heapq.heappush(self._early, (when, id(entry), entry.key))
+            if len(self._early) > 2 * len(self.entries) + _SEARCHED:
+                # An entry is there once for each time that a peer has told of it.
+                self._early = [(one.expires, id(one), one.key) for one in self.entries.values()]
+                heapq.heapify(self._early)
 
     def learn(
         self, key: Key, values: tuple[tuple[Value, ...] | None, ...], now: int

@@ -163,9 +163,14 @@ class Tables:
             return None
         return found.track(cast, self._clock())
 
+    def holder(self, table: str, entry: Entry) -> Table | None:
+        """The table that *entry* is in; None: that name has another one by now, or none."""
+        found = self._tables.get(table)
+        return found if found is not None and found.entries.get(entry.key) is entry else None
+
     def untrack(self, table: str, entry: Entry) -> None:
         """The connection that was counted in *entry* is over."""
-        found = self._tables.get(table)
+        found = self.holder(table, entry)
         if found is not None:
             found.untrack(entry, self._clock())
 

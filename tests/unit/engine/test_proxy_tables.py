@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from unit_proxy import PATIENCE, ProxyRig, closed_port, rig, wait_for
 
+from penstock.engine.proxy.answers import Answers
+from penstock.engine.proxy.questions import MOST_BYTES, Entries, Page
+from penstock.engine.proxy.world import World
 from penstock.errors import DatapathError
 from penstock.stick.model import Comparison, Filter, KeyType, Stored, TableSpec
+from penstock.stick.tables import Tables
 from penstock.stick.view import line
 
 SPEC = TableSpec("front", KeyType.STRING, 2000, stored=(Stored("gpc0"), Stored("conn_cnt")))
@@ -119,3 +126,38 @@ backend only
     assert [proxy.ask(str(port)) for _ in range(4)] == [b"b:x", b"b:x", b"", b""]
     spec = TableSpec("only", KeyType.IP, 10, stored=(Stored("conn_cnt"),))
     assert proxy.engine.stick_tables.used([spec, SPEC]) == {"only": 1}  # the other one is gone
+
+
+def test_a_connection_outlives_the_declaration_of_its_table(proxy: ProxyRig) -> None:
+    """What another declaration stores has no place in the entries of the one before."""
+    server = proxy.server("b")
+    server.echo()
+    client = proxy.connect()
+    client.sendall(b"x")
+    assert client.recv(10)[1:] == b":x"
+    more = TEXT.replace("gpc0,conn_cnt", "gpc0,conn_cnt,bytes_in_cnt,bytes_out_cnt,sess_cnt")
+    proxy.run(more.format(where=proxy.path(), server=server.where))
+    client.close()
+    wait_for(lambda: proxy.live("front") == 0, "the session is over")
+    assert proxy.ask() == b"b:x"
+
+
+def test_a_page_of_entries_fits_an_answer() -> None:
+    sizes = (Stored("gpt", size=100), Stored("gpc", size=100), Stored("gpc_rate", 10_000, 100))
+    spec = TableSpec("t", KeyType.INTEGER, 1000, stored=sizes)
+    tables = Tables((spec,), lambda: 1000)
+    (table,) = tables
+    for key in range(500):
+        entry = table.enter(key, 1000)
+        assert entry is not None
+        entry.row[:] = [0xFFFFFFFF] * len(entry.row)
+    answers = Answers(cast("World", SimpleNamespace(tables=tables)))
+    found = 0
+    more = True
+    while more:
+        page = answers.answer(Entries("t", (), 1))
+        assert isinstance(page, Page)
+        assert len(pickle.dumps((1, page), protocol=5)) < MOST_BYTES
+        found += len(page.entries)
+        more = page.more
+    assert found == 500

@@ -99,6 +99,8 @@ def test_both_know_when_it_is_open() -> None:
         (b"HAProxyS 3.0\n", 502),
         (b"HAProxyS 2.2\n", 502),
         (b"HAProxyS x\n", 502),
+        ("HAProxyS 2.²\n".encode(), 502),
+        (b"HAProxyS 2." + b"1" * 5000 + b"\n", 502),
         (b"HAProxyS 2.1\nother\n", 503),
         (b"HAProxyS 2.1\nyou\nstranger 1 1\n", 504),
         (b"HAProxyS 2.1\nyou\nme\n", 501),
@@ -120,7 +122,7 @@ def test_a_hello_in_pieces_with_carriage_returns() -> None:
     assert session.minor == 0
 
 
-@pytest.mark.parametrize("status", [b"300\n", b"503\n", b"nonsense\n"])
+@pytest.mark.parametrize("status", [b"300\n", b"503\n", b"nonsense\n", b"2" * 5000 + b"\n"])
 def test_a_refusal_closes(status: bytes) -> None:
     session = PeerSession("me", {}, 0, remote="you")
     session.receive(status, 0)
@@ -321,3 +323,34 @@ def test_any_bytes_are_borne(data: bytes) -> None:
     pair.here.receive(data, 0)
     pair.here.push(0)
     pair.here.take()
+
+
+_LINES = st.lists(
+    st.sampled_from([b"HAProxyS 2.1", b"HAProxyS 2.", b"you", b"me 1 1", b"200", b"\r", b"\xb2"])
+    | st.binary(max_size=20),
+    max_size=5,
+)
+
+
+@given(_LINES, st.booleans())
+def test_any_hello_is_borne(lines: list[bytes], calls: bool) -> None:
+    session = PeerSession("you", _tables(), 0, remote="me" if calls else None, known={"me"})
+    session.receive(b"\n".join(lines) + b"\n", 0)
+    session.take()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 10, 10, 10, 255]), st.integers(0, 140), st.binary()),
+        max_size=8,
+    )
+)
+def test_any_messages_are_borne(messages: list[tuple[int, int, bytes]]) -> None:
+    """Well formed outside, behind a definition that can be used."""
+    pair = Pair(_tables(), _tables())
+    pair.here.receive(wire.define(7, _SPECS[0]), 0)
+    for group, kind, body in messages:
+        head = bytes((group, kind))
+        pair.here.receive(head + (wire.encode(len(body)) + body if kind >= 128 else b""), 0)
+        pair.here.push(0)
+        pair.here.take()

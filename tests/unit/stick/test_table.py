@@ -339,3 +339,15 @@ class AgainstModel(RuleBasedStateMachine):
 
 
 TestAgainstModel = AgainstModel.TestCase
+
+
+def test_what_peers_tell_again_and_again_takes_no_more_memory() -> None:
+    spec = TableSpec("t", KeyType.INTEGER, 100, expire=60_000, stored=(Stored("conn_cnt"),))
+    table = Table(spec)
+    for now in range(5000):
+        entry = table.learn(now % 3, ((now,),), now)
+        assert entry is not None
+        table.expire_at(entry, now + 50_000)
+    assert len(table._early) < 200
+    table.sweep(60_000)
+    assert len(table) == 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 from penstock.rules import subject
@@ -100,3 +101,17 @@ def test_which_tables_peers_share() -> None:
     )
     assert set(tables.shared_with("p")) == {"/own", "web"}
     assert [table.spec.name for table in tables if table.shared] == ["p/own", "web"]
+
+
+def test_an_entry_of_a_table_that_was_declared_otherwise_is_nobodys() -> None:
+    """A connection keeps it, and does not count in it any more when it ends."""
+    tables = _tables()
+    entry = tables.track("web", _CLIENT)
+    assert entry is not None
+    assert tables.holder("web", entry) is tables.table("web")
+    tables.put(replace(_SPEC, stored=(*_SPEC.stored, Stored("bytes_in_cnt"))))
+    assert tables.holder("web", entry) is None
+    tables.untrack("web", entry)
+    assert tables.trackers("web", _CLIENT) == 0
+    tables.remove("web")
+    assert tables.holder("web", entry) is None

@@ -27,8 +27,9 @@ from penstock.stick.view import matches, place, view
 if TYPE_CHECKING:
     from penstock.engine.proxy.world import World
 
-_MOST_ENTRIES: Final = 200  # in a page: with all data types about 40 KB
-_MOST_KEYS: Final = 1 << 14  # bytes of their keys
+_MOST_ENTRIES: Final = 200  # in a page
+_MOST_SIZE: Final = 3 << 14  # of them, in bytes, within questions.MOST_BYTES
+_NUMBER: Final = 10  # bytes of one of 64 bits, as it is sent
 _MOST_LOOKED_AT: Final = 2000  # for a page, so that sessions do not wait for long
 _MOST_SORTED: Final = 20_000
 _MOST_DUMPS: Final = 8  # under way at a time
@@ -84,7 +85,7 @@ class Answers:
                 self._dumps.pop(next(iter(self._dumps)))
             keys = self._dumps[asked.dump] = _ordered(table, now)
         found: list[EntryView] = []
-        room = _MOST_KEYS
+        room = _MOST_SIZE
         for _ in range(min(len(keys), _MOST_LOOKED_AT)):
             entry = table.get(keys.pop(), now)
             if entry is None:
@@ -93,6 +94,7 @@ class Answers:
             if matches(table.spec, seen, asked.filters):
                 found.append(seen)
                 room -= len(seen.key) if isinstance(seen.key, bytes) else 0
+                room -= _NUMBER * sum(map(len, seen.values))
                 if len(found) == _MOST_ENTRIES or room <= 0:
                     break
         if not keys:

@@ -272,7 +272,7 @@ class Asked:
         tables = self._session.world.tables
         now = tables.now()
         for name, _, entry in self._entries.values():
-            table = tables.table(name)
+            table = tables.holder(name, entry) if entry is not None else None
             if table is not None and entry is not None:
                 table.add(entry, "sess_cnt", 1, now)
 
@@ -281,7 +281,7 @@ class Asked:
         tables = self._session.world.tables
         now = tables.now()
         for name, _, entry in self._entries.values():
-            table = tables.table(name)
+            table = tables.holder(name, entry) if entry is not None else None
             if table is None or entry is None:
                 continue
             if received:
