@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import NoReturn
 
 from penstock.facts import ProcessFacts
 from penstock.logs.record import Record
@@ -16,6 +17,8 @@ from penstock.model import Service
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Act, Process, Tables, Traffic
 from penstock.terms import Address
+
+_BEYOND = "services whose lines ask for this are placed on the proxy engine"
 
 
 class FlowSubject:
@@ -84,11 +87,11 @@ class FlowSubject:
 
     @property
     def traffic(self) -> Traffic:
-        raise NotImplementedError
+        raise AssertionError(_BEYOND)
 
     @property
     def tables(self) -> Tables:
-        raise NotImplementedError
+        raise AssertionError(_BEYOND)
 
     def tracked(self, counter: int) -> tuple[str, Sample] | None:
         return None
@@ -96,8 +99,8 @@ class FlowSubject:
     def variable(self, name: str) -> Sample | None:
         return None
 
-    def set_variable(self, name: str, value: Sample | None) -> None:
-        raise NotImplementedError
+    def set_variable(self, name: str, value: Sample | None) -> NoReturn:
+        raise AssertionError(_BEYOND)
 
     def microseconds(self) -> int:
         return self._clock() // 1000
@@ -117,8 +120,8 @@ class FlowSubject:
     def timeout(self, fetch: str) -> int | None:
         return None
 
-    def act(self, act: Act) -> None:
-        raise NotImplementedError
+    def act(self, act: Act) -> NoReturn:
+        raise AssertionError(_BEYOND)
 
 
 def _address(text: str | None) -> Address | None:

@@ -182,9 +182,18 @@ class Format:
     parts: tuple[Part, ...]
 
     @property
+    def variables(self) -> frozenset[str]:
+        """The names of those that it asks for."""
+        return frozenset(part.name for part in self.parts if isinstance(part, Variable))
+
+    @property
+    def has_samples(self) -> bool:
+        return any(isinstance(part, Sampled) for part in self.parts)
+
+    @property
     def waits_for_end(self) -> bool:
         """Whether it asks for what is known only when a connection has ended."""
-        return any(isinstance(part, Variable) and part.name in AT_THE_END for part in self.parts)
+        return bool(self.variables & AT_THE_END)
 
 
 @dataclass(frozen=True, slots=True)

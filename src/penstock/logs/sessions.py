@@ -6,7 +6,7 @@ from __future__ import annotations
 from penstock.events import Level
 from penstock.logs.dates import Dates
 from penstock.logs.line import Render, Setting, compile_line
-from penstock.logs.model import Format, Sampled, SessionLog, UniqueId, Variable
+from penstock.logs.model import Format, SessionLog, UniqueId
 from penstock.logs.outlet import Means, Outlet
 from penstock.logs.record import Record
 
@@ -34,10 +34,12 @@ class SessionLogger:
         formats = [one for one in (log.format, log.structured, log.error) if one is not None]
         self.begins = log.format is None
         self.early = log.at_once
-        self.uses = frozenset(
-            part.name for one in formats for part in one.parts if isinstance(part, Variable)
-        )
-        self.samples = any(isinstance(part, Sampled) for one in formats for part in one.parts)
+        named = None
+        if unique is not None and any("ID" in one.variables for one in formats):
+            named = unique.format
+            formats.append(named)
+        self.uses = frozenset(name for one in formats for name in one.variables)
+        self.samples = any(one.has_samples for one in formats)
         setting = Setting(
             means.dates,
             means.sender.hostname,
@@ -49,14 +51,7 @@ class SessionLogger:
         self._line = _compiled(log.format, setting)
         self._structured = _compiled(log.structured, setting)
         self._error = _compiled(log.error or log.format, setting)
-        self.unique_id = _compiled(unique.format if unique is not None else None, setting)
-        if "ID" not in self.uses:
-            return
-        self.uses |= frozenset(
-            part.name
-            for part in (unique.format.parts if unique is not None else ())
-            if isinstance(part, Variable)
-        )
+        self._unique_id = _compiled(named, setting)
 
     def begin(self, record: Record, protocol: str, listener: int) -> None:
         """Where a connection comes from, for who has given no format."""
@@ -102,8 +97,8 @@ class SessionLogger:
 
     def _put(self, level: int, line: Render, record: Record) -> None:
         structured = b""
-        if self.unique_id is not None and record.unique_id is None:
-            record.unique_id = self.unique_id(record)
+        if self._unique_id is not None and record.unique_id is None:
+            record.unique_id = self._unique_id(record)
         if self._structured is not None:
             text = f"{self._structured(record)} "
             structured = text.encode("utf-8", "surrogateescape")

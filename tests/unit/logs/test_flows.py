@@ -143,6 +143,10 @@ def test_at_once_and_without_a_format() -> None:
     assert line(told, "", mode="udp") == "Connect from 10.0.0.1:1234 to 10.0.0.2:80 (fe/UDP)"
 
 
+def test_what_names_it_may_have_samples_where_the_format_has_none() -> None:
+    assert line(TOLD, "log-format %ID\nunique-id-format %[src]:%cp") == "10.0.0.1:1234"
+
+
 def test_of_a_service_that_has_gone_nothing_is_said() -> None:
     assert line(TOLD._replace(service=2)) == ""
 
@@ -155,6 +159,9 @@ def test_of_a_service_that_has_gone_nothing_is_said() -> None:
         ("log-format %[fc_rtt]", EngineKind.PROXY),
         ("log-format %[src,in_table(fe)]", EngineKind.PROXY),
         ("log-format %ci\nlog-format-sd %[nbsrv]", EngineKind.PROXY),
+        ("log-format %ci\nunique-id-format %[fe_conn]", EngineKind.KERNEL),
+        ("log-format %ID\nunique-id-format %[fe_conn]", EngineKind.PROXY),
+        ("log-format %ID\nunique-id-format %[src]", EngineKind.KERNEL),
     ],
 )
 def test_formats_that_packets_do_not_answer_are_the_proxys(lines: str, engine: EngineKind) -> None:

@@ -97,8 +97,12 @@ def _asks_beyond_packets(service: Service, proxy: ProxyDraft) -> list[Said]:
     log = service.sessions
     if log is None:
         return []
-    for keyword, made in (("log-format", log.format), ("log-format-sd", log.structured)):
-        wanted = beyond_packets(made) if made is not None else None
+    formats = {"log-format": log.format, "log-format-sd": log.structured}
+    said = {keyword: made for keyword, made in formats.items() if made is not None}
+    if service.unique_id is not None and any("ID" in made.variables for made in said.values()):
+        said["unique-id-format"] = service.unique_id.format
+    for keyword, made in said.items():
+        wanted = beyond_packets(made)
         if wanted is not None:
             text = f"packets do not tell `{wanted}`"
             row = replace(PROXY[keyword], status=Status.PROXY, text=text)
