@@ -124,3 +124,11 @@ def test_the_limits_are_the_datapaths() -> None:
         found = re.search(pattern, (ROOT / "src/penstock/bpf" / header).read_text())
         assert found is not None, pattern
         assert re.search(rf"\b{int(found[1]) - less}\b", limits), pattern
+
+
+def test_each_decision_has_a_number_of_its_own_and_says_it() -> None:
+    files = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+    numbers = [int(file.name[:4]) for file in files]
+    assert len(set(numbers)) == len(numbers)
+    for number, file in zip(numbers, files, strict=True):
+        assert f"\n# {number}. " in file.read_text(), file.name
