@@ -185,9 +185,8 @@ class ServerStates:
                 case CutServer(server):
                     self.cut(server, CutCause.DOWN)
                 case CutBackups(pool):
-                    for name, one in self._states.servers(self._clock()).items():
-                        if name[0] == pool and one.spec.backup:
-                            self.cut(name, CutCause.BACK)
+                    for name in self._states.backups(pool):
+                        self.cut(name, CutCause.BACK)
                 case Pause(server) if server in self._keys:
                     self._checks.pause(self._keys[server])
                 case CheckAgain(server) if server in self._keys:

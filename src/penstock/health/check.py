@@ -136,7 +136,7 @@ class Check:
         except OSError as error:
             number = error.errno or errno.EIO
         if number not in (0, errno.EINPROGRESS):
-            return probes.not_connected(number)
+            return probes.not_connected(number, local=self.family == socket.AF_UNIX)
         return probes.CONNECTED if not udp and number == 0 else None
 
     def heard(self, events: int) -> Verdict | None:

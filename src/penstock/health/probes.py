@@ -25,9 +25,12 @@ def connect_failed(number: int) -> Verdict:
     return Verdict(CheckCode.L4CON, os.strerror(number))
 
 
-def not_connected(number: int) -> Verdict:
-    """Connecting failed at once, before any packet, with *number* (an errno)."""
-    code = CheckCode.SOCKERR if number == errno.ENOENT else CheckCode.L4CON
+def not_connected(number: int, *, local: bool) -> Verdict:
+    """Connecting failed at once, before any packet, with *number* (an errno).
+
+    *local*: to a UNIX socket, of which HAProxy says that it is no connection at all.
+    """
+    code = CheckCode.SOCKERR if local else CheckCode.L4CON
     return Verdict(code, general(number))
 
 

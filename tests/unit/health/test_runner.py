@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from unit_building import key
@@ -23,6 +24,7 @@ from penstock.health.runner import Runner
 from penstock.health.status import Change
 from penstock.health.target import Target
 from penstock.model import CheckKind, HealthCheck, PortMode, Protocol, RealPort
+from penstock.proxied import LocalAddress, LocalKind
 
 INTER, PATIENCE = 1.0, 0.3  # seconds
 TCP = HealthCheck(inter=1000, rise=2, fall=2)
@@ -174,6 +176,25 @@ def test_an_address_without_a_route_is_a_failure_and_not_a_crash(bench: Bench) -
     bench.check()
     assert not bench.runner.status(one).up
     assert bench.changes[0].code is CheckCode.L4CON
+
+
+def test_a_unix_socket_that_nobody_listens_on_is_a_socket_error(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """As with HAProxy, be there a file or not."""
+    stale = tmp_path / "stale"
+    with socket.socket(socket.AF_UNIX) as once:
+        once.bind(str(stale))
+    anywhere = ip_address("0.0.0.0")  # it means nothing
+    missing = tmp_path / "missing"
+    for path, info in ((stale, "Connection refused"), (missing, "No such file or directory")):
+        local = LocalAddress(LocalKind.UNIX, str(path))
+        one = RealKey("web", path.name, anywhere, RealPort(PortMode.SAME), local=local)
+        bench.runner.configure([Target(one, Protocol.TCP, TCP)])
+        bench.start()
+        status = bench.runner.status(one)
+        assert status.code is CheckCode.SOCKERR
+        assert status.info == f"General socket error ({info})"
 
 
 def test_check_address_and_port_override_the_servers(bench: Bench, closed_port: int) -> None:

@@ -424,3 +424,17 @@ def test_counts_are_those_of_the_servers(steps: list[tuple[int, int]]) -> None:
             counted = states.pool(pool, now)
             assert counted.active + counted.backup == len(usable)
             assert counted.backup == sum(one.spec.backup for one in usable)
+
+
+def test_a_copy_goes_its_own_way_however_long_its_chains_are() -> None:
+    """Each of 400 servers tracks the one before it."""
+    specs = [ServerSpec("b", "s0", checked=True)]
+    specs += [ServerSpec("b", f"s{n}", tracks=("b", f"s{n - 1}")) for n in range(1, 400)]
+    life = Life(*specs)
+    twin = life.states.copied()
+    assert twin.servers(life.now) == life.states.servers(life.now)
+    twin.check(("b", "s0"), up=False, why="", now=life.now)
+    assert twin.server(("b", "s399"), life.now).operational is Operational.STOPPED
+    assert twin.pool("b", life.now).active == 0
+    assert life.is_("b", "s0") == life.is_("b", "s399") == (Operational.RUNNING, Admin(0))
+    assert life.states.pool("b", life.now).active == 400
