@@ -361,7 +361,12 @@ class Controller:
             for name, place in changes.items()
             if place is None
         }
-        self._overrides.put_edits(without_places(self._overrides.edits, changes))
+        edits = without_places(self._overrides.edits, changes)
+        if edits is not self._overrides.edits:
+            try:
+                self._overrides.put_edits(edits)
+            except PenstockError as error:  # they are where DNS says all the same
+                _log.error("what operators have set cannot be remembered", reason=str(error))
         try:
             self._adopt(configuration, {}, causes)
         except DatapathError as error:
@@ -594,7 +599,10 @@ class Controller:
             _, real = find(self._configuration, *name)
             reported = real.check is not None and real.check.log
             self.states.check(
-                change.key, up=change.up, stopping=change.stopping, why=cause(change, reported)
+                change.key,
+                up=change.up,
+                stopping=change.stopping,
+                why=cause(change, reported=reported),
             )
 
     def around(self, key: RealKey) -> Around:

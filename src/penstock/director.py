@@ -408,7 +408,7 @@ class Director:
             _log.error("the datapath refused a change, trying again", reason=str(error))
             self._owed.add(one.service)
         left = sum(dest.weight > 0 for dest in self._checks.effective(rule))
-        text = state_change(change, active=left, backup=0, sessions=sessions)
+        text = state_change(change, active=left, sessions=sessions)
         _log.info(text) if change.up else _log.warning(text)
         if not left:
             _log.error(f"backend {service_name(one.service)} has no server available!")

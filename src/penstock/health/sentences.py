@@ -9,37 +9,25 @@ from penstock.health.status import Change, CheckStatus
 _PLAIN = frozenset(range(32, 127)) - {ord('"')}
 
 
-def state_change(
-    change: Change,
-    *,
-    active: int,
-    backup: int,
-    sessions: int,
-    is_backup: bool = False,
-    reported: bool = False,
-) -> str:
-    """*active* and *backup* servers are left; *sessions* are those of the changed one.
+def state_change(change: Change, *, active: int, sessions: int) -> str:
+    """Of a pool without backups and queues: *active* servers are left.
 
-    *reported*: the check's result has had a line of its own, and is not told again.
+    *sessions* are those of the changed one.
     """
-    reason = "" if reported else _result(change.code, change.number, change.info)
-    duration = "" if reported else f", check duration: {change.duration_ms}ms"
-    # There are no queues, so whatever HAProxy counts of them is 0.
-    running = " Running on backup." if backup and not active else ""
+    rest = f"servers left. {sessions} sessions active, 0 requeued, 0 remaining in queue."
     if change.up:
-        rest = f"servers online.{running} 0 sessions requeued, 0 total in queue."
-    else:
-        rest = (
-            f"servers left.{running} {sessions} sessions active, 0 requeued, 0 remaining in queue."
-        )
+        rest = "servers online. 0 sessions requeued, 0 total in queue."
     return (
-        f"{'Backup ' if is_backup else ''}Server {change.key} is {'UP' if change.up else 'DOWN'}"
-        f"{reason}{duration}. {active} active and {backup} backup {rest}"
+        f"Server {change.key} is {'UP' if change.up else 'DOWN'}{cause(change, reported=False)}."
+        f" {active} active and 0 backup {rest}"
     )
 
 
-def cause(change: Change, reported: bool) -> str:
-    """What follows the news that a server is up or down; as in ``state_change()``."""
+def cause(change: Change, *, reported: bool) -> str:
+    """What follows the news that a server is up or down.
+
+    *reported*: the check's result has had a line of its own, and is not told again.
+    """
     if reported:
         return ""
     result = _result(change.code, change.number, change.info)

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.config.haproxy.lexer import LexError, Place, quote, split
+from penstock.config.haproxy.lexer import LexError, Place, split
 
 ENVIRON = {"A": "b c", "Q": "a  b"}
+
+
+def quote(word: str) -> str:
+    """*word* as it may be written in a file."""
+    escaped = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r"}
+    return '"' + "".join(escaped.get(c, c) for c in word) + '"'
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from unit_building import configuration, pool, real
 from unit_rig import Rig
 from unit_waiting import ready
 
+from penstock.desired import Override
+from penstock.edits import Edits
 from penstock.model import HealthCheck, NameLookup
 from penstock.names import Changes, Failed, Follower, Found, Outcome, Place, Question, Section
 
@@ -118,6 +120,16 @@ def test_a_server_moves_to_its_new_address(rig: Rig) -> None:
     logged = tell(rig, B, Found((B,)))
     assert addresses(rig) == {"s1": "10.0.0.2", "s2": "10.0.0.9"}
     assert logged == ["web/s1 changed its IP from 10.0.0.1 to 10.0.0.2 by dns."]
+
+
+def test_a_full_disk_does_not_keep_a_server_from_moving(rig: Rig, tmp_path: Path) -> None:
+    """That it was placed by an operator before cannot be forgotten in writing."""
+    placed = Override(address=ip_address("10.0.0.7"))
+    rig.controller.edit(Edits(servers={("web", "s1"): placed}))
+    (tmp_path / "overrides.new").mkdir()
+    logged = tell(rig, B, Found((B,)))
+    assert addresses(rig)["s1"] == "10.0.0.2"
+    assert logged[0] == "what operators have set cannot be remembered"
 
 
 def test_a_server_that_is_down_stays_so_at_its_new_address(rig: Rig) -> None:

@@ -19,7 +19,6 @@ _HEX = string.hexdigits
 _ESCAPED_AS_IS = " \\#"
 _ESCAPED_CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
 _NAME_CHARS = frozenset(string.ascii_letters + string.digits + "_-.:")  # manual 4, proxy names
-_MUST_QUOTE = frozenset(_SPACE + "#\\\"'$")
 
 
 class LexError(Exception):
@@ -49,14 +48,6 @@ def split(
     except _PlaceError as fault:
         column = fault.at + indent + 1
         raise LexError(f"{fault.problem} at position {column}:", column) from None
-
-
-def quote(word: str) -> str:
-    """*word* written so that ``split`` gives it back. A word cannot hold a NUL character."""
-    if word and not _MUST_QUOTE.intersection(word):
-        return word
-    escaped = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r"}
-    return '"' + "".join(escaped.get(c, c) for c in word) + '"'
 
 
 def invalid_char(name: str) -> str | None:

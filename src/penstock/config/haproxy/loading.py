@@ -167,7 +167,7 @@ def _load(
     read: Callable[[str], str | None],
     prepare: Callable[[GlobalDraft], None] = lambda _: None,
 ) -> LoadResult:
-    context = Context(report, dict(environ), environ, resolve, exists, read)
+    context = Context(report, dict(environ), resolve, exists, read)
     prepare(context.draft.global_)
     parser = Parser(context, _SECTIONS)
     try:

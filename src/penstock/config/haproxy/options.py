@@ -41,7 +41,7 @@ _REMOVED = {
     ),
 }
 # Options that "no" and "default" apply to, beside the three HTTP modes.
-_FLAGS = frozenset(
+_FLAGS = tuple(  # in an order, for of equals the first one is suggested
     name
     for name in OPTIONS
     if name

@@ -29,7 +29,6 @@ class Context:
 
     report: Report
     environ: MutableMapping[str, str]
-    initial_environ: Mapping[str, str]
     resolve: Resolve
     exists: Callable[[str], bool]
     read: Callable[[str], str | None]  # a file's text; None: it cannot be read

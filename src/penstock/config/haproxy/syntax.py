@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from penstock.config.haproxy.draft import BOTH, FRONT, Capability, Line, ProxyDraft
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import IgnoredError, LineError, StopError
-from penstock.config.haproxy.units import DurationError, TimeUnit, parse_time, trailing_message
+from penstock.config.haproxy.report import IgnoredError, LineError
+from penstock.config.haproxy.units import DurationError, parse_time, trailing_message
 
 
 def at_most(line: Line, count: int, *, option: bool = False) -> None:
@@ -42,19 +42,16 @@ def warn_without(
         raise IgnoredError
 
 
-def not_in_defaults(proxy: ProxyDraft, name: str, *, stop: bool = False) -> None:
+def not_in_defaults(proxy: ProxyDraft, name: str) -> None:
     """Refuse a keyword that a defaults section may not hold."""
     if proxy.capability & Capability.DEFAULTS:
-        kind = StopError if stop else LineError
-        raise kind(f"'{name}' not allowed in 'defaults' section.")
+        raise LineError(f"'{name}' not allowed in 'defaults' section.")
 
 
-def duration(
-    context: Context, line: Line, text: str, what: str, unit: TimeUnit = TimeUnit.MS
-) -> int:
-    """A duration in *unit*, in the wording of resolvers sections. Raises LineError."""
+def duration(context: Context, line: Line, text: str, what: str) -> int:
+    """A duration in ms, in the wording of resolvers sections. Raises LineError."""
     try:
-        value, rest = parse_time(text, unit)
+        value, rest = parse_time(text)
     except DurationError as bad:
         if bad.char is not None:
             raise LineError(f"unexpected character '{bad.char}' in argument to <{what}>.") from None
