@@ -22,7 +22,7 @@ class Session:
 
     level: AccessLevel
     severity: SeverityOutput = SeverityOutput.NONE
-    timeout: float = 10.0  # seconds of silence; 0: any number
+    timeout: float = 10.0  # seconds of silence
     interactive: bool = False
     expert: bool = False
     experimental: bool = False

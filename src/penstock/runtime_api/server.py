@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from penstock.engine.proxy.handover import send_listeners
-from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
+from penstock.engine.proxy.held import Held, Staged
+from penstock.engine.proxy.listening import Spot, spots
 from penstock.errors import DatapathError
 from penstock.model import Protocol
 from penstock.proxied import Listener, LocalAddress, LocalKind
@@ -28,36 +28,13 @@ _FROM_MASTER = RuntimeSocket(
 )
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Held):
     """A socket that is listened on."""
 
-    spot: Spot
-    of: RuntimeSocket
-    sock: socket.socket
-    path: tuple[int, int] | None = None  # device and inode that a UNIX socket's path had
-
-    @classmethod
-    def at(cls, spot: Spot, of: RuntimeSocket) -> _Open:
+    def __init__(self, spot: Spot, of: RuntimeSocket) -> None:
         """Raises DatapathError."""
-        opened = cls(spot, of, open_spot(_private(spot), _BACKLOG))
-        opened.path = opened.seen_path()
-        return opened
-
-    def seen_path(self) -> tuple[int, int] | None:
-        local = self.spot.local
-        if local is None or local.kind is not LocalKind.UNIX:
-            return None
-        with contextlib.suppress(OSError):
-            seen = os.stat(local.name)
-            return seen.st_dev, seen.st_ino
-        return None
-
-    def close(self) -> None:
-        """Another process may have put its own socket in our path's place: that one stays."""
-        self.sock.close()
-        if self.path is not None and self.path == self.seen_path():
-            remove_path(self.spot)
+        super().__init__(spot, _BACKLOG)
+        self.of = of
 
 
 class _Client:
@@ -70,22 +47,6 @@ class _Client:
         self.seen = now
         self.events = selectors.EVENT_READ
         self.ended = False  # it sends no more
-
-
-class Staged:
-    """Sockets for another configuration: open, and not answered on before ``commit()``."""
-
-    def __init__(self, commit: Callable[[], None], opened: Iterable[_Open]) -> None:
-        self._commit = commit
-        self._opened = list(opened)
-
-    def commit(self) -> None:
-        self._commit()
-
-    def drop(self) -> None:
-        """Forget it; what was listened on before is not touched."""
-        for one in self._opened:
-            one.close()
 
 
 class RuntimeServer:
@@ -111,15 +72,17 @@ class RuntimeServer:
     def stage(self, settings: RuntimeSockets) -> Staged:
         """Open what *settings* add. Raises DatapathError, and then nothing has changed."""
         wanted = [
-            (spot, one) for one in settings.sockets for spot in spots(one.listener, Protocol.TCP)
+            (_private(spot), one)
+            for one in settings.sockets
+            for spot in spots(one.listener, Protocol.TCP)
         ]
         fresh: dict[tuple[object, ...], _Open] = {}
         try:
             for spot, one in wanted:
-                # Another owner or mode makes it another socket.
-                place = _place(spot)
-                if place not in self._open and place not in fresh:
-                    fresh[place] = _Open.at(spot, one)
+                if spot.place in self._open:
+                    self._open[spot.place].check(spot)
+                elif spot.place not in fresh:
+                    fresh[spot.place] = _Open(spot, one)
         except DatapathError:
             for opened in fresh.values():
                 opened.close()
@@ -134,7 +97,7 @@ class RuntimeServer:
     ) -> None:
         self._settings = settings
         self._runtime.sockets = settings.sockets
-        places = {_place(spot): one for spot, one in wanted}
+        places = {spot.place: (spot, one) for spot, one in wanted}
         for place, held in list(self._open.items()):
             if place not in places:
                 del self._open[place]
@@ -143,7 +106,8 @@ class RuntimeServer:
             self._open[place] = opened
             if self._listens:
                 self._register(opened)
-        for place, one in places.items():
+        for place, (spot, one) in places.items():
+            self._open[place].follow(spot)
             self._open[place].of = one
         self._look_for_room()
 
@@ -151,7 +115,7 @@ class RuntimeServer:
         """Also listen at *path*, for the process that comes after. Raises DatapathError."""
         listener = Listener(LocalAddress(LocalKind.UNIX, path))
         of = RuntimeSocket(listener, AccessLevel.ADMIN, exposes_listeners=True)
-        opened = _Open.at(next(iter(spots(listener, Protocol.TCP))), of)
+        opened = _Open(_private(next(iter(spots(listener, Protocol.TCP)))), of)
         self._selector.register(
             opened.sock, selectors.EVENT_READ, lambda _events: self._accept(opened)
         )
@@ -300,12 +264,6 @@ class RuntimeServer:
             self._selector.unregister(client.sock)
             client.sock.close()
             self._look_for_room()
-
-
-def _place(spot: Spot) -> tuple[object, ...]:
-    """What makes a socket another one."""
-    one = spot.listener
-    return *spot.place, one.mode, one.user, one.group
 
 
 def _private(spot: Spot) -> Spot:

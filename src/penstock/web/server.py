@@ -20,7 +20,8 @@ from functools import partial
 
 import structlog
 
-from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
+from penstock.engine.proxy.held import Held, Staged
+from penstock.engine.proxy.listening import Spot, spots
 from penstock.engine.proxy.tls import listener_context, wrap_client
 from penstock.errors import DatapathError
 from penstock.http_service import HttpService
@@ -46,12 +47,9 @@ Site = Callable[[Request, Caller], Answer]
 """What one service answers; must not wait."""
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Held):
     """A socket that is listened on, for whoever has it now."""
 
-    spot: Spot
-    sock: socket.socket
     service: _Service | None = None
 
 
@@ -65,23 +63,6 @@ class _Service:
     tally: Tally
     contexts: dict[object, ssl.SSLContext] = field(default_factory=dict)
     clients: dict[int, Client] = field(default_factory=dict)  # the longest silent first
-
-
-class Staged:
-    """Sockets for another configuration: open, and not answered on before ``commit()``."""
-
-    def __init__(self, commit: Callable[[], None], opened: Iterable[_Open]) -> None:
-        self._commit = commit
-        self._opened = list(opened)
-
-    def commit(self) -> None:
-        self._commit()
-
-    def drop(self) -> None:
-        """Forget it; what was listened on before is not touched."""
-        for one in self._opened:
-            one.sock.close()
-            remove_path(one.spot)
 
 
 class WebServer:
@@ -131,15 +112,17 @@ class WebServer:
                 if listener.tls is not None:
                     running.contexts[listener.tls] = listener_context(listener.tls, listener.origin)
                 for spot in spots(listener, Protocol.TCP):
-                    wanted.setdefault(_place(spot), (spot, running))
+                    wanted.setdefault(spot.place, (spot, running))
         fresh: dict[tuple[object, ...], _Open] = {}
         try:
             for place, (spot, _) in wanted.items():
-                if place not in self._open:
-                    fresh[place] = _Open(spot, open_spot(spot, 0))
+                if place in self._open:
+                    self._open[place].check(spot)
+                else:
+                    fresh[place] = _Open(spot, 0)
         except DatapathError:
             for opened in fresh.values():
-                opened.sock.close()
+                opened.close()
             raise
         return Staged(lambda: self._commit(wanted, fresh), fresh.values())
 
@@ -154,15 +137,15 @@ class WebServer:
         self._tallies = {one.service.name: one.tally for _, one in wanted.values()}
         for place, (spot, service) in wanted.items():
             opened = self._open[place]
-            opened.spot, opened.service = spot, service
+            opened.follow(spot)
+            opened.service = service
             self._by_fd[opened.sock.fileno()] = opened
         for opened in fresh.values():
             self._epoll.register(opened.sock.fileno(), select.EPOLLIN)
 
     def _shut(self, opened: _Open) -> None:
         self._by_fd.pop(opened.sock.fileno(), None)
-        opened.sock.close()
-        remove_path(opened.spot)
+        opened.close()
 
     def close(self) -> None:
         for one in list(self._by_fd.values()):
@@ -303,9 +286,3 @@ class WebServer:
         service.tally.live -= 1
         client.stage = Stage.OVER
         client.close()
-
-
-def _place(spot: Spot) -> tuple[object, ...]:
-    """What makes a socket another one."""
-    one = spot.listener
-    return *spot.place, one.mode, one.user, one.group

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Iterator
@@ -480,3 +481,21 @@ def test_workers_keep_few_rights(tmp_path: Path, owner: Owner) -> None:
         assert (int(status["CapPrm"], 16), status["NoNewPrivs"]) == (kept, "1")
         if owner.user != -1:
             assert (status["Uid"].split()[1], status["Groups"].strip()) == ("65534", "")
+
+
+def test_a_path_has_the_mode_of_the_last_reload_and_stays_if_it_is_another_s(
+    proxy: ProxyRig,
+) -> None:
+    server = proxy.server("a")
+    server.echo()
+    place = Path(proxy.path())
+    proxy.run(ONE.format(path=proxy.path(), a=server.where))
+    assert proxy.ask() == b"a:x"
+    proxy.run(ONE.format(path=f"{proxy.path()} mode 600", a=server.where))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert proxy.ask() == b"a:x"
+    place.unlink()
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(place))
+        proxy.run("")
+        assert place.exists()

@@ -50,6 +50,27 @@ def test_nobody_else_may_connect_unless_the_file_says_so(daemon: Daemon, tmp_pat
     assert mode("b.sock") == 0o660
 
 
+def test_another_mode_is_no_other_socket(daemon: Daemon, tmp_path: Path) -> None:
+    place = tmp_path / "a.sock"
+    before = place.stat().st_ino
+    daemon.follow(f"stats socket {place} mode 660 level admin")
+    assert (stat.S_IMODE(place.stat().st_mode), place.stat().st_ino) == (0o660, before)
+    with pytest.raises(DatapathError, match="unknown user or group"):
+        daemon.follow(f"stats socket {place} user nobody-at-all level admin")
+    assert daemon.ask("show cli level") == "admin\n\n"
+    daemon.follow(f"stats socket {place} level admin")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+def test_the_socket_of_a_successor_stays(daemon: Daemon, tmp_path: Path) -> None:
+    place = tmp_path / "a.sock"
+    place.unlink()
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(place))
+        daemon.follow("")
+        assert place.exists()
+
+
 def test_each_socket_has_its_level(daemon: Daemon, tmp_path: Path) -> None:
     daemon.follow(
         f"stats socket {tmp_path}/a.sock level user\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from unit_web import Web, body_of, frontend, server, services_of, status_of
 
-from penstock.errors import PenstockError
+from penstock.errors import DatapathError
 from penstock.web.http1 import MAX_HEAD
 from penstock.web.limits import MAX_PRODUCING
 
@@ -231,7 +231,7 @@ def test_a_reload_keeps_sockets_and_changes_answers(web: Web) -> None:
 def test_a_reload_that_cannot_listen_changes_nothing(web: Web) -> None:
     web.follow(STATS)
     (web.directory / "file").write_text("no socket")
-    with pytest.raises(PenstockError, match="cannot listen"):
+    with pytest.raises(DatapathError, match="cannot listen"):
         web.follow(STATS.replace("{d}/a", "{d}/c") + " bind {d}/file\n")
     assert status_of(web.talk(GET)) == 200
 
@@ -378,3 +378,12 @@ def test_an_answer_that_waits_is_due_since_it_was_asked_for(web: Web) -> None:
         deadline = web.server.next_deadline()
         assert deadline is not None
         assert deadline <= before
+
+
+def test_another_mode_is_no_other_socket(web: Web, tmp_path: Path) -> None:
+    web.follow(STATS)
+    web.follow(STATS.replace("{d}/a", "{d}/a mode 666"))
+    assert status_of(web.talk(GET)) == 200
+    with pytest.raises(DatapathError, match="unknown user or group"):
+        web.follow(STATS.replace("{d}/a", "{d}/a user nobody-at-all"))
+    assert status_of(web.talk(GET)) == 200

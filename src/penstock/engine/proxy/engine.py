@@ -32,9 +32,16 @@ from penstock.engine.api import (
     fingerprint,
 )
 from penstock.engine.figures import Figure, Readings, Table
-from penstock.engine.proxy.board import MAX_ROWS, Board, Column
+from penstock.engine.proxy.board import MAX_ROWS, MAX_WORKERS, Board, Column
 from penstock.engine.proxy.handover import Handed, Inheritance
-from penstock.engine.proxy.listening import Spot, open_spot, remove_path, spots
+from penstock.engine.proxy.listening import (
+    Spot,
+    open_spot,
+    remove_path,
+    seen_path,
+    set_owner,
+    spots,
+)
 from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, Put, Silence
 from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
@@ -60,6 +67,7 @@ class _Open:
     service: str
     sockets: list[socket.socket]
     workers: tuple[int, ...]
+    path: tuple[int, int] | None = None  # what a UNIX socket's was when it was opened
 
     def handed(self, number: int) -> list[tuple[Spot, socket.socket]]:
         """What worker *number* listens on; the first one also on what nobody else does."""
@@ -287,11 +295,16 @@ class ProxyEngine:
         held = self._open.get(spot.place)
         workers = self._workers_for(state)
         if held is None:
-            held = self._open[spot.place] = _Open(spot, state.name, fresh or [], workers)
+            held = _Open(spot, state.name, fresh or [], workers, seen_path(spot))
+            self._open[spot.place] = held
         elif (held.spot, held.service, held.workers) == (spot, state.name, workers):
             return
         else:
             self._silence(held)
+            try:
+                set_owner(spot, held.spot)
+            except OSError as error:
+                _log.warning(f"{spot}: cannot change its owner or mode: {error.strerror}")
             held.spot, held.service = spot, state.name
             self._spread(held, workers)
         for number in held.workers:
@@ -332,7 +345,7 @@ class ProxyEngine:
         for sock in held.sockets:
             sock.close()
         if not self._shared:
-            remove_path(held.spot)
+            remove_path(held.spot, held.path)
 
     def _remove_service(self, name: str) -> None:
         del self._services[name]
@@ -523,7 +536,7 @@ class ProxyEngine:
             for sock in held.sockets:
                 sock.close()
             if not self._shared:
-                remove_path(held.spot)
+                remove_path(held.spot, held.path)
         self._open.clear()
         for worker in self._workers:
             worker.end(Drain(at_once=not keep), wait=not keep)
@@ -533,4 +546,4 @@ class ProxyEngine:
 
 def worker_count(threads: int) -> int:
     """How many workers to run: as many as ``nbthread`` says, or as there are processors."""
-    return max(1, min(threads or len(os.sched_getaffinity(0)), 64))
+    return max(1, min(threads or len(os.sched_getaffinity(0)), MAX_WORKERS))

@@ -131,8 +131,7 @@ def _local(spot: Spot, local: LocalAddress, backlog: int) -> socket.socket:
             sock.bind(b"\0" + local.name.encode())
             sock.listen(spot.listener.backlog or backlog or _BACKLOG)
             return sock
-        _bind_path(sock, local.name, spot.listener)
-        sock.listen(spot.listener.backlog or backlog or _BACKLOG)
+        _bind_path(sock, local.name, spot.listener, spot.listener.backlog or backlog or _BACKLOG)
     except BaseException:
         sock.close()
         raise
@@ -146,7 +145,45 @@ def _number(name: str | None, look_up: Callable[[str], int]) -> int:
     return int(name[1:]) if name.startswith("#") else look_up(name)
 
 
-def _bind_path(sock: socket.socket, path: str, listener: Listener) -> None:
+def _owner(listener: Listener) -> tuple[int, int]:
+    """Raises OSError for a user or group that there is none of."""
+    try:
+        return (
+            _number(listener.user, lambda name: pwd.getpwnam(name).pw_uid),
+            _number(listener.group, lambda name: grp.getgrnam(name).gr_gid),
+        )
+    except KeyError as error:
+        raise OSError(errno.EINVAL, f"unknown user or group {error}") from error
+
+
+def _give(path: str, listener: Listener) -> None:
+    user, group = _owner(listener)
+    if user != -1 or group != -1:
+        os.chown(path, user, group)
+    if listener.mode is not None:
+        os.chmod(path, listener.mode)
+
+
+def known_owner(spot: Spot) -> None:
+    """Raises DatapathError where its path is to be a user's or group's that there is none of."""
+    try:
+        _owner(spot.listener)
+    except OSError as error:
+        raise DatapathError(f"cannot listen on {spot}: {error.strerror}") from error
+
+
+def set_owner(spot: Spot, before: Spot) -> None:
+    """Give its path, which was opened as *before* says, the owner and mode of *spot*.
+
+    Raises OSError.
+    """
+    one, other = spot.listener, before.listener
+    same = (one.mode, one.user, one.group) == (other.mode, other.user, other.group)
+    if spot.local is not None and spot.local.kind is LocalKind.UNIX and not same:
+        _give(spot.local.name, one)
+
+
+def _bind_path(sock: socket.socket, path: str, listener: Listener, backlog: int) -> None:
     """Bind beside *path* and rename, as HAProxy: somebody is listening there at every moment."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -156,24 +193,28 @@ def _bind_path(sock: socket.socket, path: str, listener: Listener) -> None:
         os.unlink(temporary)
     sock.bind(temporary)
     try:
-        user = _number(listener.user, lambda name: pwd.getpwnam(name).pw_uid)
-        group = _number(listener.group, lambda name: grp.getgrnam(name).gr_gid)
-        if user != -1 or group != -1:
-            os.chown(temporary, user, group)
-        if listener.mode is not None:
-            os.chmod(temporary, listener.mode)
+        _give(temporary, listener)
+        sock.listen(backlog)
         os.rename(temporary, path)
-    except KeyError as error:
-        os.unlink(temporary)
-        raise OSError(errno.EINVAL, f"unknown user or group {error}") from error
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def remove_path(spot: Spot) -> None:
-    """Take the socket's file away, when nobody listens there any more."""
-    local = spot.local
-    if local is not None and local.kind is LocalKind.UNIX:
+def seen_path(spot: Spot) -> tuple[int, int] | None:
+    """Device and inode at the path of a UNIX socket; None: it has none."""
+    if spot.local is not None and spot.local.kind is LocalKind.UNIX:
         with contextlib.suppress(OSError):
-            os.unlink(local.name)
+            seen = os.lstat(spot.local.name)
+            return seen.st_dev, seen.st_ino
+    return None
+
+
+def remove_path(spot: Spot, seen: tuple[int, int] | None) -> None:
+    """Take the socket's file away, unless another process has put its own in its place.
+
+    *seen*: what ``seen_path()`` said when it was ours.
+    """
+    if spot.local is not None and seen is not None and seen == seen_path(spot):
+        with contextlib.suppress(OSError):
+            os.unlink(spot.local.name)
