@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -133,3 +134,16 @@ def test_a_service_that_is_refused_costs_no_number(subject: Kernel) -> None:
     for _ in range(3):
         refused(engine, PutService(blocked))
     assert engine._service_ids.take() == first
+
+
+def test_a_service_whose_interface_comes_later_is_served_then(subject: Kernel) -> None:
+    serve_one(subject)
+    engine = subject.engine
+    bind = replace(subject.bind(1), interface="later0")
+    late = replace(service(subject, "late"), binds=(bind,))
+    refused(engine, PutService(late))
+    assert "late" not in engine.observe().services
+    link = "ip link add later0 type veth peer name later1"
+    subprocess.run(link.split(), check=True)
+    engine.apply(PutService(late))
+    assert engine._vips["late"]

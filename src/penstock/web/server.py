@@ -176,26 +176,33 @@ class WebServer:
             self._look_at(serial, fd, now)
 
     def _accept(self, opened: _Open, now: float) -> None:
-        service = opened.service
         # Nobody there any more, or no descriptor left: the next turn tries again.
-        with contextlib.suppress(OSError):
-            sock, _ = opened.sock.accept()
-            if service is None or not self._has_room(service):
-                sock.close()
-                return
-            sock.setblocking(False)
-            try:
-                client = self._client(service, opened, sock, now)
-            except OSError:
-                sock.close()
-                raise
-            fd = client.sock.fileno()
-            self._by_fd[fd] = service, client
-            service.clients[fd] = client
-            service.tally.opened(now)
-            self._epoll.register(fd, client.wants)
-            self._serial = client.serial = self._serial + 1
-            heapq.heappush(self._timers, (client.deadline, client.serial, fd))
+        try:
+            with contextlib.suppress(OSError):
+                self._take(opened, now)
+        except Exception:
+            # A bug in one rule must not take the daemon, and the health checks, with it.
+            _log.exception("an HTTP connection failed; this is a bug", listener=str(opened.spot))
+
+    def _take(self, opened: _Open, now: float) -> None:
+        service = opened.service
+        sock, _ = opened.sock.accept()
+        if service is None or not self._has_room(service):
+            sock.close()
+            return
+        sock.setblocking(False)
+        try:
+            client = self._client(service, opened, sock, now)
+        except OSError:
+            sock.close()
+            raise
+        fd = client.sock.fileno()
+        self._by_fd[fd] = service, client
+        service.clients[fd] = client
+        service.tally.opened(now)
+        self._epoll.register(fd, client.wants)
+        self._serial = client.serial = self._serial + 1
+        heapq.heappush(self._timers, (client.deadline, client.serial, fd))
 
     def _has_room(self, service: _Service) -> bool:
         """Whoever has asked nothing for longest makes room; False: all have asked."""

@@ -142,3 +142,31 @@ def test_one_that_expires_may_end_another_of_the_same_moment() -> None:
     assert one.expired
     assert not other.expired
     loop.close()
+
+
+def test_a_fault_in_what_is_late_costs_nobody_else() -> None:
+    clock = Clock()
+    loop = Loop(clock)
+    faults: list[tuple[object, str]] = []
+    loop.on_late_fault = lambda late, fault: faults.append((late, str(fault)))
+
+    class Faulty(One):
+        def expire(self) -> None:
+            raise ValueError("expired")
+
+    def fail() -> None:
+        raise ValueError("called")
+
+    faulty, other = Faulty(loop), One(loop)
+    calls: list[str] = []
+    for one in (faulty, other):
+        one.wait(1.0)
+    loop.later(1.0, fail)
+    loop.later(1.0, lambda: calls.append("later"))
+    loop.again(fail)
+    loop.again(lambda: calls.append("again"))
+    at(loop, clock, 1000.0)
+    at(loop, clock, 1002.0)
+    assert faults == [(None, "called"), (faulty, "expired"), (None, "called")]
+    assert calls == ["again", "later"]
+    assert other.expired == [1002.0]

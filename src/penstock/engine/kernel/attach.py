@@ -110,7 +110,8 @@ class Attachments:
         return False
 
     def _drop(self, what: str, ifindex: int) -> None:
-        self.xdp_on.discard(ifindex) if what == "xdp" else None
+        if what == "xdp":
+            self.xdp_on.discard(ifindex)
         pin = self._pin(what, ifindex)
         if pin.exists():
             with contextlib.suppress(LibbpfError), Link.from_pin(pin) as link:

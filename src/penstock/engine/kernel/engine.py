@@ -435,6 +435,10 @@ class KernelEngine:
             raise DatapathError(
                 f"service {state.name} wants pool {state.pool}, which was not put before"
             )
+        places = [
+            (key, self._network.ifindex(name) if name else 0)
+            for key, name in self._codec.vip_keys(state)
+        ]
         fresh = self._held.hold(state.protocol, state.binds)
         known = state.name in self._services
         number = 0
@@ -450,10 +454,7 @@ class KernelEngine:
         self._pool_of[state.name] = self._pools[state.pool].id if state.pool is not None else 0
         self._binds[state.name] = state
         wanted = {
-            key: self._codec.vip.pack(
-                service=number, ifindex=self._network.ifindex(name) if name else 0
-            )
-            for key, name in self._codec.vip_keys(state)
+            key: self._codec.vip.pack(service=number, ifindex=ifindex) for key, ifindex in places
         }
         self._maps.vips.put_many(wanted)
         before = self._vips.get(state.name, set())

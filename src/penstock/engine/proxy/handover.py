@@ -84,17 +84,26 @@ def receive_listeners(link: socket.socket) -> list[Handed]:
         for sock in socks:
             sock.close()
         raise PenstockError(f"{count} listening sockets were announced and {len(socks)} came")
-    return [Handed(sock, name) for sock, name in zip(socks, _interfaces(data, count), strict=True)]
+    try:
+        return [Handed(*one) for one in zip(socks, _interfaces(data, count), strict=True)]
+    except PenstockError:
+        for sock in socks:
+            sock.close()
+        raise
 
 
 def _interfaces(data: bytes, count: int) -> list[str]:
+    """Raises PenstockError where *data* ends too early."""
     names: list[str] = []
     at = 0
-    for _ in range(count):
-        at += 1 + data[at]  # the network namespace
-        length = data[at]
-        names.append(data[at + 1 : at + 1 + length].decode(errors="replace"))
-        at += 1 + length + 4
+    try:
+        for _ in range(count):
+            at += 1 + data[at]  # the network namespace
+            length = data[at]
+            names.append(data[at + 1 : at + 1 + length].decode(errors="replace"))
+            at += 1 + length + 4
+    except IndexError:
+        raise PenstockError("the listening sockets came without their interfaces") from None
     return names
 
 

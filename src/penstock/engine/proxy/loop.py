@@ -27,7 +27,7 @@ _MOST_EVENTS = 512  # a turn; more would let deadlines wait
 Handler = Callable[[int], None]  # gets the events
 
 
-def _raise(_fd: int, fault: Exception) -> None:
+def _raise(_where: object, fault: Exception) -> None:
     raise fault
 
 
@@ -64,6 +64,8 @@ class Loop:
         self._left: set[int] = set()
         self.stopped = False
         self.on_fault: Callable[[int, Exception], None] = _raise
+        # The same of what is called without an event; *late* has let its deadline pass, or is None.
+        self.on_late_fault: Callable[[Timed | None, Exception], None] = _raise
 
     def fileno(self) -> int:
         """Of the epoll set."""
@@ -74,9 +76,6 @@ class Loop:
     def add(self, fd: int, events: int, handler: Handler) -> None:
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
-
-    def change(self, fd: int, events: int) -> None:
-        self._epoll.modify(fd, events)
 
     def redirect(self, fd: int, handler: Handler) -> None:
         """Another one is told of the events of *fd*."""
@@ -147,9 +146,18 @@ class Loop:
                     self._put(timed, int((timed.seen + patience) / _GRAIN) + 1)
                 else:
                     timed.patience = None
-                    timed.expire()
+                    try:
+                        timed.expire()
+                    except Exception as fault:
+                        self.on_late_fault(timed, fault)
         while self._calls and self._calls[0][0] <= now:
-            heappop(self._calls)[2]()
+            self._call(heappop(self._calls)[2])
+
+    def _call(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as fault:
+            self.on_late_fault(None, fault)
 
     # -- the loop ------------------------------------------------------------------------
 
@@ -173,7 +181,7 @@ class Loop:
         if self._again:
             calls, self._again = self._again, []
             for call in calls:
-                call()
+                self._call(call)
         self._look()
 
     def _pause(self, longest: float) -> float:

@@ -17,7 +17,7 @@ from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.questions import Question
 
 _HEAD = struct.Struct("=IB")  # length of the body, number of descriptors
-_MOST_FDS = 8
+_MOST_FDS = 253  # SCM_MAX_FD, linux/net/scm.h
 _CHUNK = 1 << 18
 
 

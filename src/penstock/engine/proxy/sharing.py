@@ -79,10 +79,10 @@ class PeersRunner:
         """Call again when there is something to tell; tables change between two events."""
         if peers not in self._running.values():
             return
+        self._loop.later(0.05, lambda: self._pace(peers))
         now = self._tables.now()
         if peers.deadline() <= now:
             peers.run_once(now)
-        self._loop.later(0.05, lambda: self._pace(peers))
 
     def close(self) -> None:
         for name in list(self._running):

@@ -40,7 +40,7 @@ from penstock.engine.proxy.dial import bare_socket
 from penstock.engine.proxy.lane import opened
 from penstock.engine.proxy.lane.plain import plain_listener
 from penstock.engine.proxy.listening import Spot
-from penstock.engine.proxy.loop import IN, Loop
+from penstock.engine.proxy.loop import IN, Loop, Timed
 from penstock.engine.proxy.messages import (
     Ask,
     Drain,
@@ -55,7 +55,7 @@ from penstock.engine.proxy.messages import (
 from penstock.engine.proxy.privileges import give_up
 from penstock.engine.proxy.questions import Question, send_answer
 from penstock.engine.proxy.session import Session
-from penstock.engine.proxy.udp import Relay
+from penstock.engine.proxy.udp import Flow, Relay
 from penstock.engine.proxy.world import Ear, Service, World
 from penstock.logs.process import means_of
 from penstock.logs.sinks import Sinks
@@ -81,7 +81,7 @@ class Worker:
         self._descriptors: dict[int, int] = {}  # that logs go to: ours by the daemon's numbers
         self._sinks = Sinks(_complain, self._descriptors)
         self.world: World | None = None
-        self.loop.on_fault = self._on_fault
+        self.loop.on_fault, self.loop.on_late_fault = self._on_fault, self._on_late_fault
         link.setblocking(False)
         self.loop.add(link.fileno(), IN, self._on_link)
 
@@ -97,6 +97,12 @@ class Worker:
         for session in list(world.sessions):
             if session.uses(fd):
                 session.kill()
+
+    def _on_late_fault(self, late: Timed | None, fault: Exception) -> None:
+        """The same of a deadline, or of what was to be done later, which is not done then."""
+        traceback.print_exception(fault)
+        if isinstance(late, Session | Flow):
+            late.kill()
 
     # -- the daemon ------------------------------------------------------------------------
 
@@ -330,9 +336,7 @@ class Worker:
         if world.lane is not None:
             world.lane.lent(service)
             world.lane.resume()
-        if self._is_full(world, service):
-            return
-        service.full = False
+        service.full = service.full and self._is_full(world, service)
         for ear in self._ears.values():
             if not ear.polled and not ear.laned and not self._is_full(world, ear.service):
                 ear.polled = True

@@ -246,9 +246,8 @@ class World:
     def _look_at(self, pool: str, queue: deque[Session]) -> None:
         """Places are given back by other workers and by the lane as well, who tell nobody."""
         if self.waiting.get(pool) is queue:
+            self.loop.later(_QUEUE_LOOK, partial(self._look_at, pool, queue))
             self.serve(pool)
-            if self.waiting.get(pool) is queue:
-                self.loop.later(_QUEUE_LOOK, partial(self._look_at, pool, queue))
 
     def waiting_for(self, pool: PoolView, real: Real) -> int:
         """How many wait for that one server, of all that wait."""
@@ -268,9 +267,13 @@ class World:
         self._to_serve.append(pool)
         if len(self._to_serve) > 1:
             return
-        while self._to_serve:
-            self._serve(self._to_serve[0])
-            del self._to_serve[0]
+        try:
+            while self._to_serve:
+                self._serve(self._to_serve[0])
+                del self._to_serve[0]
+        except Exception:  # it costs that session, and not all that wait behind it for ever
+            self._to_serve.clear()
+            raise
 
     def _serve(self, pool: str) -> None:
         queue = self.waiting.get(pool)
