@@ -26,7 +26,7 @@ import structlog
 from penstock import notify
 from penstock.api.server import ControlServer
 from penstock.config.haproxy import LoadResult, load
-from penstock.config.resolve import system_resolve
+from penstock.config.system_names import system_resolve
 from penstock.controller import Controller, Staged
 from penstock.desired import all_on_proxy
 from penstock.director import Director
@@ -128,7 +128,6 @@ def _with_options(loaded: LoadResult, options: Options) -> LoadResult:
 def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options) -> None:
     """Run in the foreground until SIGTERM or SIGINT. Raises PenstockError before it is up."""
     lack = _lack(options)
-    paths.create()
     with contextlib.ExitStack() as stack:
         stack.callback(_lock(paths, options, loader).close)
         if lack is not None:
@@ -164,9 +163,6 @@ def run(loader: Callable[[], LoadResult], paths: RuntimePaths, options: Options)
             if engine is not None:
                 engine.close(keep=keep)
             if not keep:
-                paths.overrides.unlink(missing_ok=True)
-                paths.rules.unlink(missing_ok=True)
-            if lifetime and lifetime.over:
                 paths.remove()
         _log.info("stopped", datapath="kept" if keep and engine is not None else "removed")
 

@@ -22,7 +22,7 @@ from penstock import log
 from penstock.api.wire import Done, Reload, SetState, SetWeight, Status
 from penstock.config.haproxy import LoadResult
 from penstock.config.haproxy import load as load_haproxy
-from penstock.config.resolve import system_resolve
+from penstock.config.system_names import system_resolve
 from penstock.controller import Controller
 from penstock.desired import all_on_proxy
 from penstock.engine.api import Counters, Engine, together
@@ -238,7 +238,6 @@ def run(
     paths = paths or RuntimePaths.of(os.environ)
     lack = None if engine is not None else _lack()
     _refuse(configuration, proxied=engine is None)
-    paths.create()
     with contextlib.ExitStack() as stack:
         stack.callback(InstanceLock(paths).close)
         engines: dict[EngineKind, Engine] = {}

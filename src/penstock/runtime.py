@@ -24,6 +24,7 @@ _SHARED = Path("/tmp")  # noqa: S108  # what others put there is not taken: crea
 _DEFAULT_NAME = re.compile(r"penstock(-net-[0-9]+)?")
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, Linux 5.14
 _YIELDS = "yields"  # after the pid in the lock
+_RACES = 10  # lost in a row to instances that end: more have another reason
 _FIRST_COOKIE = 1
 _FIRST_INODE = 0xEFFFFFF9  # NET_NS_INIT_INO, include/uapi/linux/nsfs.h
 
@@ -93,8 +94,9 @@ class RuntimePaths:
         for directory in self.directory.parent.glob(f"{self.directory.name}-haproxy-*"):
             left = RuntimePaths(directory, self.pins)
             with contextlib.suppress(PenstockError):
-                InstanceLock(left).close()
+                lock = InstanceLock(left)
                 left.remove()
+                lock.close()
 
     @property
     def socket(self) -> Path:
@@ -142,12 +144,26 @@ class RuntimePaths:
                 "set PENSTOCK_RUNTIME_DIR to one that is"
             )
 
+    def open(self, path: Path, flags: int = 0) -> int:
+        """A descriptor to read and write a file in the directory; either is made if need be.
+
+        Raises PenstockError.
+        """
+        races = 0
+        while True:
+            self.create()
+            try:
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+            except OSError as error:
+                # An instance that has just ended may have taken the directory along.
+                if not isinstance(error, FileNotFoundError) or races == _RACES:
+                    raise PenstockError(f"cannot open {path}: {error.strerror}") from error
+            races += 1
+
     def remove(self) -> None:
-        """Remove what is ours, and the directory if nothing else is in it."""
-        for path in (self.socket, self.succession, self.overrides, self.log, self.lock):
+        """Remove what is ours but for the lock, which is its holder's."""
+        for path in (self.socket, self.succession, self.overrides, self.rules, self.log):
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.directory.rmdir()
 
 
 def _default(environ: Mapping[str, str], user: int) -> Path:
@@ -171,11 +187,25 @@ class InstanceLock:
     """Held for as long as a daemon runs; the kernel lets go of it when the daemon dies."""
 
     def __init__(self, paths: RuntimePaths, *, yields: bool = False) -> None:
-        """*yields*: gives way to an instance that does not. Raises InstanceRunning."""
+        """*yields*: gives way to an instance that does not. Makes the directory if need be.
+
+        Raises InstanceRunning.
+        """
+        self._paths = paths
+        self._fd = paths.open(paths.lock)
+        while not self._take():
+            os.close(self._fd)
+            self._fd = paths.open(paths.lock)
         try:
-            self._fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}{f' {_YIELDS}' if yields else ''}\n".encode(), 0)
         except OSError as error:
-            raise PenstockError(f"cannot open {paths.lock}: {error.strerror}") from error
+            os.close(self._fd)
+            raise PenstockError(f"cannot write {paths.lock}: {error.strerror}") from error
+
+    def _take(self) -> bool:
+        """False where its holder removed the file at its end, after we had opened it."""
+        paths = self._paths
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -187,12 +217,12 @@ class InstanceLock:
                 yields=int(owner) if mark == _YIELDS else 0,
                 pid=int(owner) if owner.isdecimal() else 0,
             ) from None
-        try:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}{f' {_YIELDS}' if yields else ''}\n".encode(), 0)
-        except OSError as error:
-            os.close(self._fd)
-            raise PenstockError(f"cannot write {paths.lock}: {error.strerror}") from error
+        return os.fstat(self._fd).st_nlink > 0
 
     def close(self) -> None:
+        """Let go; the directory goes along where nothing else is left in it."""
+        with contextlib.suppress(OSError):
+            if os.listdir(self._paths.directory) == [self._paths.lock.name]:
+                self._paths.lock.unlink()
+                self._paths.directory.rmdir()
         os.close(self._fd)

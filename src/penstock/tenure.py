@@ -38,7 +38,6 @@ class Tenure:
 
     def claim(self, release: Callable[[int], bool]) -> str | None:
         """Take the lock; None, or why not. *release*: has a process let go of it for us."""
-        self._paths.create()
         try:
             self._lock = InstanceLock(self._paths)
         except InstanceRunning as running:

@@ -369,7 +369,7 @@ def test_one_that_was_started_on_demand_ends_with_its_namespace(
     life.run(meanwhile, on_demand=on_demand)
     assert ended == [on_demand]
     assert life.engine.closed is False
-    assert life.paths.directory.exists() is not on_demand
+    assert not life.paths.directory.exists()
 
 
 def test_signal_handlers_are_given_back(life: Life) -> None:

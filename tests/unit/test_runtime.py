@@ -92,15 +92,60 @@ def test_the_lock_of_a_killed_instance_is_free(paths: RuntimePaths) -> None:
 
 @pytest.mark.parametrize("stranger", [False, True])
 def test_removal_takes_what_is_ours(paths: RuntimePaths, stranger: bool) -> None:
-    for path in (paths.lock, paths.log):
+    lock = InstanceLock(paths)
+    for path in (paths.log, paths.overrides, paths.rules):
         path.touch()
     if stranger:
         (paths.directory / "notes").touch()
     paths.remove()
+    with pytest.raises(InstanceRunning):
+        InstanceLock(paths)
+    lock.close()
     if stranger:
-        assert [path.name for path in paths.directory.iterdir()] == ["notes"]
+        assert {path.name for path in paths.directory.iterdir()} == {"lock", "notes"}
     else:
         assert not paths.directory.exists()
+
+
+def test_who_opens_the_lock_as_its_holder_ends_has_the_next_one(
+    paths: RuntimePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or two would hold one each: the file that is gone, and the one made after it."""
+    ending = [InstanceLock(paths)]
+    opens = RuntimePaths.open
+
+    def opens_and_waits(self: RuntimePaths, path: Path) -> int:
+        descriptor = opens(self, path)
+        if ending:
+            ending.pop().close()
+            assert not paths.directory.exists()
+        return descriptor
+
+    monkeypatch.setattr(RuntimePaths, "open", opens_and_waits)
+    lock = InstanceLock(paths)
+    with pytest.raises(InstanceRunning):
+        InstanceLock(paths)
+    lock.close()
+
+
+def test_a_directory_that_goes_meanwhile_is_made_again(
+    paths: RuntimePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makes, ending = RuntimePaths.create, [InstanceLock(paths)]
+
+    def makes_and_waits(self: RuntimePaths) -> None:
+        makes(self)
+        if ending:
+            ending.pop().close()
+
+    monkeypatch.setattr(RuntimePaths, "create", makes_and_waits)
+    InstanceLock(paths).close()
+
+
+def test_a_file_that_cannot_be_made_is_one_sentence(paths: RuntimePaths) -> None:
+    paths.log.symlink_to(paths.directory / "nothing" / "log")
+    with pytest.raises(PenstockError, match=r"^cannot open .*/run/log: No such file or directory$"):
+        paths.open(paths.log)
 
 
 def test_two_directories_are_two_instances(tmp_path: Path) -> None:
@@ -172,12 +217,11 @@ def test_a_namespace_of_ones_own_is_foreign() -> None:
 def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     one = RuntimePaths(tmp_path / "file" / "run", tmp_path)
-    with pytest.raises(
-        PenstockError, match=r"cannot make the runtime directory .*: Not a directory"
-    ):
-        one.create()
-    with pytest.raises(PenstockError, match=r"cannot open .*/lock: Not a directory"):
-        InstanceLock(one)
+    for make in (one.create, lambda: InstanceLock(one)):
+        with pytest.raises(
+            PenstockError, match=r"cannot make the runtime directory .*: Not a directory"
+        ):
+            make()
 
 
 @pytest.mark.parametrize(

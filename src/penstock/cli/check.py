@@ -10,7 +10,7 @@ import click
 
 from penstock.cli.files import files_argument
 from penstock.config.haproxy import LoadResult, load
-from penstock.config.resolve import system_resolve
+from penstock.config.system_names import system_resolve
 from penstock.engine.proxy.tls_files import check_files
 from penstock.errors import ConfigError
 from penstock.http_service import HttpAction, HttpService

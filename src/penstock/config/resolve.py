@@ -18,11 +18,10 @@ import dns.resolver
 
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.loading import Resolvers
-from penstock.config.system_names import system_resolve
 from penstock.errors import PenstockError
 from penstock.model import Address
 
-__all__ = ["FailureKind", "ResolutionError", "query", "system_resolve"]
+__all__ = ["FailureKind", "ResolutionError", "query"]
 
 _RESOLV_CONF = "/etc/resolv.conf"
 

@@ -67,13 +67,12 @@ def _run(
     settings = loaded.configuration.settings
     tenure = Tenure(paths)
     own = paths.of_process(os.getpid())
-    own.create()
     lock = InstanceLock(own)
     paths.remove_deserted()
     keep = False
     with contextlib.ExitStack() as stack:
-        stack.callback(own.remove)
         stack.callback(lock.close)
+        stack.callback(own.remove)
         stack.callback(lambda: tenure.close(keep=keep))
         proxy = ProxyEngine(
             _workers(loaded.configuration),

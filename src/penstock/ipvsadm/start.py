@@ -54,8 +54,7 @@ def ensure_daemon(paths: RuntimePaths) -> None:
     """
     if _answers(paths.socket):
         return
-    paths.create()
-    log = _open_log(paths.log)
+    log = _open_log(paths)
     try:
         _start_and_wait(paths, log)
     finally:
@@ -108,13 +107,9 @@ def _locked(path: Path) -> bool:
     return False
 
 
-def _open_log(path: Path) -> int:
+def _open_log(paths: RuntimePaths) -> int:
     # Like the runtime directory it is root's alone; a link in it would be root's own doing.
-    try:
-        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise PenstockError(f"cannot open {path}: {error.strerror}") from error
-    log = _clear_of_standard(log)
+    log = _clear_of_standard(paths.open(paths.log, os.O_APPEND))
     if os.fstat(log).st_size > _LOG_LIMIT:
         os.ftruncate(log, 0)
     return log

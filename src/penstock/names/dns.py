@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`resolvers` sections as the follower knows them."""
+"""`resolvers` sections as the follower knows them.
+
+What asks name servers is imported with the first question: it takes its time, and most
+configurations have none.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from collections.abc import Sequence
 
 from penstock.config.haproxy import Resolvers
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.resolve import ResolutionError, query, query_srv
 from penstock.model import Address
 from penstock.names.follower import Ask, Question
 from penstock.names.group import Failed, Found, Outcome, Place, Section
@@ -31,6 +34,8 @@ def asker(resolvers: Sequence[Resolvers]) -> Ask:
     by_name = {one.name: one for one in resolvers}
 
     def ask(question: Question) -> Outcome:
+        from penstock.config.resolve import ResolutionError, query, query_srv  # noqa: PLC0415
+
         preference = (
             AddressFamilyPreference.PREFER_IPV4
             if question.ipv4_first
@@ -57,6 +62,8 @@ def _first(
     section: Resolvers, host: str, preference: AddressFamilyPreference
 ) -> tuple[Address, ...]:
     """The address of an SRV record's host; none when it has none, which is that server's affair."""
+    from penstock.config.resolve import ResolutionError, query  # noqa: PLC0415
+
     try:
         return query(section, host, preference)[:1]
     except ResolutionError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.config.haproxy import LoadResult, loads
-from penstock.config.resolve import system_resolve
+from penstock.config.system_names import system_resolve
 from penstock.errors import ConfigError, Diagnostic
 
 PROGRAM = shutil.which("haproxy")
