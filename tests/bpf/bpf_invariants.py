@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import bpf_ipvs_invariants
@@ -51,17 +52,24 @@ def _check_reachability(lab: Lab, family: int, flows: list[Flow]) -> None:
     hop_at = lab.layouts[family].field("f").nested
     assert hop_at is not None
     bitmaps = lab.flows[family].words[hop_at.offset("hop") // 4 :: stride].tolist()
-    for slot, bits in enumerate(bitmaps):
+    pointing = dict(
+        zip(itertools.compress(itertools.count(), bitmaps), filter(None, bitmaps), strict=True)
+    )
+    for slot in pointing.keys() | hops.keys():
+        bits = pointing.get(slot, 0)
         assert bits == hops[slot], f"home {slot} points at {bits:#x}, not {hops[slot]:#x}"
 
 
 def _check_occupied(lab: Lab, family: int) -> None:
     stride = lab.flows[family].stride // 4
     ctls = lab.flows[family].words[0::stride].tolist()
-    for slot, ctl in enumerate(ctls):
-        assert ctl & 3 in (0, LIVE), f"slot {slot} was left busy"
-        bit = lab.occupied[family].quads[slot >> 6] >> (slot & 63) & 1
-        assert bit == (ctl & 3 != 0), f"slot {slot}: ctl {ctl:#x}, occupied {bit}"
+    used: Counter[int] = Counter()  # bits, by word
+    for slot in itertools.compress(itertools.count(), ctls):
+        assert ctls[slot] & 3 in (0, LIVE), f"slot {slot} was left busy"
+        used[slot >> 6] |= (ctls[slot] & 3 != 0) << (slot & 63)
+    quads = lab.occupied[family].quads.tolist()
+    for word in used.keys() | set(itertools.compress(itertools.count(), quads)):
+        assert quads[word] == used[word], f"slots from {word << 6} on: {quads[word]:#x} is set"
 
 
 def _check_peer(flow: Flow, flows: dict[tuple[int, int], Flow]) -> None:

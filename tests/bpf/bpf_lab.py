@@ -7,9 +7,12 @@ Every neighbour is permanent, so the second packet of a flow has its next hop in
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
-from collections.abc import Sequence
+import time
+import unittest.mock
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -25,6 +28,7 @@ from penstock.kernel.bpffs import BPFFS, mount
 from penstock.kernel.btf import Record
 from penstock.kernel.libbpf import LibbpfError
 from penstock.kernel.maps import HashMap
+from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import SkbContext, XdpContext
 from penstock.model import (
     Address,
@@ -61,11 +65,18 @@ VIP: Final = {4: "192.0.2.1", 6: "2001:db8::1"}
 LOCAL: Final = {4: "10.1.0.1", 6: "fd01::1"}
 SNAT_PORTS: Final = (10000, 30000)
 MTU: Final = 1500
+_FRESH: Final = 4  # ticks: a quarter of a second
 
 
 def mac_of(address: str) -> str:
     """The link address of a neighbour: its last digit in the last byte."""
     return f"02:00:00:00:00:{int(ip_address(address)) & 0xFF:02x}"
+
+
+def _load_small(obj: ObjectFile, load: Callable[[ObjectFile], None] = ObjectFile.load) -> None:
+    """Sweeps walk the whole table of templates: a million places, of which tests use a few."""
+    obj.set_max_entries("templates", 1 << 14)
+    load(obj)
 
 
 def _setup() -> str:
@@ -148,7 +159,8 @@ class Lab:
             _setup(), {"ipv4/conf/lo/forwarding": "1", "ipv6/conf/lo/forwarding": "1"}
         )
         self._pins = pins
-        self.datapath: Datapath = open_datapath(max_flows, pins)
+        with unittest.mock.patch.object(ObjectFile, "load", _load_small):
+            self.datapath: Datapath = open_datapath(max_flows, pins)
         self.maps = self.datapath.maps
         self.codec: Codec = self.datapath.codec
         self.occupied = {4: self.maps.occupied4, 6: self.maps.occupied6}
@@ -160,6 +172,7 @@ class Lab:
             self.ifindex = {name: socket.if_nametoindex(name) for name in ("lo", "front", "back")}
         self._seed = self.maps.controls.load64(0, self.codec.control.offset("hash_seed"))
         self._ids = 0
+        self._fresh = 0
         self.can_check_sums = True
 
     @property
@@ -200,6 +213,7 @@ class Lab:
         )
         maps.usable_ports.memory[:] = b"\xff" * len(maps.usable_ports.memory)
         self._ids = 0
+        self._fresh = _now()
         self._tables = 0
         for n, (name, mac) in enumerate((("lo", MAC_LO), ("front", MAC_FRONT), ("back", MAC_BACK))):
             self.port(n, name, mac)
@@ -435,6 +449,33 @@ class Lab:
             seen = self.flows[flow.family].load32(flow.slot, at)
             self.flows[flow.family].store32(flow.slot, at, (seen - ticks) & 0xFFFFFFFF)
 
+    def all_silent_for(self, ticks: int) -> None:
+        """Filling a table takes a while, so its flows are not of one age."""
+        now = _now()
+        for flow in self.live():
+            self.age(ticks - (now - flow.common.integer("seen")), flow)
+        self._fresh = now
+
+    def keep_fresh(self) -> None:
+        """Between packets of a row: flows and what they know of their next hops grow no older."""
+        now = _now()
+        passed = now - self._fresh
+        if passed <= _FRESH:
+            return
+        for family in (4, 6):
+            words, stride = self.flows[family].words, self.flows[family].stride // 4
+            first, common = self.layouts[family].offset("f"), _common(self.layouts[family])
+            seen = (first + common.offset("seen")) // 4
+            hop = (first + common.offset("hop_stamp")) // 4 - seen
+            for at in itertools.compress(
+                range(seen, len(words), stride), words[0::stride].tolist()
+            ):
+                age = now - words[at] & 0xFFFFFFFF
+                words[at] = words[at] + (min(passed, age) if age < 1 << 31 else 0) & 0xFFFFFFFF
+                if words[at + hop]:
+                    words[at + hop] = (now >> 5) << 8 & 0xFFFFFFFF | words[at + hop] & 0xFF
+        self._fresh = now
+
     def forget_hops(self) -> None:
         """As if a route had changed: the next packets look their next hop up."""
         self.set_control("next_hop_generation", self.control("next_hop_generation") + 1)
@@ -469,7 +510,11 @@ class Lab:
         for each in (family,) if family else (4, 6):
             stride = self.flows[each].stride // 4
             ctls = self.flows[each].words[0::stride].tolist()
-            found += [self.slot(each, n) for n, ctl in enumerate(ctls) if ctl & 3 == LIVE]
+            found += [
+                self.slot(each, n)
+                for n in itertools.compress(itertools.count(), ctls)
+                if ctls[n] & 3 == LIVE
+            ]
         return found
 
     def forward_flows(self) -> list[Flow]:
@@ -484,6 +529,11 @@ def _common(layout):  # type: ignore[no-untyped-def]
     nested = layout.field("f").nested
     assert nested is not None
     return nested
+
+
+def _now() -> int:
+    """The datapath's clock."""
+    return time.monotonic_ns() // TICK_NS
 
 
 def ticks(seconds: float) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -41,6 +42,11 @@ def frame(packet: Packet, at: str = "front") -> bytes:
     return bytes(Ether(src=mac_of(source) if at != "lo" else MAC_LO, dst=MAC[at]) / packet)
 
 
+# Making a packet takes scapy as long as a dozen runs of it through the datapath do.
+cached = functools.lru_cache(maxsize=16384)
+
+
+@cached
 def tcp(
     source: tuple[str, int],
     target: tuple[str, int],
@@ -56,6 +62,7 @@ def tcp(
     return frame(head / segment / Raw(payload), at)
 
 
+@cached
 def udp(
     source: tuple[str, int],
     target: tuple[str, int],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 
-from bpf_packets import IP, IPv6, frame, version
+from bpf_packets import IP, IPv6, cached, frame, version
 from scapy.packet import Raw
 
 DATA, INIT, INIT_ACK, SACK, HEARTBEAT, HEARTBEAT_ACK, ABORT = range(7)
@@ -36,6 +36,7 @@ def packet(sport: int, dport: int, chunks: bytes, tag: int = 0x1234567) -> bytes
     return head + struct.pack("<I", value) + chunks
 
 
+@cached
 def sctp(
     source: End, target: End, chunks: bytes, *, at: str = "front", tag: int = 0x1234567
 ) -> bytes:

@@ -25,7 +25,7 @@ from penstock.plan import diff
 
 pytestmark = pytest.mark.root
 
-_PATIENCE = 5.0
+_PATIENCE = 20.0
 
 
 class Kernel:

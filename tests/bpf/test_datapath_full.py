@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import bpf_invariants
 import pytest
 from bpf_cases import FAMILIES, FORWARDED, NEW, PROTOCOLS, assert_dropped, talk_to
@@ -15,9 +13,6 @@ pytestmark = pytest.mark.root
 
 EVICTED = "EVENT_FLOW_EVICTED"
 FULL = "DROP_TABLE_FULL"
-
-tcp = functools.cache(tcp)  # the same thousands of packets in every test
-udp = functools.cache(udp)
 
 
 def syn(lab: Lab, family: int, port: int, client: int = 0, flags: str = "S") -> Result:
@@ -34,6 +29,7 @@ def fill(lab: Lab, family: int, proto: str) -> list[tuple[int, int]]:
     opened, refused = [], 0
     for n in range(4 * lab.slots[family]):
         client, port = n % 3, 20000 + n // 3
+        lab.keep_fresh()
         got = send(lab, family, port, client)
         if NEW in got.reasons:
             opened.append((client, port))
@@ -66,19 +62,12 @@ def test_full_table_refuses_and_harms_nobody(lab: Lab, family: int, proto: str) 
     assert NEW in send(lab, family, 20000).reasons
 
 
-def all_silent_for(lab: Lab, age: int) -> None:
-    """Filling a table takes a while, so its flows are not of one age."""
-    flows = lab.live()
-    newest = max(flow.common.integer("seen") for flow in flows)
-    for flow in flows:
-        lab.age(flow.common.integer("seen") - newest + age, flow)
-
-
 def _room(lab: Lab, family: int, proto: str) -> int:
     """How many of 60 new flows found room."""
     send = syn if proto == "tcp" else datagram
     found = 0
     for n in range(60):
+        lab.keep_fresh()
         flows = lab.control("flows")
         got = send(lab, family, 60000 + n, 1)
         evicted = got.reasons.get(EVICTED, 0)
@@ -104,7 +93,7 @@ def _room(lab: Lab, family: int, proto: str) -> int:
 def test_silent_flows_make_room(lab: Lab, family: int, proto: str, age: int, *, room: bool) -> None:
     talk_to(lab, family, proto, connect=10_000, idle=10_000)
     fill(lab, family, proto)
-    all_silent_for(lab, age)
+    lab.all_silent_for(age)
     found = _room(lab, family, proto)
     bpf_invariants.check(lab)
     assert found == 60 if room else found < 40
@@ -131,7 +120,7 @@ def test_finished_connections_make_room(lab: Lab, family: int) -> None:
         syn(lab, family, port, client, "R")
     assert lab.control("conns") == 0
     assert lab.control("flows") == len(opened)
-    all_silent_for(lab, ticks(2) + 2)
+    lab.all_silent_for(ticks(2) + 2)
     assert _room(lab, family, "tcp") == 60
     bpf_invariants.check(lab)
     assert lab.control("conns") == 60

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import bpf_invariants
 import pytest
 from bpf_cases import HOOKS, PORT, one_outcome
@@ -29,6 +31,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IPOption_NOP, fragment
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
+from scapy.packet import Packet
 
 from penstock.kernel.libbpf import LibbpfError
 
@@ -55,12 +58,21 @@ def prepared(lab: Lab, family: int, outer: int, method: str) -> list[tuple[str, 
         dest = tunnel(0, outer, tun_type=form.kind, tun_flags=form.flags, tun_port=GUE_PORT)
     for proto in ("tcp", "udp", "sctp"):
         director.put(virtual(family, proto), [dest])
+    front, back, message = _packets(family)
+    sent = [lab.send(packet).frame for packet in front[:3]]
+    if family == outer and method not in ("masq", "direct"):
+        errors = [error_about(network(one), message, REALS[family][7], at="back") for one in sent]
+        back = [*back, *errors]
+    return [("front", one) for one in front] + [("back", one) for one in back]
+
+
+@functools.cache
+def _packets(family: int) -> tuple[list[bytes], list[bytes], Packet]:
+    """From clients, the first of which open connections, and from reals; and an ICMP error."""
     client, vip = (CLIENTS[family][0], 40000), (VIP[family], PORT)
     real = REALS[family][0], REAL_PORT
-    opening = [tcp(client, vip, "S"), udp(client, vip, b"x"), sctp(client, vip, chunk(INIT))]
-    sent = [lab.send(packet).frame for packet in opening]
     front = [
-        *opening,
+        *(tcp(client, vip, "S"), udp(client, vip, b"x"), sctp(client, vip, chunk(INIT))),
         tcp(client, vip, "PA", b"data" * 50),
         udp(client, vip, b"bare", checksum=0),
         sctp(client, vip, chunk(COOKIE_ECHO, b"cookie") + chunk(0, b"data")),
@@ -85,10 +97,7 @@ def prepared(lab: Lab, family: int, outer: int, method: str) -> list[tuple[str, 
         udp(real, client, b"answer", at="back"),
         sctp(real, client, chunk(0, b"answer"), at="back"),
     ]
-    if family == outer and method not in ("masq", "direct"):
-        for one in sent:
-            back.append(error_about(network(one), message, REALS[family][7], at="back"))
-    return [("front", one) for one in front] + [("back", one) for one in back]
+    return front, back, message
 
 
 def is_right(raw: bytes) -> bool:

@@ -431,6 +431,7 @@ def test_a_full_table_never_costs_an_established_connection(lab: Lab, *, one_way
     key = director.put(virtual(), [route(0) if one_way else masq(0)])
     ports = ((f"10.1.0.{2 + n % 3}", 1024 + n // 3) for n in range(2 * lab.slots[4]))
     for source in ports:
+        lab.keep_fresh()
         got = lab.send(tcp(source, service(), "S"))
         if not got.forwarded:
             break

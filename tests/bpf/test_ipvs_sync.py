@@ -157,6 +157,7 @@ def test_the_threshold_counts_the_clients_packets(
     one.to_real(payload=b"1", also="EVENT_FLOW_NEW")
     for _ in range(threshold - 1):
         assert synced.told() == []
+        lab.keep_fresh()
         one.to_client(payload=b"answer")
         one.to_real(payload=b"n", hook=hook)
     assert synced.told() == [told_of(proto="udp", state=0, flags=INACTIVE, timeout=300)]
