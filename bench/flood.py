@@ -79,12 +79,12 @@ class Figures:
     @property
     def nanoseconds(self) -> float:
         """CPU time of a packet that arrived."""
-        return self.busy / max(self.arrived, 1) * 1e9
+        return self.busy / self.arrived * 1e9
 
     @property
     def per_core(self) -> float:
         """Packets a second that a core of CPU time is good for."""
-        return self.arrived / max(self.busy, 1e-9)
+        return self.arrived / self.busy
 
 
 def _direct(site: Site, directory: Path) -> tuple[str, Check]:
@@ -159,6 +159,8 @@ def measure(middle: Middle, directory: Path, flows: int, seconds: float) -> Figu
         if not arrived:
             raise LabError(f"of {sent} packets none arrived")
         check(arrived)
+        if busy <= 0:
+            raise LabError("other processes leave nothing to tell")
     return Figures(sent, arrived, elapsed, busy)
 
 

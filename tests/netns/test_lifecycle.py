@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -31,13 +32,9 @@ pytestmark = pytest.mark.needs("nginx", "wrk")
 
 
 @contextlib.contextmanager
-def _under_load(
-    rig: Rig, port: int, *, close: bool, family: int = 4, seconds: float = 6.0
-) -> Iterator[list[Load]]:
-    """wrk runs meanwhile; afterwards the list holds what it came to. It must outlast the body."""
-    command = programs.wrk_command(
-        rig.vip(family), port, seconds=seconds, connections=16, close=close
-    )
+def _under_load(rig: Rig, port: int, *, close: bool, family: int = 4) -> Iterator[list[Load]]:
+    """wrk runs meanwhile, and a little longer; afterwards the list holds what it came to."""
+    command = programs.wrk_command(rig.vip(family), port, seconds=100, connections=16, close=close)
     process = subprocess.Popen(
         rig.site.client.namespace.command(*command), stdout=subprocess.PIPE, text=True
     )
@@ -45,8 +42,11 @@ def _under_load(
     try:
         until("wrk to be at work", lambda: _total(rig) > 50)
         yield result
+        seen = _total(rig)
+        until("wrk to be at work still", lambda: _total(rig) > seen + 50)
         assert process.poll() is None, "wrk ended before the test's events did"
-        out, _ = process.communicate(timeout=seconds + 30)
+        process.send_signal(signal.SIGINT)  # it reports what it has by then
+        out, _ = process.communicate(timeout=30)
         result.append(programs.read_wrk(out))
     finally:
         process.kill()
@@ -113,7 +113,7 @@ def test_reloads_cost_no_request(build: Build, close: bool) -> None:
     three = _service(rig)
     two = "\n".join(three.splitlines()[:-1]) + "\n"
     rig.start(two)
-    with _under_load(rig, 8080, close=close, seconds=8) as result:
+    with _under_load(rig, 8080, close=close) as result:
         for body in (three, two, three + rig.listen("more", 8081), two + rig.listen("other", 8082)):
             done = rig.balancer.reload(rig.configuration(body))
             assert done.returncode == 0, done.stderr
@@ -343,9 +343,9 @@ def test_connections_closed_at_full_speed(build: Build, family: int) -> None:
     assert load.errors == 0, load
     assert load.requests > 1000
     # A SYN that the real's TIME_WAIT refuses costs its client a second, not an error.
-    # One in eight did before ports were chosen with care; a busy machine may lose one by itself.
+    # One in eight did before ports were chosen with care; a busy machine may lose some by itself.
     again = _kernel_count(rig.site.client.namespace, "TcpExtTCPSynRetrans")
-    assert again * 1000 <= load.requests
+    assert again * 200 <= load.requests
     opened = _kernel_count(rig.site.client.namespace, "TcpActiveOpens")
     assert opened <= rig.balancer.service("web").traffic.total <= opened + again
     until("live counts to return to nothing", lambda: _live(rig, "web") == 0, 20)
@@ -358,29 +358,39 @@ def _kernel_count(namespace: Namespace, name: str) -> int:
     return next(int(line.split()[1]) for line in out.splitlines() if line.startswith(name))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_live_counts_are_right_after_flows_expire(build: Build, family: int) -> None:
+def test_live_counts_are_right_after_flows_expire(build: Build) -> None:
     rig = build()
     rig.serve(80)
-    quick = ["timeout client 1s", "timeout server 1s", "balance leastconn"]
+    quick = ["timeout client 4s", "timeout server 4s", "balance leastconn"]
+    services = [f"{name}{family}" for name in ("web", "dns") for family in FAMILIES]
     rig.start(
-        rig.listen("web", 8080, family, quick)
-        + rig.listen("dns", 8080, family, [*quick, "mode udp"])
+        "".join(
+            rig.listen(f"web{family}", 8080, family, quick)
+            + rig.listen(f"dns{family}", 8080, family, [*quick, "mode udp"])
+            for family in FAMILIES
+        )
     )
-    vip = rig.vip(family)
-    held = [rig.client.connect(vip, 8080) for _ in range(6)]
-    asked = [rig.client.datagrams(vip, 8080) for _ in range(6)]
-    for one in held + asked:
-        ask(one)
-    assert _live(rig, "web") == 6
-    assert _live(rig, "dns") == 6
-    until("idle flows to expire", lambda: _live(rig, "web") == _live(rig, "dns") == 0)
-    for name in ("web", "dns"):
+    held = [rig.client.connect(rig.vip(family), 8080) for family in FAMILIES for _ in range(6)]
+    asked = [rig.client.datagrams(rig.vip(family), 8080) for family in FAMILIES for _ in range(6)]
+
+    def live() -> set[int]:
+        return {_live(rig, name) for name in services}
+
+    def all_live() -> bool:
+        for one in held + asked:
+            ask(one)
+        return live() == {6}
+
+    until("all flows to be live at once", all_live)
+    until("idle flows to expire", lambda: live() == {0}, 40)
+    for name in services:
         assert [real.traffic.live for real in rig.balancer.pool(name).reals] == [0, 0]
     assert rig.balancer.status().flows == 0
-    again = [rig.client.connect(vip, 8080) for _ in range(4)]
-    assert sorted(ask(one)[0] for one in again) == ["r1", "r1", "r2", "r2"]
-    for one in held + asked + again:
+    for family in FAMILIES:
+        again = [rig.client.connect(rig.vip(family), 8080) for _ in range(4)]
+        held += again
+        assert sorted(ask(one)[0] for one in again) == ["r1", "r1", "r2", "r2"]
+    for one in held + asked:
         one.close()
 
 

@@ -3,11 +3,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 from unit_proxy import DEFAULTS, PATIENCE, ProxyRig, wait_for
+
+
+def answers(where: Path) -> bool:
+    """Whether a HAProxy does, on that UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+        client.settimeout(PATIENCE)
+        client.connect(str(where))
+        client.sendall(b"show cli level\n")
+        return client.recv(100) != b""
+    return False
 
 
 class HaproxyRig(ProxyRig):
@@ -27,7 +39,8 @@ class HaproxyRig(ProxyRig):
         self._process = subprocess.Popen(
             [program, "-db", "-q", "-f", str(file)], stderr=subprocess.DEVNULL
         )
-        wait_for(lambda: Path(self.path("stats")).exists(), "haproxy listens")
+        # It answers when all that it listens on is open.
+        wait_for(lambda: answers(Path(self.path("stats"))), "haproxy answers")
 
     def _stop(self) -> None:
         if self._process is not None:

@@ -14,7 +14,8 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from unit_proxy import PATIENCE, ProxyRig, closed_port, wait_for
+from unit_ports import closed_port
+from unit_proxy import PATIENCE, ProxyRig, wait_for
 from unit_waiting import ready
 
 _RESET = struct.pack("ii", 1, 0)

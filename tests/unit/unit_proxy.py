@@ -42,13 +42,6 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)  # the pause of a wait for a condition
 
 
-def closed_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 class Server:
     """Takes connections and hands them to the test; ``answer`` makes it echo, by its name."""
 

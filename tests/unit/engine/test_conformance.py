@@ -12,7 +12,8 @@ from ipaddress import ip_address
 
 import pytest
 from unit_conformance import CHECKS, Subject
-from unit_proxy import PATIENCE, closed_port, wait_for
+from unit_ports import closed_port
+from unit_proxy import PATIENCE, wait_for
 
 from penstock.engine.api import RealKey
 from penstock.engine.fake import FakeEngine

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from unit_proxy import ProxyRig, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, rig, wait_for
 
 from penstock.engine.api import PoolState, RealKey, RealState, Selection
 from penstock.engine.figures import Figure

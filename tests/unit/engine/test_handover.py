@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from unit_ports import closed_port
 
 from penstock.engine.proxy.handover import (
     Handed,
@@ -35,12 +36,6 @@ def at(port: int) -> Spot:
     return Spot(Listener(IPv4Address("127.0.0.1"), PortRange.single(port)), Protocol.TCP)
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def handed(one: Handed, *more: Handed) -> list[Handed]:
     """What arrives at the other end."""
     ours, theirs = socket.socketpair()
@@ -58,7 +53,7 @@ def handed(one: Handed, *more: Handed) -> list[Handed]:
 
 
 def test_a_socket_is_taken_for_its_own_place_only() -> None:
-    port = free_port()
+    port = closed_port()
     with listening(at(port)) as one:
         inheritance = Inheritance(handed(one))
         assert inheritance.take(at(port + 1)) == []
@@ -72,7 +67,7 @@ def test_a_socket_is_taken_for_its_own_place_only() -> None:
 def test_local_sockets_are_found_by_the_name_that_clients_use(
     kind: LocalKind, tmp_path: Path
 ) -> None:
-    name = str(tmp_path / "s") if kind is LocalKind.UNIX else f"penstock-test-{free_port()}"
+    name = str(tmp_path / "s") if kind is LocalKind.UNIX else f"penstock-test-{closed_port()}"
     spot = Spot(Listener(LocalAddress(kind, name)), Protocol.TCP)
     with listening(spot) as one:
         (taken,) = Inheritance(handed(one)).take(spot)
@@ -80,7 +75,7 @@ def test_local_sockets_are_found_by_the_name_that_clients_use(
 
 
 def test_more_than_one_message_takes() -> None:
-    port = free_port()
+    port = closed_port()
     with listening(at(port)) as one:
         found = handed(*[one] * 300)
         assert len(found) == 300
@@ -90,7 +85,7 @@ def test_more_than_one_message_takes() -> None:
 
 
 def test_an_interface_goes_along() -> None:
-    with listening(at(free_port())) as one:
+    with listening(at(closed_port())) as one:
         (found,) = handed(Handed(one.sock, "lo"))
         assert found.interface == "lo"
         found.sock.close()
@@ -111,7 +106,7 @@ listen l
 
 @pytest.mark.needs("haproxy")
 def test_haproxy_hands_its_sockets_over(tmp_path: Path) -> None:
-    port = free_port()
+    port = closed_port()
     file, stats = tmp_path / "h.cfg", tmp_path / "stats.sock"
     file.write_text(_HAPROXY.format(tmp_path, port))
     pidfile = tmp_path / "pid"

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from unit_proxy import ProxyRig, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, rig, wait_for
 
 from penstock.engine.api import SetMaxconn
 from penstock.engine.proxy.lane.library import Head, News, library

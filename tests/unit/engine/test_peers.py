@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
 import pytest
+from unit_ports import closed_port
 from unit_waiting import ready
 
 from penstock.engine.proxy.peers import RECONNECT, Peers
@@ -19,15 +20,7 @@ from penstock.stick.tables import Tables
 
 _HERE = IPv4Address("127.0.0.1")
 _SPEC = TableSpec("t", KeyType.INTEGER, 50_000, peers="p", stored=(Stored("gpc0"),))
-_PATIENCE = 10.0
-
-
-def _ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+_PATIENCE = 30.0
 
 
 class Nodes:
@@ -35,7 +28,7 @@ class Nodes:
 
     def __init__(self, count: int) -> None:
         self.now = 1_000_000
-        self.ports = _ports(count)
+        self.ports = [closed_port() for _ in range(count)]
         self.tables: dict[int, Tables] = {}
         self.running: dict[int, Peers] = {}
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit_proxy import ProxyRig, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, rig, wait_for
 from unit_waiting import ready
 
 from penstock.engine.proxy import Owner, process

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from unit_haproxy import HaproxyRig
-from unit_proxy import ProxyRig, Server, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, Server, rig, wait_for
 
 from penstock.desired import RealHealth
 

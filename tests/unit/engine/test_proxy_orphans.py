@@ -16,7 +16,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import unit_proxy
-from unit_proxy import PATIENCE, closed_port, wait_for
+from unit_ports import closed_port
+from unit_proxy import PATIENCE, wait_for
 
 from penstock.engine.api import (
     PoolState,

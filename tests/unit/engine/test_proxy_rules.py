@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit_proxy import ProxyRig, Server, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, Server, rig, wait_for
 
 
 @pytest.fixture

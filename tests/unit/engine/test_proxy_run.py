@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit_proxy import PATIENCE, Server, closed_port, wait_for
+from unit_ports import closed_port
+from unit_proxy import PATIENCE, Server, wait_for
 
 _NOBODY = 65534
 _FALLBACK = "every service runs on the proxy engine: "

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from unit_proxy import PATIENCE, ProxyRig, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import PATIENCE, ProxyRig, rig, wait_for
 
 from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.questions import MOST_BYTES, Entries, Page

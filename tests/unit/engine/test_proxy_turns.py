@@ -7,7 +7,8 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from unit_proxy import closed_port, rig
+from unit_ports import closed_port
+from unit_proxy import rig
 
 from penstock.engine.proxy.board import Board, Column
 

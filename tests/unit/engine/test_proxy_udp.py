@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from unit_ports import closed_port
 from unit_proxy import PATIENCE, ProxyRig, rig, wait_for
 
 from penstock.desired import RealHealth
@@ -27,18 +28,13 @@ def port_of(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    with udp(address) as one:
-        return port_of(one)
-
-
 class Lab:
     """A service on a port of its own and servers, which are plain sockets of the test."""
 
     def __init__(self, proxy: ProxyRig) -> None:
         self.proxy = proxy
         self.open = contextlib.ExitStack()
-        self.port = free_port()
+        self.port = closed_port()
         self.servers: dict[str, socket.socket] = {}
 
     def socket(self, address: str = "127.0.0.1") -> socket.socket:
@@ -254,10 +250,10 @@ def test_flows_outlive_the_end_of_their_listener(lab: Lab) -> None:
     client = lab.client("127.0.0.7")
     assert lab.reaches(client) == "a"
     before = lab.port
-    lab.port = free_port()
+    lab.port = closed_port()
     lab.run("a", bind="0.0.0.0")
     assert lab.reaches(client) == "a"
-    with udp("127.0.0.7", free_port("127.0.0.7")) as stranger:
+    with udp("127.0.0.7", closed_port()) as stranger:
         stranger.connect(("127.0.0.7", before))
         stranger.send(b"nobody")
         with pytest.raises(ConnectionRefusedError):

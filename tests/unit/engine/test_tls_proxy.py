@@ -14,7 +14,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from unit_proxy import ProxyRig, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, rig, wait_for
 
 from penstock.wire import socks4
 from penstock.wire.proxy_protocol import parse

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from unit_ports import closed_port
 
 from penstock.haproxy.arguments import parse
 from penstock.runtime import RuntimePaths
@@ -65,9 +66,9 @@ class Echo(threading.Thread):
 class Rig:
     """A folder with a configuration, and processes that are ended with the test."""
 
-    def __init__(self, folder: Path, bytecode: Path, server: int) -> None:
+    def __init__(self, folder: Path, server: int) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = closed_port()
         self._server = server
         self.file = folder / "haproxy.cfg"
         self.pidfile = folder / "pid"
@@ -75,7 +76,6 @@ class Rig:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.environ = {
             **{name: value for name, value in os.environ.items() if name[:6] != "PYTHON"},
-            "PYTHONPYCACHEPREFIX": str(bytecode),
             "PYTHONPATH": str(Path(__file__).parents[3] / "src"),
         }
         self.write()
@@ -141,12 +141,6 @@ class Rig:
                 process.kill()
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def eventually(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not holds():
@@ -173,16 +167,10 @@ def ask(path: Path, text: str) -> str:
     return said.decode()
 
 
-@pytest.fixture(scope="module")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As an installed package has it, whatever this run's environment says."""
-    return tmp_path_factory.mktemp("bytecode")
-
-
 @pytest.fixture
-def rig(tmp_path: Path, bytecode: Path) -> Iterator[Rig]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     server = Echo()
-    rig = Rig(tmp_path, bytecode, server.port)
+    rig = Rig(tmp_path, server.port)
     try:
         yield rig
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+_TRIES = 4  # it gives a haproxy three seconds to start: on a busy machine that may be too few
 _FOLDER = Path(__file__).parent / "vtc"
 _SOURCE = Path(__file__).parents[3] / "src"
 
@@ -21,10 +22,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("program")
     path = folder / "haproxy"
     path.write_text(
-        "#!/bin/sh\n"
-        f"export PYTHONPATH={_SOURCE} PYTHONPYCACHEPREFIX={folder}/bytecode\n"
-        "unset PYTHONDONTWRITEBYTECODE\n"
-        f'exec {sys.executable} -m penstock haproxy "$@"\n'
+        f'#!/bin/sh\nexport PYTHONPATH={_SOURCE}\nexec {sys.executable} -m penstock haproxy "$@"\n'
     )
     path.chmod(0o755)
     subprocess.run([path, "-W", "-c", "-f", "/dev/null"], check=False, capture_output=True)
@@ -34,11 +32,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.needs("varnishtest")
 @pytest.mark.parametrize("name", sorted(path.stem for path in _FOLDER.glob("*.vtc")))
 def test_under_varnishtest(name: str, program: Path) -> None:
-    done = subprocess.run(
-        ["varnishtest", "-v", "-t", "60", str(_FOLDER / f"{name}.vtc")],
-        check=False,
-        env={**os.environ, "HAPROXY_PROGRAM": str(program)},
-        capture_output=True,
-        text=True,
-    )
+    for _ in range(_TRIES):
+        done = subprocess.run(
+            ["varnishtest", "-v", "-t", "60", str(_FOLDER / f"{name}.vtc")],
+            check=False,
+            env={**os.environ, "HAPROXY_PROGRAM": str(program)},
+            capture_output=True,
+            text=True,
+        )
+        if "PID file check failed" not in done.stdout:
+            break
     assert done.returncode == 0, done.stdout[-6000:]

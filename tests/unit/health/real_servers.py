@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from unit_ports import closed_port
+
 _LIMIT = 60.0  # seconds: a database makes its files first, on two busy processors
 
 
@@ -34,13 +36,6 @@ class Server:
         self.process.wait()
         # Its children hold the socket a moment longer.
         until(lambda: not listens(self.port))
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -122,7 +117,7 @@ def opensmtpd(folder: Path, delivery: str = "mbox") -> Iterator[Server]:
     Its queue and its control socket are at fixed places: it gets others to see there. Needs root,
     smtpd and unshare.
     """
-    port = free_port()
+    port = closed_port()
     for name in ("run", "spool"):
         (folder / name).mkdir()
     (folder / "smtpd.conf").write_text(

@@ -8,7 +8,6 @@ import io
 import os
 import random
 import re
-import select
 import shutil
 import socket
 import ssl
@@ -21,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from unit_waiting import ready
 
 from penstock.config.haproxy import loads
 from penstock.desired import real_key
@@ -170,7 +171,7 @@ def turn(runner: Runner) -> None:
     """Wait for what comes next, and do it."""
     due = runner.next_deadline()
     wait = 0.05 if due is None else min(max(due - time.monotonic(), 0.0), 0.05)
-    select.select([runner.fileno()], [], [], wait)
+    ready(runner, seconds=wait)
     runner.run_once(time.monotonic())
 
 

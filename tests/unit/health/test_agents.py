@@ -20,7 +20,7 @@ from penstock.health.status import CheckStatus
 from penstock.model import AgentCheck
 
 SERVER = ("web", "s1")
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @dataclass

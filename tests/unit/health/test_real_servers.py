@@ -11,7 +11,6 @@ import pytest
 from real_servers import (
     Server,
     account,
-    free_port,
     opensmtpd,
     owned,
     postgresql_programs,
@@ -20,6 +19,7 @@ from real_servers import (
     until,
 )
 from scripted import Seen, ours
+from unit_ports import closed_port
 
 _CERTIFICATES = Path(__file__).parent.parent / "engine" / "certificates"
 _DOWN = Seen("L4CON", "", "Connection refused")
@@ -37,7 +37,7 @@ def check(port: int, option: str, server: str = "") -> Seen:
 
 @pytest.mark.needs("redis-server")
 def test_redis(tmp_path: Path) -> None:
-    port = free_port()
+    port = closed_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with started(command, port, tmp_path) as redis:
         assert check(port, "option redis-check") == Seen("L7OK", "0", "Redis server is ok")
@@ -58,7 +58,7 @@ def postgresql() -> Iterator[Server]:
     if programs is None:
         pytest.skip("needs the program postgres")
     user = account("postgres")
-    port = free_port()
+    port = closed_port()
     with owned(user) as folder:
         (folder / "password").write_text("secret\n")
         (folder / "password").chmod(0o644)
@@ -68,6 +68,7 @@ def postgresql() -> Iterator[Server]:
         command = [
             *(str(programs / "postgres"), "-D", data, "-p", str(port), "-F"),
             *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+            *("-c", "dynamic_shared_memory_type=mmap"),  # in its folder: it is killed
         ]
         with started(command, port, folder, user) as server:
             # It listens before it is ready to serve.
@@ -88,7 +89,7 @@ def test_postgresql(postgresql: Server) -> None:
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[Server]:
     user = account("mysql")
-    port = free_port()
+    port = closed_port()
     with owned(user) as folder:
         run(
             [
@@ -121,7 +122,7 @@ def test_mariadb(mariadb: Server) -> None:
 
 @pytest.mark.needs("slapd")
 def test_openldap(tmp_path: Path) -> None:
-    port = free_port()
+    port = closed_port()
     (tmp_path / "slapd.conf").write_text(f"pidfile {tmp_path}/pid\nargsfile {tmp_path}/args\n")
     command = ["slapd", "-f", "slapd.conf", "-h", f"ldap://127.0.0.1:{port}", "-d", "0"]
     with started(command, port, tmp_path) as slapd:
@@ -143,7 +144,7 @@ def test_opensmtpd(tmp_path: Path) -> None:
 
 @pytest.mark.needs("nginx")
 def test_nginx_with_tls(tmp_path: Path) -> None:
-    port = free_port()
+    port = closed_port()
     (tmp_path / "nginx.conf").write_text(
         f"""
 daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;

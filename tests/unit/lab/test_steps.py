@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from unit_ports import closed_port
 
 from penstock.lab.steps import Steps
 
@@ -42,14 +43,8 @@ def steps(greeter: tuple[str, int]) -> Iterator[Steps]:
     made.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_short_connection(steps: Steps) -> None:
-    port = _free_port()
+    port = closed_port()
     assert steps.step(f"s a 127.0.0.1:{port}") == f"s a 127.0.0.1:{port} hello {port}"
 
 
@@ -65,7 +60,7 @@ def test_a_connection_is_held_until_it_is_closed(steps: Steps) -> None:
 
 
 def test_a_target_of_its_own(steps: Steps, greeter: tuple[str, int]) -> None:
-    closed = _free_port()
+    closed = closed_port()
     assert steps.step(f"s a 127.0.0.1 127.0.0.1 {closed}") == (
         "s a 127.0.0.1 ERR Connection refused"
     )
@@ -97,7 +92,7 @@ def test_silence() -> None:
 
 @pytest.mark.parametrize("with_port", [False, True])
 def test_ipv6_sources(*, with_port: bool) -> None:
-    source = f"[::1]:{_free_port()}" if with_port else "::1"
+    source = f"[::1]:{closed_port()}" if with_port else "::1"
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
         server.settimeout(5)
         server.bind(("::1", 0))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from unit_log_scenes import Receiver, Stage, blotted, reset
-from unit_proxy import ProxyRig, closed_port, rig, wait_for
+from unit_ports import closed_port
+from unit_proxy import ProxyRig, rig, wait_for
 
 from penstock.engine.api import CutCause
 

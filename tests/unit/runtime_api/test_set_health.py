@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit_proxy import closed_port
+from unit_ports import closed_port
 from unit_rig import Rig
 from unit_runtime import ask, configuration_of, runtime_of, terminal_of
 from unit_side_by_side import both

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from unit_proxy import closed_port
+from unit_ports import closed_port
 from unit_rig import Rig
 from unit_runtime import ask, configuration_of, runtime_of, terminal_of
 from unit_side_by_side import HEAD, asked_haproxy, haproxy

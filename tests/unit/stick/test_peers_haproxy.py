@@ -16,6 +16,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from unit_haproxy import answers
+from unit_ports import closed_port
 from unit_waiting import ready
 
 from penstock.engine.proxy.peers import Peers
@@ -97,21 +99,12 @@ _TABLES = (
     ),
     TableSpec("servers", KeyType.IP, 1024, expire=600_000, stored=_STUCK),
 )
-_PATIENCE = 10.0  # seconds for what takes milliseconds
+_PATIENCE = 30.0  # seconds for what takes milliseconds
 _LOCALHOST = int(IPv4Address("127.0.0.1"))
 
 
 def _now() -> int:
     return time.monotonic_ns() // 1_000_000
-
-
-def _ports(count: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @dataclass
@@ -137,7 +130,7 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    peers, front = _ports(2)
+    peers, front = closed_port(), closed_port()
     ours = socket.create_server(("127.0.0.1", 0))
     server = socket.create_server(("127.0.0.1", 0))
     text = _HAPROXY.format(
@@ -154,7 +147,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     )
     try:
         end = time.monotonic() + _PATIENCE
-        while not (tmp_path / "stats.sock").exists():
+        while not answers(tmp_path / "stats.sock"):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < end
             os.sched_yield()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from unit_proxy import closed_port, wait_for
+from unit_ports import closed_port
+from unit_proxy import wait_for
 from unit_web import (
     DEFAULTS,
     MadeUp,
