@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +14,18 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+sys.path.insert(0, str(Path(__file__).parent))  # leftovers.py
+
+pytest_plugins = ["leftovers"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 IS_ROOT = os.geteuid() == 0
+
+# Hundreds of daemons are started here, each of which would compile all sources: two seconds of a
+# processor. What is installed has its bytecode, too.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples in every run: what fails, fails for whoever made it fail. A slow machine is not
 # a wrong result. New examples: make test PYTEST_ARGS=--hypothesis-profile=explore

@@ -45,7 +45,7 @@ def missing() -> str | None:
     return None
 
 
-def until(what: str, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for *condition*. Raises LabError naming *what* when it does not come about in time."""
     deadline = time.monotonic() + seconds
     pause = 0.002
@@ -182,13 +182,23 @@ class Namespace:
 
     def stop_processes(self) -> None:
         stop(self._processes)
-        for pid in self._strangers():  # children that outlived the program we started
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # Children that outlived the program we started: a daemon among them has to tidy up.
+        if self._signal_strangers(signal.SIGTERM):
+            with contextlib.suppress(LabError):
+                until("the rest to end", lambda: not self._strangers(), _STOP_SECONDS)
+            self._signal_strangers(signal.SIGKILL)
 
     def delete(self) -> None:
         if self.path.exists():
             _ip("netns", "delete", self.name)
+
+    def _signal_strangers(self, number: signal.Signals) -> bool:
+        """Whether there are any."""
+        found = self._strangers()
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return bool(found)
 
     def _strangers(self) -> list[int]:
         if not self.path.exists():
