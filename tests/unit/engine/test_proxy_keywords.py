@@ -55,27 +55,39 @@ def served(port: int, client: str) -> bool:
 
 
 def test_sessions_over_the_rate_wait_for_the_next_second(either: ProxyRig) -> None:
+    """None comes too early, ever; and none too late, which a busy machine may need a try for."""
     server = either.server()
-    either.run(
-        f"""
-frontend front
- bind {either.path()}
+    for name in ("front", "front2", "front3"):
+        either.run(
+            f"""
+frontend {name}
+ bind {either.path(name)}
  rate-limit sessions 4
  default_backend b
 backend b
  server s {server.where}
 """
-    )
-    clients = [either.connect() for _ in range(10)]
-    for one in clients:
-        one.sendall(b"x")
+        )
+        came = arrivals(either, server, name)
+        assert came[4] > 0.8
+        assert came[9] > 1.4
+        if came[3] < 0.5 and came[4] < 1.6 and came[9] < 3:
+            return
+    pytest.fail(f"they wait for longer than the next second: {came}")
+
+
+def arrivals(proxy: ProxyRig, server: Server, name: str) -> list[float]:
+    """When each of ten sessions comes to the server, in seconds since before the first began."""
+    began = time.monotonic()
     came = []
-    for _ in clients:
-        server.accept().recv(1)
-        came.append(time.monotonic())
-    assert came[3] - came[0] < 0.5
-    assert 0.8 < came[4] - came[0] < 1.6
-    assert 1.4 < came[9] - came[0] < 3
+    with contextlib.ExitStack() as clients:
+        for _ in range(10):
+            clients.enter_context(proxy.connect(name)).sendall(b"x")
+        for _ in range(10):
+            with server.accept() as conn:
+                conn.recv(1)
+            came.append(time.monotonic() - began)
+    return came
 
 
 def test_rejected_connections_do_not_count_as_sessions(either: ProxyRig) -> None:
@@ -93,10 +105,10 @@ backend b
 """
     )
     began = time.monotonic()
-    for _ in range(6):
+    for _ in range(20):
         assert not served(port, "127.0.0.2")
     assert either.ask(str(port)) == b"s:x"
-    assert time.monotonic() - began < 4  # one of two seconds each, if they did
+    assert time.monotonic() - began < 15  # a second each, if they did
 
 
 # -- where connections to servers come from -----------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-_TRIES = 4  # it gives a haproxy three seconds to start: on a busy machine that may be too few
+_TRIES = 6  # it gives a haproxy three seconds to start: on a busy machine that may be too few
 _FOLDER = Path(__file__).parent / "vtc"
 _SOURCE = Path(__file__).parents[3] / "src"
 
