@@ -17,6 +17,7 @@ from penstock.runtime_api.toggles import front_edit
 from penstock.runtime_sockets import AccessLevel
 from penstock.server_values import ValueRefused, read_maxconn
 
+_MOST: Final = (1 << 31) - 1  # HAProxy keeps limits as C's int
 _RATES: Final = (
     "'set rate-limit' only supports :\n"
     "   - 'connections global' to set the per-process maximum connection rate\n"
@@ -43,7 +44,7 @@ def _frontend(context: Context, arguments: Arguments, payload: str | None) -> An
     if not arguments[4]:
         raise CommandFailed("Integer value expected.")
     limit = atol(arguments[4])
-    if limit < 0:
+    if not 0 <= limit <= _MOST:
         raise CommandFailed("Value out of range.")
     controller = context.controller
     edit = replace(front_edit(context, services), maxconn=limit)
@@ -57,7 +58,7 @@ def _global(context: Context, arguments: Arguments, payload: str | None) -> Answ
     limit = max(atol(arguments[3]), 0)
     controller = context.controller
     most = controller.files.settings.maxconn  # HAProxy's sockets are counted at start
-    if 0 < most < limit:
+    if limit > (most or _MOST):
         raise CommandFailed("Value out of range.")
     controller.edit(replace(controller.edits, maxconn=limit or None))
     return ""

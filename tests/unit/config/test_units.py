@@ -14,6 +14,7 @@ from penstock.config.haproxy.units import (
     SizeError,
     TimeUnit,
     atol,
+    count_of,
     parse_size,
     parse_time,
 )
@@ -124,3 +125,8 @@ def test_distance_is_symmetric_and_zero_for_itself(one: str, other: str) -> None
     assert distance(fingerprint(one), fingerprint(other)) == distance(
         fingerprint(other), fingerprint(one)
     )
+
+
+def test_a_limit_is_one_that_can_be_counted() -> None:
+    limits = ("12", "-1", "x", "3000000000", "9" * 40)
+    assert [count_of(text) for text in limits] == [12, -1, 0, 2**31 - 1, 2**31 - 1]

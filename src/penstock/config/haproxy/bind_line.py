@@ -18,7 +18,7 @@ from penstock.config.haproxy.tls_words import (
     read_flag,
     read_version,
 )
-from penstock.config.haproxy.units import DurationError, atol, parse_time
+from penstock.config.haproxy.units import DurationError, atol, count_of, parse_time
 from penstock.proxied import TlsVerify
 
 ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET
@@ -127,7 +127,7 @@ def _option(  # noqa: PLR0912 one case an option
         case "maxconn":
             if atol(value) < 0:
                 raise LineError(f"'maxconn' : invalid value {atol(value)}, must be >= 0")
-            bind.maxconn = atol(value)
+            bind.maxconn = count_of(value)
         case "ssl":
             bind.ssl = True
         case "tcp-ut":
@@ -160,7 +160,7 @@ def socket_option(bind: BindLine, name: str, value: str) -> None:
         case "backlog":
             if atol(value) < 0:
                 raise LineError(f"'backlog' : invalid value {atol(value)}, must be > 0")
-            bind.backlog = atol(value)
+            bind.backlog = count_of(value)
         case "mss":
             if not 1 <= abs(atol(value)) <= 65535:
                 raise LineError(

@@ -17,7 +17,7 @@ from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
 from penstock.config.haproxy.stats_lines import parse_stats
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
-from penstock.config.haproxy.units import atol
+from penstock.config.haproxy.units import atol, count_of
 from penstock.logs.model import Target as LogTarget
 from penstock.model import Hook
 
@@ -85,7 +85,7 @@ def parse_global(context: Context, line: Line) -> None:
 def _integer(line: Line) -> int:
     if not line[1]:
         raise LineError(f"'{line[0]}' expects an integer argument.")
-    return atol(line[1])
+    return count_of(line[1])
 
 
 def _already(context: Context, line: Line, shown: str) -> NoReturn:

@@ -20,7 +20,13 @@ from penstock.config.haproxy.server_names import read_name_option
 from penstock.config.haproxy.source_line import SOURCES, parse_source
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
-from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
+from penstock.config.haproxy.units import (
+    DurationError,
+    atol,
+    count_of,
+    parse_time,
+    trailing_message,
+)
 from penstock.model import MAX_WEIGHT, Address, OnError
 from penstock.proxied import TlsVerify
 
@@ -194,9 +200,9 @@ class OptionReader:
             case "slowstart":
                 options.slowstart = self._slowstart(value)
             case "maxconn" | "minconn":
-                setattr(options, name, max(atol(value), 0))
+                setattr(options, name, max(count_of(value), 0))
             case "maxqueue":
-                options.maxqueue = max(atol(value), 0)
+                options.maxqueue = max(count_of(value), 0)
             case "pool-max-conn":
                 limit = atol(value)
                 if limit < -1:

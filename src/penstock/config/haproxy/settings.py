@@ -32,6 +32,7 @@ from penstock.config.haproxy.units import (
     DurationError,
     TimeUnit,
     atol,
+    count_of,
     parse_time,
     trailing_message,
 )
@@ -108,7 +109,7 @@ def parse_number(context: Context, proxy: ProxyDraft, line: Line) -> None:
     if not line[1]:
         extra = " (dispatch counts for one)" if name == "retries" else ""
         raise LineError(f"'{name}' expects an integer argument{extra}.")
-    value = atol(line[1])
+    value = count_of(line[1])
     if name == "maxconn":
         proxy.maxconn = max(value, 0)
     elif name == "fullconn":

@@ -93,6 +93,11 @@ def atol(text: str) -> int:
     return sign * number
 
 
+def count_of(text: str) -> int:
+    """``atol()``, and at most what 31 bits hold: a limit beyond is none that is ever reached."""
+    return min(atol(text), INT_MAX)
+
+
 def _number(text: str) -> tuple[int, str]:
     rest = text.lstrip(_DIGITS)
     digits = text[: len(text) - len(rest)]
