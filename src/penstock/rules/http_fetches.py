@@ -9,7 +9,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 from urllib.parse import unquote
 
-from penstock.rules.samples import Found
+from penstock.rules.samples import Found, to_integer
 from penstock.rules.subject import Subject
 from penstock.wire.http_request import Head, parse
 
@@ -83,10 +83,7 @@ def _value(arguments: _Arguments) -> Fetch:
 
     def fetch(subject: Subject) -> Found:
         text = chosen(subject)
-        try:
-            return int(text) if isinstance(text, str) else None
-        except ValueError:
-            return 0
+        return to_integer(text) if isinstance(text, str) else None
 
     return fetch
 
