@@ -37,6 +37,7 @@ RUNNING: Final = (
         "health",
         "names",
         "reconcile",
+        "datapaths",
         "runtime",
         "edits",
         "listed",
@@ -149,6 +150,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "reconcile": (*DECISIONS, "engine"),
     "edits": (*VOCABULARY, "desired"),
     "listed": (*VOCABULARY, "admission_rules", "rules"),
+    # The engines that there are, each behind its reconciler.
+    "datapaths": (*DECISIONS, "engine", "reconcile"),
     "server_states": (*DECISIONS, "engine", "states", "events"),
     "server_agents": (
         *DECISIONS,
@@ -167,7 +170,10 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "api.wire": (*VOCABULARY, "ipvs.model"),
     "status": (*DECISIONS, "states", "api.wire", "ipvs.model", "ipvs.names"),
     "metrics": (*VOCABULARY, "api.wire", "status"),
-    "controller": RUNNING,
+    "overview": RUNNING,
+    "composed": RUNNING,
+    "checking": RUNNING,
+    "controller": (*RUNNING, "overview", "composed", "checking"),
     "api": (*RUNNING, "controller"),
     "api.client": (*VOCABULARY, "runtime", "api.wire"),
     "runtime_api": (*RUNNING, "controller", "rules", "stick", "statistics"),

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
-from penstock import __version__, status
 from penstock.api.wire import (
     Done,
     GetConnections,
@@ -26,31 +24,27 @@ from penstock.api.wire import (
     Status,
 )
 from penstock.asked import Asked, ask, find
-from penstock.config.haproxy import LoadResult, NewServer, Resolvers, ServerReader
+from penstock.checking import around, check_targets
+from penstock.composed import Composed
+from penstock.config.haproxy import LoadResult, NewServer
+from penstock.datapaths import Datapaths
 from penstock.desired import (
     Override,
     RealHealth,
     admin_state,
-    desired_state,
     effective_weight,
     is_check_enabled,
-    pool_states,
     real_key,
-    served_pools,
-    service_states,
     weight_of,
 )
 from penstock.director import Director, RuleRequest
 from penstock.edits import (
-    Added,
     Edits,
     carried,
-    edited,
-    is_placed,
     names_of,
     without_places,
 )
-from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, Variables, together
+from penstock.engine.api import Engine, RealKey, TableKeeper, Traffic, Variables
 from penstock.errors import CommandRefused, DatapathError, PenstockError
 from penstock.events import Events, Level, unheard
 from penstock.health.agents import Agents
@@ -58,8 +52,6 @@ from penstock.health.attempts import Around
 from penstock.health.runner import Runner
 from penstock.health.sentences import cause, check_result
 from penstock.health.status import Change, CheckStatus
-from penstock.health.target import Target
-from penstock.ipvs.model import DestKey, ServiceKey
 from penstock.ipvs.names import POOL_PREFIX
 from penstock.listed import References
 from penstock.log import own_log
@@ -74,14 +66,12 @@ from penstock.names import (
     Changes,
     Follower,
     Outcome,
-    asker,
-    sections,
     told,
     why_gone,
     with_places,
 )
 from penstock.overrides import OverrideStore
-from penstock.reconcile import Reconciler
+from penstock.overview import Overview
 from penstock.server_agents import ServerAgents, agent_targets
 from penstock.server_states import ServerStates, checked
 from penstock.state_file import Recalled
@@ -129,27 +119,19 @@ class Controller:
         self._follow = follow
         self._events: Events = events or own_log
         self._mail = mail
-        self._engines = engines
+        self._datapaths = Datapaths(engines)
         self._director = director
-        self._reconcilers = {kind: Reconciler(engine) for kind, engine in engines.items()}
         self._runner = runner
-        self._names = names
         self._overrides = overrides
         self._load = load
         self._clock = clock
         self.adopted = adopted  # the datapath was there before us
-        self._started = clock()
-        self._files = Configuration()  # as the files have it
-        self._references: References | None = None  # made when they are asked for
+        self._composed = Composed(overrides, names)
         self._lists_changed = False
-        self._reader: ServerReader | None = None
-        self._resolvers: tuple[Resolvers, ...] = ()
         self._configuration = Configuration()  # with what operators and DNS make of it
         self._started_with = Settings()
-        self._served: dict[str, Pool] = {}  # its pools that somebody sends to
-        self._served_by: dict[EngineKind, frozenset[str]] = {}  # their names, by engine
         self.states = ServerStates(
-            engines.values(),
+            self._datapaths,
             runner,
             self._events,
             clock,
@@ -159,10 +141,7 @@ class Controller:
         )
         self.agents = agents
         self.listener = ServerAgents(self, agents, self.states, self._events, mail)
-        self._rules_since: dict[RealKey, float] = {}  # of rules' destinations that have changed
-        self._reloads = 0
-        self._failed_reloads = 0
-        self._last_error = ""
+        self._overview = Overview(self.states, runner, agents, director, clock, adopted=adopted)
         self.stage: Callable[[Configuration], Staged] | None = None
 
     # -- configuration -----------------------------------------------------------------
@@ -177,43 +156,25 @@ class Controller:
         if self._director is not None:
             self._director.start()
             self._director.refuse_conflicts(loaded.configuration)
-        known = {
-            key: state.available
-            for engine in self._engines.values()
-            for key, state in engine.observe().reals.items()
-        }
-        self._files, self._reader = loaded.configuration, loaded.servers
-        self._resolvers = loaded.resolvers
-        self._add_saved()
+        known = self._datapaths.found()
+        self._composed.read(loaded)
+        self._composed.add_saved()
         if recalled.overrides:
             edits = self._overrides.edits
             servers = {**recalled.overrides, **edits.servers}
             self._overrides.put_edits(replace(edits, servers=servers))
-        self._adopt(edited(self._files, self._overrides.edits), known, down=recalled.down)
+        self._adopt(self._composed.effective(), known, down=recalled.down)
         self.states.recall(recalled.ago)
         self._follow_names()
-
-    def _add_saved(self) -> None:
-        """Servers that were added before this daemon was started."""
-        for saved in self._overrides.saved:
-            edits = self._overrides.edits
-            try:
-                new = self.read_server(saved.pool, saved.words, saved.id)
-                added = Added(saved.pool, saved.words, new.real, new.proxied)
-                # What was set of it since then is there already.
-                self._overrides.put_edits(replace(edits, added=(*edits.added, added)))
-            except PenstockError as error:
-                name = f"{saved.pool}/{saved.words[0]}"
-                _log.warning("a server cannot be added again", server=name, reason=str(error))
 
     def reload(self) -> Done:
         """Read the configuration again and switch to it; a bad one changes nothing.
 
         Raises CommandRefused with everything that is wrong with it.
         """
-        before = self._configuration, self._served, self._served_by
+        before = self._configuration
         memory = self.states.memory()
-        files = self._files, self._reader, self._resolvers, self._references
+        sources = self._composed.sources
         edits = self._overrides.edits
         try:
             loaded = self._load()
@@ -224,28 +185,22 @@ class Controller:
             raise self._refuse_reload(error) from error
         try:
             self._overrides.put_edits(carried(edits))
-            self._files, self._reader = loaded.configuration, loaded.servers
-            self._resolvers, self._references = loaded.resolvers, None
-            self._adopt(self._effective(), {})
+            self._composed.read(loaded)
+            self._adopt(self._composed.effective(), {})
         except Exception as error:
             if staged is not None:
                 staged.drop()
-            self._configuration, self._served, self._served_by = before
+            self._take_over(before)
             self.states.restore(memory)
-            self._files, self._reader, self._resolvers, self._references = files
-            self._follow(self._configuration)
-            try:
-                self._overrides.put_edits(edits)
-                self._converge()
-            except DatapathError as again:
-                _log_refused(again)
+            self._composed.sources = sources
+            self._put_back(edits)
             self._configure_checks()
             raise self._refuse_reload(error) from error
         if staged is not None:
             staged.commit()
         self._follow_names()
-        self._reloads += 1
-        self._last_error = ""
+        self._overview.reloads.done += 1
+        self._overview.reloads.last_error = ""
         _log.info("configuration reloaded", services=len(self._configuration.services))
         warnings = [str(warning) for warning in loaded.warnings]
         for name in self._waits_for_restart():
@@ -253,9 +208,20 @@ class Controller:
             _log.warning(warnings[-1])
         return Done("configuration reloaded", tuple(warnings))
 
+    def _put_back(self, edits: Edits) -> None:
+        """Go on with what was there before."""
+        try:
+            self._overrides.put_edits(edits)
+        except PenstockError as error:
+            _log_forgotten(error)
+        try:
+            self._converge()
+        except DatapathError as error:
+            _log_refused(error)
+
     def stop_serving(self) -> None:
         """Take no more connections; those there are go on."""
-        counters = together([engine.counters() for engine in self._engines.values()])
+        counters = self._datapaths.counters()
         for service in self._configuration.services:
             if not service.disabled:
                 traffic = counters.services.get(service.name, Traffic())
@@ -271,13 +237,11 @@ class Controller:
 
     def let_go(self, kind: EngineKind) -> None:
         """Have no more to do with one engine; what it does goes on."""
-        self._engines = {other: one for other, one in self._engines.items() if other is not kind}
-        del self._reconcilers[kind]
+        self._datapaths.let_go(kind)
 
     def take_up(self, kind: EngineKind, engine: Engine) -> None:
         """The opposite: bring *engine* to what is to run."""
-        self._engines = {**self._engines, kind: engine}
-        self._reconcilers[kind] = Reconciler(engine)
+        self._datapaths.take_up(kind, engine)
         try:
             self._adopt(self._configuration, {})
         except DatapathError as error:
@@ -285,7 +249,7 @@ class Controller:
 
     def has_sessions(self) -> bool:
         """Whether any client is still connected, also of services that are gone."""
-        return any(engine.busy() for engine in self._engines.values())
+        return self._datapaths.busy()
 
     def _waits_for_restart(self) -> list[str]:
         now, then = self._configuration.settings, self._started_with
@@ -300,8 +264,8 @@ class Controller:
         """Whatever went wrong: a bug must not end a daemon whose old configuration works."""
         bug = not isinstance(error, PenstockError)
         reason = f"internal error, see the log: {error!r}" if bug else str(error)
-        self._failed_reloads += 1
-        self._last_error = reason
+        self._overview.reloads.failed += 1
+        self._overview.reloads.last_error = reason
         _log.error(
             "reload refused, the old configuration goes on",
             reason=reason,
@@ -340,17 +304,10 @@ class Controller:
         """*configuration* is the running one."""
         self._configuration = configuration
         self._follow(self._configuration)
-        self._served = {pool.name: pool for pool in served_pools(configuration)}
-        self._served_by = {
-            kind: frozenset(pool.name for pool in served_pools(configuration, kind))
-            for kind in self._engines
-        }
+        self._datapaths.aim(configuration)
 
     def _follow_names(self) -> None:
-        resolvers = self._resolvers
-        self._names.follow(
-            self._configuration, sections(resolvers), asker(resolvers), self._clock()
-        )
+        self._composed.follow_names(self._configuration, self._clock())
 
     def on_names(self, changes: Changes, outcome: Outcome) -> None:
         """DNS gave servers other addresses, or took theirs away."""
@@ -366,7 +323,7 @@ class Controller:
             try:
                 self._overrides.put_edits(edits)
             except PenstockError as error:  # they are where DNS says all the same
-                _log.error("what operators have set cannot be remembered", reason=str(error))
+                _log_forgotten(error)
         try:
             self._adopt(configuration, {}, causes)
         except DatapathError as error:
@@ -374,15 +331,6 @@ class Controller:
         for name, place in changes.items():
             for sentence in told(name, before[name], place):
                 self._events(name[0], Level.NOTICE, sentence)
-
-    def _effective(self) -> Configuration:
-        """What the files say, with what operators and DNS make of it."""
-        edits = self._overrides.edits
-        files = self._files if self._references is None else self._references.applied()
-        configuration = edited(files, edits)
-        known = self._names.known(configuration)
-        placed = {name: place for name, place in known.items() if not is_placed(edits, name)}
-        return with_places(configuration, placed)
 
     # -- what operators change ---------------------------------------------------------------
 
@@ -394,7 +342,7 @@ class Controller:
     @property
     def files(self) -> Configuration:
         """What the files say."""
-        return self._files
+        return self._composed.files
 
     @property
     def edits(self) -> Edits:
@@ -403,9 +351,7 @@ class Controller:
     @property
     def references(self) -> References:
         """The lists of patterns; what is changed of them holds after ``catch_up()``."""
-        if self._references is None:
-            self._references = References(self._files)
-        return self._references
+        return self._composed.references
 
     def lists_have_changed(self) -> None:
         """``catch_up()`` is to come: datapaths take their time for each change, however small."""
@@ -424,7 +370,7 @@ class Controller:
     def _relist(self) -> None:
         before = {one.name: one for one in self._configuration.services}
         pools = {one.name: one for one in self._configuration.pools}
-        configuration = self._effective()
+        configuration = self._composed.effective()
         changed = [one for one in configuration.services if one != before.get(one.name)]
         if any(one.engine is not before[one.name].engine for one in changed):
             self._adopt(configuration, {})
@@ -432,21 +378,18 @@ class Controller:
         self._take_over(configuration)
         self._update(one for one in configuration.pools if one != pools.get(one.name))
         names = {one.name for one in changed}
-        for kind, reconciler in self._reconcilers.items():
-            part = service_states(configuration, names, kind)
-            if part.services:
-                reconciler.update(part)
+        self._datapaths.update_services(names)
 
     def edit(self, edits: Edits) -> None:
         """Run the files with *edits*. Raises PenstockError; then all is as it was."""
         before = self._overrides.edits
         self._overrides.put_edits(edits)
         try:
-            configuration = self._effective()
+            configuration = self._composed.effective()
             self._adopt(configuration, {})
         except PenstockError:
             self._overrides.put_edits(before)
-            configuration = self._effective()
+            configuration = self._composed.effective()
             self._adopt(configuration, {})
             raise
         if names_of(edits) != names_of(before):
@@ -460,28 +403,27 @@ class Controller:
         """Reset all connections of a server at both ends."""
         key = real_key(pool, real)
         if key is not None:
-            for engine in self._engines.values():
-                engine.cut(key)
+            self._datapaths.cut(key)
 
     def live(self, pool: Pool, real: RealServer) -> int:
         """Connections that a server has now."""
         key = real_key(pool, real)
-        return 0 if key is None else sum(engine.live(key) for engine in self._engines.values())
+        return 0 if key is None else self._datapaths.live(key)
 
     @property
     def stick_tables(self) -> tuple[TableKeeper, ...]:
         """Of all engines."""
-        return tuple(engine.stick_tables for engine in self._engines.values())
+        return tuple(engine.stick_tables for engine in self._datapaths.engines)
 
     @property
     def engines(self) -> tuple[Engine, ...]:
         """All that services run on."""
-        return tuple(self._engines.values())
+        return self._datapaths.engines
 
     @property
     def started(self) -> float:
         """When this daemon took up its work, on the clock given."""
-        return self._started
+        return self._overview.started
 
     def check_status(self, key: RealKey) -> CheckStatus | None:
         """How the check of a server stands; None: it has none."""
@@ -490,14 +432,14 @@ class Controller:
     @property
     def variables(self) -> Variables:
         """Of the whole process. Raises CommandRefused where no engine has any."""
-        for engine in self._engines.values():
+        for engine in self._datapaths.engines:
             if engine.variables is not None:
                 return engine.variables
         raise CommandRefused("there is no engine whose rules have variables")
 
     def connections_of(self, proxy: str) -> tuple[int, int]:
         """How many there have been on a proxy's front side and to its servers."""
-        counters = together([engine.counters() for engine in self._engines.values()])
+        counters = self._datapaths.counters()
         names = {one.name for one in self._configuration.services if one.proxy == proxy}
         return (
             sum(one.total for name, one in counters.services.items() if name in names),
@@ -509,14 +451,11 @@ class Controller:
 
         Raises CommandRefused in HAProxy's words.
         """
-        if self._reader is None:
-            raise CommandRefused("servers can be added to the backends of a haproxy.cfg only")
-        there = edited(self._files, self._overrides.edits)
-        return self._reader.read(there, pool, words, number)
+        return self._composed.read_server(pool, words, number)
 
     def is_pointed_at(self, pool: str, server: str) -> bool:
         """Whether something in the files names that server."""
-        return self._reader is not None and self._reader.is_pointed_at(pool, server)
+        return self._composed.is_pointed_at(pool, server)
 
     def override(self, pool: Pool, real: RealServer, override: Override) -> None:
         """Let a server have another weight, state or whether it is checked.
@@ -531,16 +470,15 @@ class Controller:
             self._runner.enable(key, is_check_enabled(pool, real, overrides))
         self.states.want(name, admin_state(pool, real, overrides))
         self.states.weigh(name, weight_of(pool, real, overrides))
-        if pool.name in self._served:
+        if pool.name in self._datapaths.served:
             self._update([pool])
 
     def _configure_checks(self) -> None:
         """One runner checks the servers of the configuration and the destinations of rules."""
-        targets = self._targets()
+        targets = [*check_targets(self._configuration, self.states)]
         if self._director is not None:
             rules = self._director.targets()
-            since = self._rules_since
-            self._rules_since = {one.key: since[one.key] for one in rules if one.key in since}
+            self._overview.keep_rules({one.key for one in rules})
             targets += rules
             self._director.take_rechecks()
         self._runner.configure(targets, spread=self._configuration.settings.spread_checks)
@@ -551,47 +489,21 @@ class Controller:
         for pool, real, key in checked(self._configuration):
             self._runner.enable(key, is_check_enabled(pool, real, overrides))
 
-    def _targets(self) -> list[Target]:
-        return [
-            Target(
-                key=key,
-                protocol=pool.protocol,
-                check=real.check,
-                connect_timeout=pool.timeouts.connect,
-                check_timeout=pool.timeouts.check,
-                initially_up=self.states.seems_up((pool.name, real.name)),
-                pool_id=pool.back.id,
-                server_id=real.link.id,
-                maxconn=real.maxconn,
-                interface=real.link.source_interface,
-                observed=real.observed,
-            )
-            for pool, real, key in checked(self._configuration)
-            if real.check is not None
-        ]
-
     def _converge(self) -> None:
         health = self.states.health(self._configuration.pools)
-        overrides = self._overrides.current
-        for kind, reconciler in self._reconcilers.items():
-            reconciler.converge(desired_state(self._configuration, overrides, health, kind))
+        self._datapaths.converge(self._overrides.current, health)
 
     def _update(self, pools: Iterable[Pool]) -> None:
         """As ``_converge()`` where only *pools* have changed, and as cheap as they are small."""
         pools = tuple(pools)
-        health = self.states.health(pools)
-        overrides = self._overrides.current
-        for kind, reconciler in self._reconcilers.items():
-            here = [pool for pool in pools if pool.name in self._served_by[kind]]
-            if here:
-                reconciler.update(pool_states(here, overrides, health, kind))
+        self._datapaths.update(pools, self._overrides.current, self.states.health(pools))
 
     # -- health ------------------------------------------------------------------------
 
     def on_change(self, change: Change) -> None:
         """A check took a real server down or brought it back: into the datapath at once."""
         if self._director is not None and change.key.pool.startswith(POOL_PREFIX):
-            self._rules_since[change.key] = self._clock()
+            self._overview.rule_changed(change.key)
             self._director.on_health(change)
             return
         name = (change.key.pool, change.key.name)
@@ -607,26 +519,11 @@ class Controller:
 
     def around(self, key: RealKey) -> Around:
         """What a check may tell its server of its surroundings."""
-        pool, _ = find(self._configuration, key.pool, key.name)
-        weights = {
-            one.name: standing.spec.weight
-            for one in pool.reals
-            for standing in (self.states.server((pool.name, one.name)),)
-            if standing.is_usable
-        }
-        keys = [other for one in pool.reals if (other := real_key(pool, one)) is not None]
-        engines = self._engines.values()
-        sessions = {other: sum(engine.live(other) for engine in engines) for other in keys}
-        return Around(
-            weight=weights.get(key.name, 0),
-            total_weight=sum(weights.values()),
-            sessions=sessions.get(key, 0),
-            pool_sessions=sum(sessions.values()),
-        )
+        return around(key, self._configuration, self.states, self._datapaths.live)
 
     def errors_in_a_row(self, key: RealKey) -> int:
         """How many of clients' connections to a real server have failed in a row."""
-        return sum(engine.errors_in_a_row(key) for engine in self._engines.values())
+        return self._datapaths.errors_in_a_row(key)
 
     def on_check(self, key: RealKey, result: CheckStatus) -> None:
         """A check's result that ``option log-health-checks`` has told."""
@@ -641,7 +538,7 @@ class Controller:
     def tick(self) -> None:
         """Once a second: slow starts, what was refused before, the engine's own upkeep."""
         self.catch_up()
-        for engine in self._engines.values():
+        for engine in self._datapaths.engines:
             try:
                 engine.tick()
             except DatapathError as error:
@@ -652,18 +549,19 @@ class Controller:
             except DatapathError as error:
                 _log_refused(error)
         try:
-            starting = [name for name in self.states.tick() if name in self._served]
+            starting = [name for name in self.states.tick() if name in self._datapaths.served]
             if starting:
-                self._update(self._served[name] for name in starting)
+                self._update(self._datapaths.served[name] for name in starting)
             else:
-                for reconciler in self._reconcilers.values():
-                    reconciler.retry()
+                self._datapaths.retry()
         except DatapathError as error:
             _log_refused(error)
 
     def _update_named(self, pools: Sequence[str]) -> None:
         try:
-            self._update(self._served[name] for name in pools if name in self._served)
+            self._update(
+                self._datapaths.served[name] for name in pools if name in self._datapaths.served
+            )
         except DatapathError as error:
             _log_refused(error)
 
@@ -698,70 +596,16 @@ class Controller:
 
     def snapshot(self) -> Status:
         """Everything there is to see, at one moment."""
-        now = self._clock()
-        counters = together([engine.counters() for engine in self._engines.values()])
-        overrides = self._overrides.current
-        health = self.states.health(self._served.values())
-        pools = tuple(
-            status.pool_status(
-                pool,
-                tuple(
-                    status.real_status(
-                        pool,
-                        real,
-                        overrides,
-                        health.get(key, RealHealth()) if key else RealHealth(up=False),
-                        standing=self.states.find((pool.name, real.name)),
-                        check=self._last_check(pool, real, key),
-                        since=self._since(pool, real, now),
-                        traffic=counters.reals.get(key) if key else None,
-                    )
-                    for real in pool.reals
-                    for key in (real_key(pool, real),)
-                ),
-            )
-            for pool in self._served.values()
-        )
-        rules = tuple(self._director.rows()) if self._director is not None else ()
-        return Status(
-            version=__version__,
-            pid=os.getpid(),
-            uptime=now - self._started,
-            adopted=self.adopted,
-            flows=counters.flows,
-            max_flows=counters.max_flows,
-            reloads=self._reloads,
-            failed_reloads=self._failed_reloads,
-            last_reload_error=self._last_error,
-            services=tuple(
-                status.service_status(service, pools, counters.services.get(service.name))
-                for service in self._configuration.services
-            )
-            + tuple(status.rule_service_status(row) for row in rules),
-            pools=pools + tuple(status.rule_pool_status(row, self._seen) for row in rules),
-            reasons=tuple(status.reason_status(reason) for reason in counters.reasons),
+        return self._overview.status(
+            self._configuration,
+            self._datapaths.served.values(),
+            self._overrides.current,
+            self._datapaths.counters(),
         )
 
-    def _last_check(self, pool: Pool, real: RealServer, key: RealKey | None) -> str:
-        if real.tracks is not None:
-            return "via {}/{}".format(*real.tracks)
-        name = (pool.name, real.name)
-        if real.check is None and self.agents is not None and name in self.agents:
-            return self.agents.status(name).last
-        return self._runner.status(key).last if real.check is not None and key else ""
 
-    def _since(self, pool: Pool, real: RealServer, now: float) -> float:
-        """Seconds since a server's state has changed."""
-        name = (pool.name, real.name)
-        return now - self.states.server(name).since if name in self.states else 0.0
-
-    def _seen(self, key: ServiceKey, dest: DestKey) -> tuple[str, float] | None:
-        """What the last check of a rule's destination said, and seconds in this state."""
-        real = self._director.checked_as(key, dest) if self._director is not None else None
-        if real is None:
-            return None
-        now = self._clock()
-        return self._runner.status(real).last, now - self._rules_since.get(real, self._started)
+def _log_forgotten(error: PenstockError) -> None:
+    _log.error("what operators have set cannot be remembered", reason=str(error))
 
 
 def _log_refused(error: DatapathError) -> None:

@@ -47,12 +47,21 @@ class Checks(Protocol):
     def force(self, key: RealKey, *, up: bool) -> None: ...
 
 
+class Connections(Protocol):
+    """Of clients, on all engines there are at the moment."""
+
+    @property
+    def engines(self) -> tuple[Engine, ...]: ...
+
+    def live(self, key: RealKey) -> int: ...
+
+
 class ServerStates:
     """States of all servers of the running configuration, and what follows from them."""
 
     def __init__(
         self,
-        engines: Iterable[Engine],
+        connections: Connections,
         checks: Checks,
         events: Events,
         clock: Callable[[], float],
@@ -65,7 +74,7 @@ class ServerStates:
 
         *mail* is told what ``email-alert`` may want, after *events*.
         """
-        self._engines = tuple(engines)
+        self._connections = connections
         self._checks = checks
         self._events = events
         self._clock = clock
@@ -202,7 +211,7 @@ class ServerStates:
         if key is None:
             return 0
         total = 0
-        for engine in self._engines:
+        for engine in self._connections.engines:
             try:
                 total += engine.cut(key, cause)
             except DatapathError as error:
@@ -261,7 +270,7 @@ class ServerStates:
 
     def _sessions(self, name: ServerName) -> int:
         key = self._keys.get(name)
-        return sum(engine.live(key) for engine in self._engines) if key is not None else 0
+        return self._connections.live(key) if key is not None else 0
 
 
 def server_spec(

@@ -13,6 +13,7 @@ from unit_building import configuration, pool, real, reals, service
 from unit_rig import Rig
 
 from penstock.api.wire import Done, GetStatus, Reload, SetState, SetWeight, Status
+from penstock.asked import find
 from penstock.checks.codes import CheckCode
 from penstock.config.haproxy import loads
 from penstock.desired import real_key
@@ -21,7 +22,15 @@ from penstock.engine.api import CutCause
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CommandRefused, ConfigError, DatapathError, Diagnostic
 from penstock.health.status import Change
-from penstock.model import AdminState, Configuration, HealthCheck, Pool, RealServer, Settings
+from penstock.model import (
+    AdminState,
+    Configuration,
+    EngineKind,
+    HealthCheck,
+    Pool,
+    RealServer,
+    Settings,
+)
 from penstock.overrides import OverrideStore
 
 CHECK = HealthCheck(inter=1000)
@@ -504,3 +513,32 @@ def test_a_server_that_was_added_to_a_backend_that_is_gone_is_told_of(tmp_path: 
     assert [(one["server"], one["reason"]) for one in logs if "server" in one] == [
         ("gone/s9", "No such backend.")
     ]
+
+
+def test_an_engine_that_was_let_go_is_asked_nothing_any_more(run: Run) -> None:
+    """It is another process's by then, and what of it was mapped here is gone."""
+    rig = run(pool(checked(2)))
+    key = rig.key("s1")
+
+    def gone(*arguments: object) -> int:
+        raise ValueError("operation forbidden on released memoryview object")
+
+    rig.engine.live = rig.engine.cut = rig.engine.errors_in_a_row = gone  # type: ignore[method-assign]
+    rig.controller.let_go(EngineKind.KERNEL)
+    with capture_logs() as logs:
+        rig.controller.on_change(Change(key, False, CheckCode.L4CON, "Connection refused"))
+    assert "0 sessions active" in logs[0]["event"]
+    rig.controller.cut(*find(rig.controller.configuration, "web", "s1"))
+    assert not rig.controller.has_sessions()
+
+
+def test_a_reload_on_a_full_disk_changes_nothing(run: Run, tmp_path: Path) -> None:
+    rig = run(pool(reals(2)))
+    rig.controller.handle(SetWeight("web", "s1", 0))
+    before = rig.engine.state
+    (tmp_path / "overrides.new").mkdir()
+    rig.configuration = configuration(pool(reals(3)))
+    with pytest.raises(CommandRefused, match=r"cannot write .*overrides\.json"):
+        rig.controller.reload()
+    assert rig.engine.state == before
+    assert rig.in_table() == {"s2": 1}
