@@ -181,7 +181,9 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "lifetime": ("runtime",),
     "tenure": (*ROOTS,),
-    "daemon": (*ROOTS, "lifetime", "tenure"),
+    "main_loop": (*ROOTS, "lifetime", "tenure"),
+    "beside": (*ROOTS, "main_loop", "tenure"),
+    "daemon": (*ROOTS, "lifetime", "tenure", "main_loop", "beside"),
     "library": (*ROOTS, "daemon"),
     # HAProxy's own command line in front of the daemon.
     "haproxy": ("dialect", *ROOTS, "daemon", "tenure"),

@@ -15,16 +15,16 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from penstock import notify
 from penstock.api.server import ControlServer
+from penstock.beside import BesideOthers
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.system_names import system_resolve
 from penstock.controller import Controller, Staged
@@ -38,8 +38,6 @@ from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.tls_files import check_files, with_digests
 from penstock.errors import (
     CapabilityError,
-    CommandRefused,
-    DatapathError,
     InstanceRunning,
     PenstockError,
 )
@@ -57,6 +55,7 @@ from penstock.logs.flows import FlowLog
 from penstock.logs.process import PROGRAM, means_of
 from penstock.logs.sinks import Sinks
 from penstock.mail.queues import MailQueues
+from penstock.main_loop import AT_ONCE, MainLoop, Worker, register, run_once, signals
 from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
 from penstock.overrides import OverrideStore
@@ -77,17 +76,6 @@ _log = structlog.get_logger("penstock")
 _YIELD_SECONDS = 10.0  # for an instance to end that gives way
 _COLLECT_AFTER = 100_000  # objects made since the last look for cycles; Python: 700
 _START_SECONDS = 10.0  # that workers may take to start before we go on without them
-_TICK = 1.0  # seconds between sweeps of the connection table
-_LOOK = 0.05  # seconds between two looks whether the last session has ended
-_AT_ONCE = frozenset({int(signal.SIGTERM), int(signal.SIGINT)})
-
-
-class Worker(Protocol):
-    """Whoever is called when its descriptor is readable or its time has come."""
-
-    def fileno(self) -> int: ...
-    def next_deadline(self) -> float | None: ...
-    def run_once(self, now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,25 +210,20 @@ def serve(
     lifetime: Lifetime | None = None,
 ) -> frozenset[int]:
     """Until told to stop; the signals that did."""
-    controllers: list[Controller] = []
-    chance = random.Random()  # noqa: S311  # jitter, not secrets
-    runner = Runner(
-        lambda change: controllers[0].on_change(change),
-        report=lambda key, result: controllers[0].on_check(key, result),
-        errors=lambda key: controllers[0].errors_in_a_row(key),
-        attempts=AttemptMaker(
-            TlsContexts().wrap, around=lambda key: controllers[0].around(key), rng=chance
-        ),
-        rng=chance,
+    controllers: list[Controller] = []  # one, which is made of those that call it
+
+    def running() -> Controller:
+        return controllers[0]
+
+    runner = _runner(running)
+    names = Follower(lambda changes, outcome: running().on_names(changes, outcome))
+    agents = Agents(
+        lambda: running().listener,
+        rng=random.Random(),  # noqa: S311  # jitter, not secrets
     )
-    names = Follower(lambda changes, outcome: controllers[0].on_names(changes, outcome))
     adopted = engine is not None and engine.adopted
     engines: dict[EngineKind, Engine] = {EngineKind.PROXY: proxy}
     director: Director | None = None
-    agents = Agents(
-        lambda: controllers[0].listener,
-        rng=random.Random(),  # noqa: S311  # jitter, not secrets
-    )
     workers: list[Worker] = [runner, agents, names]
     with contextlib.ExitStack() as stack:
         stack.callback(runner.close)
@@ -260,37 +243,28 @@ def serve(
             workers.append(JournalReader(engine.journal, flows, time.thread_time))
             engines = {EngineKind.KERNEL: engine, **engines}
         if engine is not None and options.beside is None:
-            journal = Journal(paths.rules, adopt=adopted)
-            stack.callback(journal.close)
-            peers = Synchroniser(engine.sync)
-            stack.callback(peers.close)
+            director, peers = _director(engine, paths, stack, adopted=adopted)
             workers.append(peers)
-            director = Director(
-                engine.rules,
-                journal,
-                mtu=mtu,
-                surroundings=surroundings,
-                synchronise=peers.follow,
-            )
         collector = Collector(engines.values(), time.monotonic)
         followers.append(lambda _: collector.hold())
-        controller = Controller(
-            engines,
-            runner,
-            names,
-            OverrideStore(paths.overrides, adopt=adopted),
-            loader,
-            adopted=adopted,
-            clock=time.monotonic,
-            director=director,
-            events=events,
-            mail=mails,
-            agents=agents,
-            follow=partial(_tell_all, followers),
+        controllers.append(
+            Controller(
+                engines,
+                runner,
+                names,
+                OverrideStore(paths.overrides, adopt=adopted),
+                loader,
+                adopted=adopted,
+                clock=time.monotonic,
+                director=director,
+                events=events,
+                mail=mails,
+                agents=agents,
+                follow=partial(_tell_all, followers),
+            )
         )
-        controllers.append(controller)
         return _live(
-            controller,
+            running(),
             collector,
             engines,
             tuple(workers),
@@ -299,6 +273,34 @@ def serve(
             options=options,
             lifetime=lifetime,
         )
+
+
+def _runner(running: Callable[[], Controller]) -> Runner:
+    """All checks; *running* is told what comes of them."""
+    chance = random.Random()  # noqa: S311  # jitter, not secrets
+    return Runner(
+        lambda change: running().on_change(change),
+        report=lambda key, result: running().on_check(key, result),
+        errors=lambda key: running().errors_in_a_row(key),
+        attempts=AttemptMaker(
+            TlsContexts().wrap, around=lambda key: running().around(key), rng=chance
+        ),
+        rng=chance,
+    )
+
+
+def _director(
+    engine: KernelEngine, paths: RuntimePaths, stack: contextlib.ExitStack, *, adopted: bool
+) -> tuple[Director, Synchroniser]:
+    """Who owns IPVS's rules, and who tells their connections to other directors."""
+    journal = Journal(paths.rules, adopt=adopted)
+    stack.callback(journal.close)
+    peers = Synchroniser(engine.sync)
+    stack.callback(peers.close)
+    director = Director(
+        engine.rules, journal, mtu=mtu, surroundings=surroundings, synchronise=peers.follow
+    )
+    return director, peers
 
 
 def _said(loaded: LoadResult) -> tuple[str, ...]:
@@ -325,7 +327,7 @@ def _live(
     lifetime: Lifetime | None,
 ) -> frozenset[int]:
     """Start, answer, and go round; the signals that ended it."""
-    with selectors.DefaultSelector() as selector, _signals(selector) as pending:
+    with selectors.DefaultSelector() as selector, signals(selector) as pending:
         controller.start(loaded, None if controller.adopted else _recalled(loaded.configuration))
         collector.tick()
         server = ControlServer(paths.socket, selector, controller.handle, time.monotonic)
@@ -338,18 +340,18 @@ def _live(
         all_workers: list[Worker] = [*workers, web]
         try:
             if options.beside is not None:
-                beside_others = _BesideOthers(
+                beside_others = BesideOthers(
                     options.beside, selector, controller, collector, all_workers
                 )
                 beside_others.answer(commands, runtime, pending)
             controller.stage = partial(_stage, runtime, web)
             controller.stage(loaded.configuration).commit()
             for worker in all_workers:
-                _register(selector, worker.fileno(), partial(_run, worker))
+                register(selector, worker.fileno(), partial(run_once, worker))
             for engine in engines.values():
                 events = engine.fileno()
                 if events is not None:
-                    _register(selector, events, controller.tick)
+                    register(selector, events, controller.tick)
             _wait_for(engines)
             _log.info(
                 "running",
@@ -362,9 +364,9 @@ def _live(
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
             beside, servers = options.beside, (server, runtime)
-            going = _Going(selector, all_workers, controller, collector, servers, pending, beside)
+            going = MainLoop(selector, all_workers, controller, collector, servers, pending, beside)
             going.loop(lifetime, reloads=beside is None)
-            if beside is not None and not pending & _AT_ONCE:
+            if beside is not None and not pending & AT_ONCE:
                 controller.stop_serving()
                 web.stage(()).commit()  # whoever is connected still gets an answer
                 going.drain(loaded.configuration.settings.process.hard_stop_after)
@@ -417,149 +419,3 @@ class AllStaged:
     def drop(self) -> None:
         for part in self.parts:
             part.drop()
-
-
-@dataclass(frozen=True, slots=True)
-class _BesideOthers:
-    """What a process does for the one that comes next, and for its master."""
-
-    beside: Beside
-    selector: selectors.BaseSelector
-    controller: Controller
-    collector: Collector
-    workers: list[Worker]
-
-    def answer(self, commands: Runtime, runtime: RuntimeServer, pending: set[int]) -> None:
-        """Hand over what they ask for; end with the master."""
-        commands.listeners = self.beside.proxy.hand_over
-        commands.release = self.release
-        runtime.listen_for_next(str(self.beside.paths.succession))
-        if self.beside.master is not None:
-            runtime.attach(self.beside.master, lambda: pending.add(int(signal.SIGTERM)))
-        self.beside.proxy.settled()
-
-    def release(self) -> bool:
-        """Let go of the kernel engine, and of everything that looks at it."""
-        tenure = self.beside.tenure
-        if tenure.engine is None:
-            return False
-        self.controller.let_go(EngineKind.KERNEL)
-        self.collector.let_go(tenure.engine)
-        self.selector.unregister(tenure.engine.fileno())
-        for worker in [one for one in self.workers if isinstance(one, JournalReader)]:
-            self.selector.unregister(worker.fileno())
-            self.workers.remove(worker)
-        return tenure.release()
-
-
-def _run(worker: Worker) -> None:
-    worker.run_once(time.monotonic())
-
-
-def _register(selector: selectors.BaseSelector, fd: int, act: Callable[[], None]) -> None:
-    selector.register(fd, selectors.EVENT_READ, lambda _events: act())
-
-
-@dataclass(frozen=True, slots=True)
-class _Going:
-    """The loop: whatever is ready or due, and a tick a second."""
-
-    selector: selectors.BaseSelector
-    workers: list[Worker]
-    controller: Controller
-    collector: Collector
-    servers: tuple[ControlServer | RuntimeServer, ...]
-    pending: set[int]
-    beside: Beside | None
-
-    def loop(self, lifetime: Lifetime | None, *, reloads: bool) -> None:
-        """Until SIGTERM, SIGINT, SIGUSR1, or the end of its life."""
-        next_tick = time.monotonic() + _TICK
-        while True:
-            self._turn(next_tick)
-            if self.pending & {*_AT_ONCE, signal.SIGUSR1}:
-                return
-            if self.pending & {signal.SIGHUP, signal.SIGUSR2}:
-                self.pending.clear()
-                if reloads:
-                    notify.reloading()
-                    _reload(self.controller)
-                    notify.ready()
-            if time.monotonic() >= next_tick:
-                self._tick()
-                next_tick = time.monotonic() + _TICK
-                if lifetime and lifetime.look(time.monotonic()):
-                    _log.info("nobody uses this network namespace any more")
-                    return
-
-    def drain(self, limit: int | None) -> None:
-        """Until the last session has ended, at most *limit* ms, or until SIGTERM or SIGINT."""
-        now = time.monotonic()
-        deadline, next_tick = (None if limit is None else now + limit / 1000), now + _TICK
-        while self.controller.has_sessions():
-            self._turn(min(next_tick, time.monotonic() + _LOOK))
-            now = time.monotonic()
-            if self.pending & _AT_ONCE or (deadline is not None and now >= deadline):
-                return
-            if now >= next_tick:
-                self._tick()
-                next_tick = now + _TICK
-
-    def _turn(self, until: float) -> None:
-        now = time.monotonic()
-        due = min(until, *(worker.next_deadline() or until for worker in self.workers))
-        for key, events in self.selector.select(max(0.0, due - now)):
-            key.data(events)
-        now = time.monotonic()
-        for worker in self.workers:
-            deadline = worker.next_deadline()
-            if deadline is not None and deadline <= now:
-                worker.run_once(now)
-
-    def _tick(self) -> None:
-        if self.beside is not None and (engine := self.beside.tenure.regain()) is not None:
-            _register(self.selector, engine.fileno(), self.controller.tick)
-            self.controller.take_up(EngineKind.KERNEL, engine)
-        self.controller.tick()
-        try:
-            self.collector.tick()
-        except DatapathError as error:
-            _log.error("the datapath's counters cannot be read", reason=str(error))
-        for server in self.servers:
-            server.drop_idle()
-
-
-def _reload(controller: Controller) -> None:
-    try:
-        controller.reload()
-    except CommandRefused:
-        pass  # the controller has logged and counted it
-    except Exception:
-        _log.exception("reload failed by a fault of penstock's, the old configuration goes on")
-
-
-@contextlib.contextmanager
-def _signals(selector: selectors.BaseSelector) -> Iterator[set[int]]:
-    """The signals that have arrived, put there between two events of the loop."""
-    pending: set[int] = set()
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2)
-    before = {number: signal.signal(number, lambda *_: None) for number in wanted}
-    old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-
-    def take(_events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            pending.update(reader.recv(64))
-
-    selector.register(reader, selectors.EVENT_READ, take)
-    try:
-        yield pending
-    finally:
-        selector.unregister(reader)
-        signal.set_wakeup_fd(old_fd)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        reader.close()
-        writer.close()

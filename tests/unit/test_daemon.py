@@ -19,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 from unit_building import configuration, pool, real, reals, service
 
-from penstock import daemon
+from penstock import daemon, main_loop
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, SetWeight, Status
 from penstock.config.haproxy import LoadResult
@@ -163,7 +163,7 @@ def life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     monkeypatch.setattr(probe, "probe", lambda: None)
     monkeypatch.setattr(bpffs, "mount", lambda: None)
     monkeypatch.setattr(KernelEngine, "open", lambda *_, **__: one.engine)
-    monkeypatch.setattr(daemon, "_TICK", 0.02)
+    monkeypatch.setattr(main_loop, "_TICK", 0.02)
     yield one
     os.close(one.engine.events)
 
