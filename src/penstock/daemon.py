@@ -367,6 +367,7 @@ def _live(
             going = MainLoop(selector, all_workers, controller, collector, servers, pending, beside)
             going.loop(lifetime, reloads=beside is None)
             if beside is not None and not pending & AT_ONCE:
+                beside.proxy.pass_on()  # before tables go with their services
                 controller.stop_serving()
                 web.stage(()).commit()  # whoever is connected still gets an answer
                 going.drain(loaded.configuration.settings.process.hard_stop_after)

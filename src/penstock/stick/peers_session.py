@@ -115,6 +115,7 @@ class PeerSession:
         self._sent, self._heard = entries.SentTexts(), entries.HeardTexts()
         self._lesson_left: list[tuple[_Shared, list[Entry]]] | None = None
         self._taught = False  # and not yet confirmed
+        self.confirmed = False  # the other side has said that it has learned all
         self._heartbeat = now + HEARTBEAT
         self._last_heard = now
         if remote is not None:
@@ -158,6 +159,11 @@ class PeerSession:
         if self._taught or self.lesson is Lesson.ASKED:
             return False
         return any(shared.pushed != shared.table.update for shared in self._shared)
+
+    @property
+    def teaching(self) -> bool:
+        """Whether the other side has asked for all, and has not confirmed that it has it."""
+        return self._lesson_left is not None or self._taught
 
     def use_progress(self, progress: Progress) -> None:
         """As a listener, once ``remote`` is known: how far that peer was last time."""
@@ -299,7 +305,7 @@ class PeerSession:
                 self._out += wire.control(Control.CONFIRM)
             case Control.CONFIRM:
                 if self._taught:
-                    self._taught = False
+                    self._taught, self.confirmed = False, True
                     for shared in self._shared:
                         self._progress.acked[shared.table.spec.wire_name] = shared.pushed
 

@@ -136,3 +136,45 @@ def test_a_port_that_is_taken(nodes: Nodes) -> None:
         pytest.raises(DatapathError, match="cannot listen for peers"),
     ):
         nodes.start(0)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_process_tells_the_next_one_all_it_knows(others: int) -> None:
+    nodes = Nodes(1 + others)
+    try:
+        for number in range(1 + others):
+            nodes.start(number)
+        nodes.count(0, 7)
+        nodes.until(lambda: nodes.agree({7: 1}) and nodes.learned())
+        before = nodes.running.pop(0)
+        nodes.start(0)  # beside it, at the same address
+        nodes.running[-1] = before
+        before.pass_on(nodes.now)
+        assert before.status() == ()
+        nodes.until(lambda: before.has_passed_on(nodes.now))
+        assert nodes.tables[0].value("t", 7, "gpc0") == 1
+        nodes.stop(-1)
+        nodes.count(0, 8)
+        nodes.until(lambda: nodes.agree({7: 1, 8: 1}))
+    finally:
+        for number in list(nodes.running):
+            nodes.stop(number)
+
+
+def test_who_has_no_successor_does_not_wait_for_one(nodes: Nodes) -> None:
+    nodes.start(0)
+    nodes.count(0, 7)
+    alone = nodes.running[0]
+    alone.pass_on(nodes.now)
+    nodes.until(lambda: alone.has_passed_on(nodes.now))
+
+
+def test_who_does_not_ask_is_not_waited_for_for_ever(nodes: Nodes) -> None:
+    nodes.start(0)
+    leaving = nodes.running[0]
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        deaf.bind(("127.0.0.1", nodes.ports[0]))
+        deaf.listen()
+        leaving.pass_on(nodes.now)
+        nodes.until(lambda: leaving.has_passed_on(nodes.now))

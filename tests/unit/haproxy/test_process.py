@@ -406,6 +406,24 @@ def test_a_reload_loses_no_connection_and_keeps_the_master(rig: Rig) -> None:
     assert "All workers exited. Exiting... (0)" in rig.said()
 
 
+def test_a_table_goes_from_one_worker_to_the_next(rig: Rig) -> None:
+    """Where its peers section names this node, as HAProxy's does."""
+    rig.write(
+        sections=" stick-table type ip size 1k expire 1h peers ps store conn_cnt\n"
+        " tcp-request connection track-sc0 src\n"
+        f"peers ps\n peer me 127.0.0.1:{closed_port()}\n"
+    )
+    process = master(rig, "-L", "me")
+    first = worker_pid(rig)
+    assert rig.echoes()
+    eventually(lambda: "conn_cnt=1" in ask(rig.folder / "stats.sock", "show table l\n"))
+    process.send_signal(signal.SIGUSR2)
+    eventually(lambda: f"Former worker ({first}) exited with code 0 (Exit)" in rig.said())
+    assert "conn_cnt=1" in ask(rig.folder / "stats.sock", "show table l\n")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(_PATIENCE) == 0
+
+
 def test_a_reload_that_fails_leaves_everything_as_it_is(rig: Rig) -> None:
     process = master(rig)
     first = worker_pid(rig)

@@ -13,6 +13,7 @@ from penstock.engine.proxy.questions import (
     GetVariable,
     OneEntry,
     Page,
+    PassingOn,
     PutEntry,
     Question,
     RemoveEntry,
@@ -69,6 +70,8 @@ class Answers:
                 return self._world.variables.get(name)
             case Sessions(dump):
                 return self._listings.page(dump)
+            case PassingOn():
+                return self._world.peers.busy
             case EndSession(number):
                 return self._listings.end(number)
             case SetVariable(name, value):

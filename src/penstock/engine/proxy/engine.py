@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -42,10 +43,10 @@ from penstock.engine.proxy.listening import (
     set_owner,
     spots,
 )
-from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, Put, Silence
+from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, PassOn, Put, Silence
 from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
-from penstock.engine.proxy.questions import EndSession, Question, Sessions
+from penstock.engine.proxy.questions import EndSession, PassingOn, Question, Sessions
 from penstock.engine.proxy.tables import ProxyTables
 from penstock.engine.proxy.variables import ProxyVariables
 from penstock.engine.sessions import SessionView
@@ -120,6 +121,7 @@ class ProxyEngine:
         self._program = program
         self._inheritance = inheritance or Inheritance()
         self._shared = False  # another process may listen on our sockets
+        self._passing_on = False  # and is told what tables hold
         self.stick_tables = ProxyTables(self.ask)
         self.variables = ProxyVariables(self.ask, lambda: len(self._workers))
         self._owner = owner
@@ -365,6 +367,12 @@ class ProxyEngine:
             for sock in held.sockets
         ]
 
+    def pass_on(self) -> None:
+        """Another process takes our place among peers: it is told what tables hold."""
+        self._passing_on = bool(self._workers)
+        if self._passing_on:
+            self._workers[0].send(PassOn())
+
     def settled(self) -> None:
         """Everything that is listened on has been put: the rest of the inheritance is nobody's."""
         self._inheritance.close()
@@ -456,7 +464,12 @@ class ProxyEngine:
         )
 
     def busy(self) -> bool:
-        return any(self._board.read(row, Column.LIVE) for row in self._service_rows.values())
+        if any(self._board.read(row, Column.LIVE) for row in self._service_rows.values()):
+            return True
+        if self._passing_on:
+            with contextlib.suppress(DatapathError):  # it is asked again
+                self._passing_on = self.ask(PassingOn()) is True
+        return self._passing_on
 
     def live(self, key: RealKey) -> int:
         row = self._real_rows.get(key)

@@ -70,13 +70,18 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class PassOn:
+    """Another process takes our place among peers: tell it what tables hold."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Take no more connections and end with the last one, or at once."""
 
     at_once: bool
 
 
-Order = Hello | Put | Listen | Silence | Kill | Ask | Drain
+Order = Hello | Put | Listen | Silence | Kill | Ask | PassOn | Drain
 
 
 def send(link: socket.socket, order: Order, fds: tuple[int, ...] = ()) -> None:

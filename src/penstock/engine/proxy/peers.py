@@ -3,6 +3,9 @@
 
 Driven by someone else's loop: watch ``fileno()`` for input, call ``run_once`` when it is readable
 and at ``deadline()``. Times in ms of a clock that only grows.
+
+A process that makes place for another one listens no more and tells it all: as in HAProxy it calls
+its own name at its own address, where the other one listens by then.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import random
 import select
 import socket
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from penstock.errors import DatapathError
 from penstock.stick.model import Peer, PeersSpec
@@ -23,6 +27,7 @@ _COLLISION = (50, 2050)  # doc/peers.txt: before calling again after both have c
 _READ = 65536
 _ENOUGH = 262144  # bytes waiting to be sent: no more is made until some have gone
 _BACKLOG = 16
+_NOWHERE = IPv4Address(0), 0
 _PACE = 10  # between one telling of changes and the next, so that busy tables tell many at once
 
 
@@ -67,6 +72,8 @@ class Peers:
         self._learned = not spec.peers
         self._learned_at = now + _RESYNC
         self._told = now
+        self._heir: _Remote | None = None  # the process that comes after this one
+        self._heir_until = 0  # when it has to have asked for what we know
         self._listener: socket.socket | None = None
         if spec.listen is not None:
             try:
@@ -84,11 +91,32 @@ class Peers:
         return self._poll.fileno()
 
     def close(self) -> None:
+        self._part()
+        self._poll.close()
+
+    def _part(self) -> None:
         for link in list(self._links.values()):
             self._end(link)
         if self._listener is not None:
+            self._poll.unregister(self._listener.fileno())
             self._listener.close()
-        self._poll.close()
+            self._listener = None
+
+    def pass_on(self, now: int) -> None:
+        """Stop but for this: tell all to the process that listens in our place."""
+        self._part()
+        self._remotes.clear()
+        if self._spec.listen is not None:
+            self._heir = _Remote(Peer(self._spec.local, *self._spec.listen), now)
+            self._heir_until = now + _RESYNC
+            self._call(self._heir, now)
+
+    def has_passed_on(self, now: int) -> bool:
+        """Whether that is done, or nobody is there to be told."""
+        link = self._heir.link if self._heir is not None else None
+        if link is None or link.session.confirmed:
+            return True
+        return now >= self._heir_until and not link.session.teaching
 
     def status(self) -> tuple[PeerStatus, ...]:
         return tuple(
@@ -171,7 +199,7 @@ class Peers:
             self._spec.local,
             self._tables,
             now,
-            known=self._remotes.keys(),
+            known={*self._remotes, self._spec.local},
             complete=self._learned,
         )
         self._add(sock, session, None)
@@ -179,6 +207,8 @@ class Peers:
     def _learn(self, now: int) -> None:
         """Have one peer at a time tell all it knows, until one did who knows all."""
         links = list(self._links.values())
+        if self._heir is not None:
+            return
         if self._learned or any(link.session.lesson is Lesson.ASKED for link in links):
             return
         for link in links:
@@ -219,7 +249,10 @@ class Peers:
         session = link.session
         session.receive(data, now)
         if link.remote is None and session.code == Code.SUCCESS and session.remote is not None:
-            self._welcome(link, self._remotes[session.remote], now)
+            if session.remote == self._spec.local:
+                self._inherit(link, now)
+            else:
+                self._welcome(link, self._remotes[session.remote], now)
         if link.remote is not None:
             if session.code is not None:
                 self._codes[link.remote.peer.name] = session.code
@@ -238,6 +271,11 @@ class Peers:
             remote.call_at = now + random.randint(*_COLLISION)  # noqa: S311  # no secret
             self._end(before)
         link.session.use_progress(remote.progress)
+
+    def _inherit(self, link: _Link, now: int) -> None:
+        """The process before this one calls: it knows all that we are to know."""
+        link.remote = _Remote(Peer(self._spec.local, *(self._spec.listen or _NOWHERE)), now, link)
+        link.session.ask()
 
     def _turn(self, link: _Link, now: int) -> None:
         session = link.session
@@ -277,6 +315,8 @@ def _listen(address: object, port: int) -> socket.socket:
     sock = socket.socket(_family(version), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # The process that comes after this one listens there before this one stops.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setblocking(False)
         sock.bind((str(address), port))
         sock.listen(_BACKLOG)

@@ -102,6 +102,11 @@ class EndSession:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class PassingOn:
+    """Whether what tables hold is still being told to the process that comes after."""
+
+
 Question = (
     TablesUsed
     | Entries
@@ -113,6 +118,7 @@ Question = (
     | SetVariable
     | Sessions
     | EndSession
+    | PassingOn
 )
 
 MOST_BYTES = 1 << 16  # of an answer; a datagram of that size fits every socket's buffer

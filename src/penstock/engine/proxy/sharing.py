@@ -24,6 +24,7 @@ class PeersRunner:
         self._declared: tuple[TableSpec, ...] = ()
         self._running: dict[str, Peers] = {}
         self._shared: dict[str, frozenset[str]] = {}  # the tables they run with
+        self._leaving = False
 
     def put(self, specs: Iterable[PeersSpec]) -> None:
         """These sections, and no others."""
@@ -50,7 +51,7 @@ class PeersRunner:
 
     def _start(self) -> None:
         """Run sections whose tables are other ones than before."""
-        for name, spec in self._specs.items():
+        for name, spec in () if self._leaving else self._specs.items():
             tables = self._tables.shared_with(name)
             if not tables or self._shared.get(name) == frozenset(tables):
                 continue
@@ -83,6 +84,18 @@ class PeersRunner:
         now = self._tables.now()
         if peers.deadline() <= now:
             peers.run_once(now)
+
+    def pass_on(self) -> None:
+        """Another process takes our place: what tables hold is told to it and to nobody else."""
+        self._leaving = True
+        for peers in self._running.values():
+            peers.pass_on(self._tables.now())
+
+    @property
+    def busy(self) -> bool:
+        """Whether ``pass_on()`` is not done."""
+        now = self._tables.now()
+        return self._leaving and not all(one.has_passed_on(now) for one in self._running.values())
 
     def close(self) -> None:
         for name in list(self._running):

@@ -49,6 +49,7 @@ from penstock.engine.proxy.messages import (
     Kill,
     Listen,
     Order,
+    PassOn,
     Put,
     Silence,
 )
@@ -77,7 +78,6 @@ class Worker:
         self._workers = workers
         self._ears: dict[Spot, Ear] = {}
         self._relays: dict[Spot, Relay] = {}
-        self._draining = False
         self._descriptors: dict[int, int] = {}  # that logs go to: ours by the daemon's numbers
         self._sinks = Sinks(_complain, self._descriptors)
         self.world: World | None = None
@@ -142,10 +142,13 @@ class Worker:
                 self._kill(key, cause)
             case Ask(number, question):
                 send_answer(self._answer_link, number, self._answer(question))
+            case PassOn():
+                self._world().peers.pass_on()
             case Drain(at_once):
-                self._drain()
                 if at_once:
                     self.loop.stopped = True
+                else:
+                    self._drain()
 
     def _answer(self, question: Question) -> object:
         try:
@@ -203,12 +206,16 @@ class Worker:
         """No new connections; the end when there are none left."""
         for spot in list(self._ears):
             self._silence(spot)
-        self._draining = True
+        if self.world is not None:
+            self.world.peers.pass_on()
         self._end_when_idle()
 
     def _end_when_idle(self) -> None:
         world = self.world
-        if world is None or not (world.sessions or (world.lane is not None and world.lane.live)):
+        busy = world is not None and (
+            world.sessions or (world.lane is not None and world.lane.live) or world.peers.busy
+        )
+        if not busy:
             self.loop.stopped = True
         else:
             self.loop.later(0.2, self._end_when_idle)
