@@ -89,3 +89,20 @@ def test_a_word_past_the_end_is_empty() -> None:
 @given(st.text(max_size=50))
 def test_any_text_is_words(text: str) -> None:
     assert len(split(text)) <= 64
+
+
+_PARTS = st.sampled_from(
+    ["show info", ";", "\n", "\r\n", "\\", " <<\n", "a b", "\t", "\\;", "\\\n", "k v\n\n", "\0"]
+)
+
+
+@given(st.lists(_PARTS, max_size=15).map("".join))
+def test_commands_are_the_same_byte_by_byte(text: str) -> None:
+    whole, piecewise = Requests(), Requests()
+    whole.receive(text.encode())
+    expected = list(iter(whole.take, None))
+    found = []
+    for byte in text.encode():
+        piecewise.receive(bytes((byte,)))
+        found += iter(piecewise.take, None)
+    assert found == expected

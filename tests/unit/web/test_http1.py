@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,3 +114,34 @@ def test_whatever_comes_is_a_request_or_refused(pieces: list[bytes]) -> None:
                 pass
     except NotARequest:
         pass
+
+
+_PARTS = st.sampled_from(
+    [
+        *(b"\r\n", b"\n", b":", b" ", b"Host: x", b"Content-Length: 5", b"Content-Length: 5, 6"),
+        *(b"Transfer-Encoding: chunked", b"5\r\nabcde\r\n", b"0\r\n\r\n", b"ff;x=y\r\n", b"\0"),
+        *(b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.0\r\n", b"abcde"),
+    ]
+)
+
+
+def _requests_of(pieces: Iterable[bytes]) -> list[tuple[str, str, bytes]]:
+    """Those that are whole before the first that is none."""
+    reader, found = Reader(), []
+    with contextlib.suppress(NotARequest):
+        for piece in pieces:
+            reader.receive(piece)
+            while (one := reader.take()) is not None:
+                found.append((one.head.method, one.head.target, one.body))
+    return found
+
+
+@given(st.lists(_PARTS, max_size=15).map(b"".join), st.sets(st.integers(0, 200), max_size=5))
+def test_where_bytes_are_cut_makes_no_other_requests(data: bytes, cuts: set[int]) -> None:
+    """Else what one reader takes for a body is a request for another one."""
+    data = b"POST / HTTP/1.1\r\n" + data
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    pieces = [data[at:end] for at, end in itertools.pairwise(places)]
+    whole = _requests_of([data])
+    assert _requests_of(pieces) == whole
+    assert _requests_of(bytes((byte,)) for byte in data) == whole

@@ -158,10 +158,10 @@ def _owner(listener: Listener) -> tuple[int, int]:
 
 def _give(path: str, listener: Listener) -> None:
     user, group = _owner(listener)
+    if listener.mode is not None:  # first: what is another's takes CAP_FOWNER
+        os.chmod(path, listener.mode)
     if user != -1 or group != -1:
         os.chown(path, user, group)
-    if listener.mode is not None:
-        os.chmod(path, listener.mode)
 
 
 def known_owner(spot: Spot) -> None:

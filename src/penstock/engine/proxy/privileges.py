@@ -20,6 +20,7 @@ from penstock.errors import ConfigError, Diagnostic
 
 _VERSION = 0x20080522  # linux/capability.h, _LINUX_CAPABILITY_VERSION_3
 _KEPT = 1 << 2 | 1 << 10 | 1 << 12
+_BECOME = 1 << 6 | 1 << 7  # CAP_SETGID, CAP_SETUID
 _SET_KEEPCAPS, _SET_NO_NEW_PRIVS = 8, 38  # linux/prctl.h
 
 
@@ -46,7 +47,8 @@ class Owner:
     def of(cls, user: str | None, group: str | None) -> Owner:
         """By name, or number as "#0". Nobody else than root can become another: for them, nobody.
 
-        Raises ConfigError for a name that this machine does not know.
+        Raises ConfigError for a name that this machine does not know, and where root may not
+        become another either.
         """
         if os.geteuid() != 0:
             return cls()
@@ -60,6 +62,11 @@ class Owner:
                 owner = _number(group, lambda name: grp.getgrnam(name).gr_gid)
         except KeyError:
             raise _unknown("group", group) from None
+        if (number, owner) != (-1, -1) and permitted() & _BECOME != _BECOME:
+            raise _wrong(
+                f"cannot run workers as user '{user}', group '{group}': this process lacks"
+                " CAP_SETUID or CAP_SETGID; grant both, or leave out 'user' and 'group'."
+            )
         return cls(number, owner)
 
 
@@ -71,8 +78,19 @@ def _number(text: str, find: Callable[[str], int]) -> int:
 
 
 def _unknown(what: str, name: str | None) -> ConfigError:
-    message = f"cannot find {what} id for '{name}', whom workers are to run as."
+    return _wrong(f"cannot find {what} id for '{name}', whom workers are to run as.")
+
+
+def _wrong(message: str) -> ConfigError:
     return ConfigError((Diagnostic(file="global", line=0, message=message, parsing=False),))
+
+
+def permitted() -> int:
+    """This process's capabilities, a bit each (capability.h), of the first 32."""
+    header, sets = _Header(_VERSION, 0), (_Set * 2)()
+    if ctypes.CDLL(None, use_errno=True).capget(ctypes.byref(header), sets):
+        raise _error("capget")
+    return int(sets[0].permitted)
 
 
 def give_up(user: int, group: int) -> None:
@@ -91,12 +109,8 @@ def give_up(user: int, group: int) -> None:
             os.setresgid(group, group, group)
         if user != -1:
             os.setresuid(user, user, user)
-    header, sets = _Header(_VERSION, 0), (_Set * 2)()
-    if libc.capget(ctypes.byref(header), sets):
-        raise _error("capget")
-    kept = sets[0].permitted & _KEPT
-    sets[0] = _Set(kept, kept, 0)
-    sets[1] = _Set(0, 0, 0)
+    kept = permitted() & _KEPT
+    header, sets = _Header(_VERSION, 0), (_Set * 2)(_Set(kept, kept, 0), _Set(0, 0, 0))
     if libc.capset(ctypes.byref(header), sets):
         raise _error("capset")
 
