@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -31,7 +32,9 @@ class ProcessFacts:
 
     def utc_offset(self, seconds: int) -> int:
         """Seconds that local time is ahead of UTC, *seconds* after 1970."""
-        return time.localtime(seconds).tm_gmtoff
+        with contextlib.suppress(OverflowError, OSError):  # beyond what the C library counts
+            return time.localtime(seconds).tm_gmtoff
+        return 0
 
     def is_local(self, address: Address) -> bool:
         """Whether it can be bound without being foreign."""

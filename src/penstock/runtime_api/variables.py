@@ -7,9 +7,13 @@ workers are told.
 
 from __future__ import annotations
 
+import random
+import time
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, cast
 
+from penstock.engine.api import Variables
+from penstock.facts import ProcessFacts
 from penstock.rules.arguments import RuleError
 from penstock.rules.evaluate import compile_expression, compile_format, sample_of
 from penstock.rules.expressions import read_expression
@@ -38,9 +42,27 @@ _MISSING: Final = "Missing process-wide variable identifier."
 
 
 class _Nobody:
-    """What an expression is evaluated on where there is no connection."""
+    """What an expression is evaluated on where there is no connection: the process alone."""
 
     final = True
+
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
+        self.process = ProcessFacts(0, 1)
+
+    def variable(self, name: str) -> Sample | None:
+        """Raises DatapathError where nobody answers."""
+        return self._variables.get(name) if name.startswith("proc.") else None
+
+    def set_variable(self, name: str, value: Sample | None) -> None:
+        if name.startswith("proc.") and value is not None:
+            self._variables.put(name, value)
+
+    def microseconds(self) -> int:
+        return time.time_ns() // 1000
+
+    def random(self) -> int:
+        return random.getrandbits(32)  # to spread, as HAProxy's rand()
 
 
 def _get(context: Context, arguments: Arguments, payload: str | None) -> Answer:
@@ -86,18 +108,19 @@ def _set(context: Context, arguments: Arguments, payload: str | None) -> Answer:
             bare=True,
         )
     text = arguments[4] or arguments[3]
+    nobody = _Nobody(context.controller.variables)
     try:
         if arguments[4] and arguments[3] == "fmt":
             parts = read_format(text, Sources())
             for part in parts:
                 if not isinstance(part, str):
                     _needs_nobody(part, name)
-            sample: Sample | None = compile_format(parts)(cast("Subject", _Nobody()))
+            sample: Sample | None = compile_format(parts)(cast("Subject", nobody))
         else:
             expression = read_expression([text], 0, Sources()).expression
             _needs_nobody(expression, name)
             fetch = compile_expression(expression)
-            sample = sample_of(fetch(cast("Subject", _Nobody())))
+            sample = sample_of(fetch(cast("Subject", nobody)))
     except RuleError as error:
         raise CommandFailed(error.message, bare=True) from None
     except UnsupportedError as error:

@@ -259,6 +259,9 @@ experimental-mode on; set var proc.foo fmt %[int(7)]x; get var proc.foo; get var
 experimental-mode on; set var
 experimental-mode on; set var proc.foo
 experimental-mode on; set var proc.foo what ever
+experimental-mode on; set var proc.n int(5); set var proc.m expr int(1),add(proc.n); get var proc.m
+experimental-mode on; set var proc.foo expr hostname,length,bool; get var proc.foo
+experimental-mode on; set var proc.foo expr date,bool; get var proc.foo
 experimental-mode on; set var txn.x int(3)
 experimental-mode on; set var proc.foo src
 """
