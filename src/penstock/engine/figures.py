@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from penstock.engine.api import RealKey
 
+SAMPLES = 512  # sessions that times are averaged over (HAProxy: TIME_STATS_SAMPLES)
+
 
 class Figure(IntEnum):
     """What is counted, as HAProxy counts it (management guide, 9.1). Times are milliseconds."""
@@ -34,7 +36,7 @@ class Figure(IntEnum):
     SERVER_ABORTS = 17
     QUEUED_MAX = 18
     LAST = 19  # second, of the monotonic clock, of the last connect; 0: none
-    QUEUE_TIME = 20  # sums over the last sessions: see ``engine.proxy.tally.lasted()``
+    QUEUE_TIME = 20  # sums over the last SAMPLES sessions: ``engine.proxy.tally.lasted()``
     CONNECT_TIME = 21
     TOTAL_TIME = 22
     QUEUE_TIME_MAX = 23

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from penstock.engine.figures import MAXIMA, Figure
-
-SAMPLES: Final = 512  # sessions that times are averaged over (HAProxy: TIME_STATS_SAMPLES)
+from penstock.engine.figures import MAXIMA, SAMPLES, Figure
 
 
 class Counted(NamedTuple):

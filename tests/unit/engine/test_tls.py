@@ -10,10 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from penstock.engine.api import ServiceState
+from penstock.engine.proxy.board import Board
+from penstock.engine.proxy.loop import Loop
 from penstock.engine.proxy.tls import (
     TlsInfo,
     listener_context,
@@ -21,9 +25,11 @@ from penstock.engine.proxy.tls import (
     wrap_client,
     wrap_server,
 )
+from penstock.engine.proxy.world import World
 from penstock.errors import ConfigError
-from penstock.proxied import ListenerTls, ServerTls, TlsSettings, TlsVerify
-from penstock.terms import Origin
+from penstock.model import Protocol
+from penstock.proxied import Front, Listener, ListenerTls, ServerTls, TlsSettings, TlsVerify
+from penstock.terms import Origin, PortRange
 from penstock.wire.tlv import SslTlv
 
 FILES = Path(__file__).parent / "certificates"
@@ -383,3 +389,16 @@ def test_a_handshake_that_is_not_over_tells_nothing() -> None:
         pytest.raises(ValueError, match="not over"),
     ):
         TlsInfo.of(accepted)
+
+
+def test_contexts_of_another_configuration_are_let_go() -> None:
+    """With every renewed certificate there is another one."""
+    world = World(Loop(), Board.create(1), 0, 1)
+    plain = ServiceState("front", Protocol.TCP, (), None)
+    world.put_service(plain, 0)
+    world.tls._listeners[ListenerTls(PLAIN)] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    world.put_service(replace(plain, maxconn=5), 0)
+    assert world.tls._listeners
+    other = Listener(ip_address("127.0.0.1"), PortRange.single(443))
+    world.put_service(replace(plain, front=Front(listeners=(other,))), 0)
+    assert not world.tls._listeners

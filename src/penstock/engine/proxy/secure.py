@@ -61,6 +61,9 @@ class TlsContexts:
         return wrap_server(context, sock, name)
 
     def forget(self) -> None:
-        """Files may have changed: make contexts anew when they are needed."""
+        """Another configuration: contexts are made anew when they are needed.
+
+        Those of before would be kept for ever, for each certificate that was ever renewed.
+        """
         self._listeners.clear()
         self._servers.clear()

@@ -6,9 +6,8 @@ Each function takes the worker's cells and where a row begins in them.
 
 from __future__ import annotations
 
+from penstock.engine.figures import SAMPLES
 from penstock.engine.proxy.board import Column
-
-SAMPLES = 512  # sessions that times are averaged over (HAProxy: TIME_STATS_SAMPLES)
 
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _LIVE, _LIVE_MAX = int(Column.LIVE), int(Column.LIVE_MAX)

@@ -198,6 +198,8 @@ class World:
         known = real is not None
         if real is None:
             real = self.reals[state.key] = Real(state, row)
+        if real.state.link.tls != state.link.tls:
+            self.tls.forget()
         real.state, real.row, real.retired = state, row, False
         real.plain = is_plain(state)
         follows = state.link.local is None and (
@@ -226,6 +228,8 @@ class World:
         if before is None:
             self.services[state.name] = Service(state, row, logger)
         else:
+            if before.state.front.listeners != state.front.listeners:
+                self.tls.forget()
             before.put(state, logger)
         return self.services[state.name]
 
