@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import haproxy_oracle as oracle
@@ -288,3 +289,19 @@ def test_what_is_not_carried_out_is_refused_with_the_line(line: str) -> None:
 def test_a_string_is_bytes() -> None:
     made = steps("option tcp-check|tcp-check send-binary 00ff|tcp-check expect binary ff00")
     assert made[1:] == (Send(1, b"\0\xff"), Expect(2, Text(b"\xff\0", binary=True)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tcp-check connect port {}",
+        "http-check expect status {}",
+        "log /dev/log sample 1:{} local0",
+        "log fd@{} local0",
+    ],
+)
+def test_numbers_of_thousands_of_digits_are_no_crash(line: str) -> None:
+    """Python refuses to read them, and the author of a file is told in HAProxy's words or not."""
+    text = f"backend b\n mode tcp\n {line.format('9' * 5000)}\n server s1 192.0.2.1:80\n"
+    with contextlib.suppress(ConfigError):
+        loads(text)

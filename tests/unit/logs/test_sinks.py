@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from unit_waiting import ready
 
+from penstock.config.haproxy import loads
 from penstock.logs.model import Descriptor, Destination, SyslogServer, SyslogSocket
 from penstock.logs.sinks import Sinks
 
@@ -114,3 +115,13 @@ def test_complaints_name_the_target_as_files_do(
     sinks = Sinks(told.append)
     sinks._tell(destination, OSError(5, "Input/output error"))
     assert told == [f"log lines cannot be sent to {text}: Input/output error"]
+
+
+def test_a_file_of_a_number_that_nobody_has_is_told_of_and_no_crash() -> None:
+    told: list[str] = []
+    sinks = Sinks(told.append)
+    (target,) = loads("global\n log fd@99999999999 local0\n").configuration.settings.journal.targets
+    sinks.open(target.destination)(b"line\n")
+    sinks.close()
+    assert sinks.dropped == 1
+    assert told == []

@@ -282,4 +282,4 @@ def _number(text: str, at: int) -> tuple[int, int]:
     end = at
     while end < len(text) and text[end] in "0123456789":
         end += 1
-    return int(text[at:end] or "0"), end
+    return atol(text[at:end]), end

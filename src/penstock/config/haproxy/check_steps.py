@@ -12,6 +12,7 @@ from penstock.config.haproxy.check_words import Reader, encoded
 from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.tls_words import names
+from penstock.config.haproxy.units import atol
 from penstock.rules.argument_values import check_variable
 from penstock.rules.arguments import RuleError
 from penstock.rules.model import Expression
@@ -103,12 +104,12 @@ def _port(reader: Reader, value: str) -> int | Expression:
     if not value:
         raise LineError("'port' expects a port number or a sample expression as argument.")
     if value.isascii() and value.isdigit():
-        if not 1 <= int(value) <= 65535:
+        if not 1 <= atol(value) <= 65535:
             raise LineError(
                 "expects a valid TCP port (from range 1 to 65535) or a sample expression, got"
                 f" {value}."
             )
-        return int(value)
+        return atol(value)
     return reader.sample(value, "error detected while parsing port expression : ")
 
 

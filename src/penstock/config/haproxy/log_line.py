@@ -11,7 +11,7 @@ from penstock.config.haproxy.address import Target as Written
 from penstock.config.haproxy.draft import Line, Prefix
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
-from penstock.config.haproxy.units import atol
+from penstock.config.haproxy.units import INT_MAX, atol
 from penstock.events import Level
 from penstock.logs.model import (
     LONGEST_LINE,
@@ -119,7 +119,7 @@ def _destination(context: Context, text: str) -> Destination | None:
         raise LineError(f"log : {str(bad).replace(shown, text)}") from None
     match written.local:
         case "fd":
-            return Descriptor(int(written.local_name))
+            return Descriptor(min(atol(written.local_name), INT_MAX))  # nobody has such a one
         case "unix" | "abns":
             return SyslogSocket(written.local_name, abstract=written.local == "abns")
         case "sockpair":
@@ -167,4 +167,4 @@ def _sampling(text: str) -> Sampling:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return atol(text) if text.isascii() and text.isdigit() else None

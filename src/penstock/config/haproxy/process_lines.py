@@ -10,7 +10,7 @@ from penstock.config.haproxy.draft import GlobalDraft, Line
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.syntax import at_most
-from penstock.config.haproxy.units import DurationError, parse_time
+from penstock.config.haproxy.units import DurationError, atol, parse_time
 
 
 def _daemon(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -37,7 +37,7 @@ def _max_reloads(context: Context, settings: GlobalDraft, line: Line) -> None:
         raise LineError(f"'{line[0]}' expects an integer argument.")
     if line[1].strip("0123456789"):
         raise LineError(f"'{line[0]}' expects a positive value or zero.")
-    settings.max_reloads = int(line[1])
+    settings.max_reloads = atol(line[1])
 
 
 def _pidfile(context: Context, settings: GlobalDraft, line: Line) -> None:
