@@ -20,7 +20,7 @@ from penstock.rules.vocabulary import FETCHES, Checkpoint
 
 # What only those know through whom traffic passes.
 _OF_TRAFFIC = re.compile(
-    r"(?:fe|be|srv|sc[0-9]?|src|table)_|connslots\Z|nbsrv\Z|queue\Z|avg_queue\Z|dst_conn\Z"
+    r"(?:fe|be|srv|sc[0-9]?|src|table)_|in_table\Z|connslots\Z|nbsrv\Z|queue\Z|avg_queue\Z|dst_conn\Z"
 )
 _KNOWN = frozenset({"be_id", "be_name", "srv_id", "srv_name", "src_port", "src_is_local"})
 
