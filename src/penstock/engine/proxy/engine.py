@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's side of the proxy engine: sockets to listen on, workers, and what they are told."""
+"""The daemon's side of the proxy engine: workers, what they are told and what they count."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -35,15 +34,8 @@ from penstock.engine.api import (
 from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.proxy.board import MAX_ROWS, MAX_WORKERS, Board, Column
 from penstock.engine.proxy.handover import Handed, Inheritance
-from penstock.engine.proxy.listening import (
-    Spot,
-    open_spot,
-    remove_path,
-    seen_path,
-    set_owner,
-    spots,
-)
-from penstock.engine.proxy.messages import Drain, Kill, Listen, Order, PassOn, Put, Silence
+from penstock.engine.proxy.messages import Drain, Kill, Order, PassOn, Put
+from penstock.engine.proxy.places import Places, spots_of
 from penstock.engine.proxy.privileges import NOBODY_ELSE, Owner
 from penstock.engine.proxy.process import WorkerProcess
 from penstock.engine.proxy.questions import EndSession, PassingOn, Question, Sessions
@@ -54,31 +46,9 @@ from penstock.errors import DatapathError
 from penstock.logs.model import Descriptor
 from penstock.logs.process import PROGRAM
 from penstock.logs.sinks import is_open
-from penstock.proxied import Listener, LocalKind
 from penstock.stick.model import PeersSpec, TableSpec
 
 _log = structlog.get_logger("penstock")
-
-
-@dataclass(slots=True)
-class _Open:
-    """A place that is listened on: one socket, or one for each worker."""
-
-    spot: Spot
-    service: str
-    sockets: list[socket.socket]
-    workers: tuple[int, ...]
-    path: tuple[int, int] | None = None  # what a UNIX socket's was when it was opened
-
-    def handed(self, number: int) -> list[tuple[Spot, socket.socket]]:
-        """What worker *number* listens on; the first one also on what nobody else does."""
-        if number not in self.workers:
-            return []
-        if self.spot.shared:
-            return [(self.spot, self.sockets[0])]
-        own = self.workers.index(number)
-        rest = range(len(self.workers), len(self.sockets)) if own == 0 else ()
-        return [(replace(self.spot, copy=at), self.sockets[at]) for at in (own, *rest)]
 
 
 @dataclass(slots=True)
@@ -119,9 +89,8 @@ class ProxyEngine:
         """
         self._forks = forks
         self._program = program
-        self._inheritance = inheritance or Inheritance()
-        self._shared = False  # another process may listen on our sockets
-        self._passing_on = False  # and is told what tables hold
+        self._listened = Places(self._send, inheritance or Inheritance())
+        self._passing_on = False  # another process is told what tables hold
         self.stick_tables = ProxyTables(self.ask)
         self.variables = ProxyVariables(self.ask, lambda: len(self._workers))
         self._owner = owner
@@ -136,7 +105,6 @@ class ProxyEngine:
         self._real_rows: dict[RealKey, int] = {}
         self._service_rows: dict[str, int] = {}
         self._pool_rows: dict[str, int] = {}
-        self._open: dict[tuple[object, ...], _Open] = {}
         # Who has which row of services, pools and reals; None: somebody has come or gone.
         self._places: tuple[dict[str, int], dict[str, int], dict[RealKey, int]] | None = None
         self._dump = 0  # the number of the last look at all sessions
@@ -214,19 +182,14 @@ class ProxyEngine:
     def _put_service(self, state: ServiceState) -> None:
         if state.pool is not None and state.pool not in self._pools:
             raise DatapathError(f"service {state.name} wants a pool not put before")
-        wanted = [spot for one in self._listeners(state) for spot in spots(one, state.protocol)]
-        fresh = self._open_all(state, [one for one in wanted if one.place not in self._open])
+        wanted, workers, backlog = spots_of(state), self._workers_for(state), _backlog(state)
+        fresh = self._listened.open(wanted, len(workers), backlog)
         if state.name not in self._service_rows:
             self._service_rows[state.name] = self._rows.take(self._board)
         self._services[state.name] = state
         self._start()
         self._tell(self._order(state))
-        places = {spot.place for spot in wanted}
-        for place, held in list(self._open.items()):
-            if held.service == state.name and place not in places:
-                self._close_place(place)
-        for spot in wanted:
-            self._listen(spot, state, fresh.get(spot.place))
+        self._listened.put(state.name, wanted, workers, backlog=backlog, fresh=fresh)
 
     def _order(self, state: ServiceState) -> Put:
         """What workers are told of a service: also the open files that it logs to."""
@@ -237,41 +200,6 @@ class ProxyEngine:
             if isinstance(one.destination, Descriptor) and is_open(one.destination.number)
         }
         return Put(PutService(state), self._service_rows[state.name], tuple(sorted(numbers)))
-
-    def _listeners(self, state: ServiceState) -> Iterable[Listener]:
-        """Those of a haproxy.cfg, or what a configuration made in Python says of its binds."""
-        if state.front.listeners:
-            return state.front.listeners
-        return [
-            Listener(
-                bind.vip,
-                bind.ports,
-                v4v6=bind.v4v6,
-                interface=bind.interface,
-                transparent=bind.transparent,
-                origin=bind.origin,
-            )
-            for bind in state.binds
-        ]
-
-    def _open_all(
-        self, state: ServiceState, wanted: list[Spot]
-    ) -> dict[tuple[object, ...], list[socket.socket]]:
-        """Sockets for *wanted*: all, or none and the error."""
-        fresh: dict[tuple[object, ...], list[socket.socket]] = {}
-        backlog = state.front.backlog or state.maxconn
-        try:
-            for spot in wanted:
-                count = 1 if spot.shared else len(self._workers_for(state))
-                held = fresh.setdefault(spot.place, [])
-                held += self._inheritance.take(spot)
-                held += [open_spot(spot, backlog) for _ in range(count - len(held))]
-        except DatapathError:
-            for held in fresh.values():
-                for one in held:
-                    one.close()
-            raise
-        return fresh
 
     def _workers_for(self, state: ServiceState) -> tuple[int, ...]:
         """One worker where numbers must be exact at every moment: limits, queues and tables."""
@@ -292,80 +220,21 @@ class ProxyEngine:
             or any(self._reals[key].maxconn for key in pool.members)
         )
 
-    def _listen(self, spot: Spot, state: ServiceState, fresh: list[socket.socket] | None) -> None:
-        """Give *spot* to its service; a socket that is open already stays, with what it holds."""
-        held = self._open.get(spot.place)
-        workers = self._workers_for(state)
-        if held is None:
-            held = _Open(spot, state.name, fresh or [], workers, seen_path(spot))
-            self._open[spot.place] = held
-        elif (held.spot, held.service, held.workers) == (spot, state.name, workers):
-            return
-        else:
-            self._silence(held)
-            try:
-                set_owner(spot, held.spot)
-            except OSError as error:
-                _log.warning(f"{spot}: cannot change its owner or mode: {error.strerror}")
-            held.spot, held.service = spot, state.name
-            self._spread(held, workers)
-        for number in held.workers:
-            for each, sock in held.handed(number):
-                self._workers[number].send(Listen(each, state.name), (sock.fileno(),))
-
-    def _spread(self, held: _Open, workers: tuple[int, ...]) -> None:
-        """Let *workers* listen there. Sockets of those that no longer do are the first one's.
-
-        So nothing is lost that waits to be accepted in them.
-        """
-        held.workers = workers
-        if held.spot.shared:
-            return
-        state = self._services[held.service]
-        try:
-            while len(held.sockets) < len(workers):
-                held.sockets.append(open_spot(held.spot, state.front.backlog or state.maxconn))
-        except DatapathError as error:  # it stays where it is, which is slower and right
-            _log.warning(str(error))
-            held.workers = workers[: len(held.sockets)]
-
     def _settle(self, pool: str) -> None:
         """*pool* has changed, and with it maybe where its services must run."""
-        for held in list(self._open.values()):
-            state = self._services[held.service]
+        for name, state in self._services.items():
             if state.pool == pool:
-                self._listen(held.spot, state, None)
-
-    def _silence(self, held: _Open) -> None:
-        for number in held.workers:
-            for spot, _ in held.handed(number):
-                self._workers[number].send(Silence(spot))
-
-    def _close_place(self, place: tuple[object, ...]) -> None:
-        held = self._open.pop(place)
-        self._silence(held)
-        for sock in held.sockets:
-            sock.close()
-        if not self._shared:
-            remove_path(held.spot, held.path)
+                self._listened.move(name, self._workers_for(state), backlog=_backlog(state))
 
     def _remove_service(self, name: str) -> None:
         del self._services[name]
-        for place, held in list(self._open.items()):
-            if held.service == name:
-                self._close_place(place)
+        self._listened.remove(name)
         self._tell(Put(RemoveService(name)))
         # The row stays until sessions are over; tick() looks.
 
     def hand_over(self) -> list[Handed]:
         """What is listened on, for another process to go on with; paths stay from now on."""
-        self._shared = True
-        return [
-            Handed(sock, held.spot.listener.interface or "")
-            for held in self._open.values()
-            if held.spot.local is None or held.spot.local.kind is not LocalKind.INHERITED
-            for sock in held.sockets
-        ]
+        return self._listened.hand_over()
 
     def pass_on(self) -> None:
         """Another process takes our place among peers: it is told what tables hold."""
@@ -375,7 +244,7 @@ class ProxyEngine:
 
     def settled(self) -> None:
         """Everything that is listened on has been put: the rest of the inheritance is nobody's."""
-        self._inheritance.close()
+        self._listened.settled()
 
     # -- workers ---------------------------------------------------------------------------
 
@@ -404,6 +273,9 @@ class ProxyEngine:
     def _worker(self, number: int) -> WorkerProcess:
         return WorkerProcess(number, self._count, self._owner, self._program, forks=self._forks)
 
+    def _send(self, number: int, order: Order, fds: tuple[int, ...]) -> None:
+        self._workers[number].send(order, fds)
+
     def _tell(self, order: Order) -> None:
         for worker in self._workers:
             worker.send(order)
@@ -423,9 +295,8 @@ class ProxyEngine:
         process.greet(self._board.fileno())
         for order in self._everything():
             process.send(order)
-        for held in self._open.values():
-            for spot, sock in held.handed(number):
-                process.send(Listen(spot, held.service), (sock.fileno(),))
+        for listen, fds in self._listened.of(number):
+            process.send(listen, fds)
 
     # -- what is asked -----------------------------------------------------------------------
 
@@ -545,16 +416,15 @@ class ProxyEngine:
 
     def close(self, *, keep: bool) -> None:
         """*keep*: workers finish their sessions on their own; else they are cut."""
-        for held in self._open.values():
-            for sock in held.sockets:
-                sock.close()
-            if not self._shared:
-                remove_path(held.spot, held.path)
-        self._open.clear()
+        self._listened.close()
         for worker in self._workers:
             worker.end(Drain(at_once=not keep), wait=not keep)
         self._workers.clear()
         self._board.close()
+
+
+def _backlog(state: ServiceState) -> int:
+    return state.front.backlog or state.maxconn
 
 
 def worker_count(threads: int) -> int:
