@@ -226,11 +226,23 @@ class CheckLink:
     tls_settings: ServerTls | None = None
     header: SendProxy | None = None
     socks4: tuple[Address, int] | None = None
+    proto: str | None = None  # for a Connect with *default*; None: as ALPN has it, or HTTP/1
+    alpn_decides: bool = False  # check-alpn was said
 
     @property
     def plain(self) -> bool:
         """Whether a Connect with *default* is a mere TCP connection."""
         return self.tls is None and self.send_proxy is None and not self.via_socks4
+
+    def speaks_http2(self, step: Connect, chosen: str | None) -> bool:
+        """Whether requests on *step*'s connection are in HTTP/2; ALPN has *chosen* that.
+
+        As in HAProxy, ALPN that is of the server's traffic and not of its checks decides nothing.
+        """
+        proto = step.proto or (self.proto if step.default else None)
+        if proto is None and (step.alpn or self.alpn_decides):
+            proto = chosen
+        return proto == "h2"
 
 
 PLAIN_LINK = CheckLink()

@@ -63,6 +63,7 @@ class Scripted:
         self._wrap = wrap
         self._connection: Connection | None = None
         self._opening = False
+        self._step = Connect()  # that opened the connection
         self._unsent = b""
         self.generation = 0
         self.deadline = 0.0
@@ -127,6 +128,7 @@ class Scripted:
             connection = self._connection = Connection(self._way(action), self._wrap)
             self.generation += 1
             self._opening = True
+            self._step = action.step
             self.deadline = now + self._connect_patience
             connection.begin()
             self.wanted = connection.wanted
@@ -144,7 +146,8 @@ class Scripted:
         self._subject.server_ends = connection.ends
         if self._patience is not None:
             self.deadline = now + self._patience
-        return self._execution.opened(secure=connection.secure)
+        http2 = self._link.speaks_http2(self._step, connection.alpn)
+        return self._execution.opened(secure=connection.secure, http2=http2)
 
     def _send(self, connection: Connection) -> Action | None:
         while self._unsent:

@@ -100,6 +100,12 @@ class Connection:
         return isinstance(self._socket, ssl.SSLSocket)
 
     @property
+    def alpn(self) -> str | None:
+        """The protocol that was chosen in the TLS handshake."""
+        one = self._socket
+        return one.selected_alpn_protocol() if isinstance(one, ssl.SSLSocket) else None
+
+    @property
     def ends(self) -> tuple[Address | None, int, Address | None, int] | None:
         """Addresses and ports, ours first; None: it has none."""
         if self._socket is None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.checks.codes import CheckCode
 from penstock.checks.model import (
@@ -38,6 +39,9 @@ from penstock.rules.model import Expression
 from penstock.rules.samples import Sample, to_integer
 from penstock.wire.http_answer import NotHttpError, parse
 from penstock.wire.http_check_request import request
+
+if TYPE_CHECKING:
+    from penstock.wire.http2_check import Http2
 
 MOST_BYTES = 16384  # that are looked at; HAProxy's tune.bufsize
 _LONGEST_INFO = 127  # bytes; HAProxy's buffer for it
@@ -77,12 +81,21 @@ Action = Open | Write | Read | Verdict
 _Text = Callable[[CheckSubject], str]
 
 
+class _Request(NamedTuple):
+    method: str
+    uri: str
+    version: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class _Ready:
     """A step made ready to run: *work* is what its kind needs."""
 
     step: Connect | Send | SendHttp | Expect | SetVar
     send: Callable[[CheckSubject], bytes | None] | None = None
+    request: Callable[[CheckSubject], _Request] | None = None
     judge: Judge | None = None
     number: Callable[[Received, CheckSubject], int] | None = None
     on_success: _Text | None = None
@@ -111,7 +124,7 @@ class Script:
             case Send():
                 return _Ready(step, send=_sender(step, pool))
             case SendHttp():
-                return _Ready(step, send=_http_sender(step, pool))
+                return _Ready(step, request=_requester(step, pool))
             case Expect():
                 last = not any(
                     isinstance(one, Expect | Connect | Send | SendHttp)
@@ -179,17 +192,17 @@ def _sender(step: Send, pool: str) -> Callable[[CheckSubject], bytes | None]:
     return send
 
 
-def _http_sender(step: SendHttp, pool: str) -> Callable[[CheckSubject], bytes | None]:
+def _requester(step: SendHttp, pool: str) -> Callable[[CheckSubject], _Request]:
     uri = step.uri
     where = (lambda subject: uri) if isinstance(uri, str) else compile_text(uri, pool)
     headers = [(name, compile_text(value, pool)) for name, value in step.headers]
     body = _bytes(step.body, pool)
 
-    def send(subject: CheckSubject) -> bytes:
+    def asked(subject: CheckSubject) -> _Request:
         said = [(name, value(subject)) for name, value in headers]
         if subject.state is not None:
             said.append(("x-haproxy-server-state", subject.state))
-        return request(
+        return _Request(
             step.method,
             where(subject) or "/",
             step.version,
@@ -197,7 +210,14 @@ def _http_sender(step: SendHttp, pool: str) -> Callable[[CheckSubject], bytes | 
             body(subject),
         )
 
-    return send
+    return asked
+
+
+def _http2() -> Http2:
+    """Its library is imported where a check speaks it."""
+    from penstock.wire.http2_check import Http2  # noqa: PLC0415
+
+    return Http2()
 
 
 class Execution:
@@ -214,23 +234,31 @@ class Execution:
         self._must_read = True
         self._to_head = False  # the last request was HEAD
         self._secure = False
+        self._http2: Http2 | None = None  # what speaks it on this connection
+        self._acknowledges = False  # what is being written is for it, and no step
 
     def begin(self) -> Action:
         return self._go_on()
 
-    def opened(self, *, secure: bool) -> Action:
-        """The connection is open, *secure*: TLS is spoken on it."""
+    def opened(self, *, secure: bool, http2: bool = False) -> Action:
+        """The connection is open, *secure*: TLS is spoken on it; *http2*: so is that."""
         self._secure = secure
+        self._http2 = _http2() if http2 and self._script.family is Family.HTTP else None
         self._at += 1
         return self._go_on()
 
     def wrote(self) -> Action:
+        if self._acknowledges:
+            self._acknowledges = False
+            return READ
         self._at += 1
         return self._go_on()
 
     def came(self, data: bytes) -> Action:
         """*data*: b"" when there will be no more."""
         received = self._received
+        if self._http2 is not None:
+            return self._came_in_frames(self._http2, data)
         if data:
             received.data += data[: MOST_BYTES - len(received.data)]
         received.over = received.over or not data or len(received.data) >= MOST_BYTES
@@ -244,7 +272,7 @@ class Execution:
 
     def lost(self, number: int) -> Action:
         """Reading failed with *number*, an errno; what has come before is still judged."""
-        if self._received.data:
+        if self._received.data or (self._http2 is not None and self._http2.answer is not None):
             return self.came(b"")
         return self.failed(Layer.L7, os.strerror(number) if number else "")
 
@@ -303,6 +331,13 @@ class Execution:
                 return None
 
     def _send(self, ready: _Ready) -> Action | None:
+        if ready.request is not None:
+            asked = ready.request(self._subject)
+            if self._http2 is None:
+                return Write(request(*asked))
+            http2 = self._http2
+            said = http2.request(asked.method, asked.uri, asked.headers, asked.body)
+            return self.failed(Layer.L7, "") if http2.failed else Write(said)
         assert ready.send is not None  # noqa: S101  # made with the step
         try:
             data = ready.send(self._subject)
@@ -317,7 +352,7 @@ class Execution:
     def _expect(self, ready: _Ready, step: Expect) -> Action | None:
         self._current = step
         if self._must_read:
-            return READ
+            return self._read()
         assert ready.judge is not None  # noqa: S101  # made with the step
         answer = self._received.answer
         if self._keep_404 and answer is not None and answer.status == 404:
@@ -327,7 +362,7 @@ class Execution:
         if result is Sofar.WAIT:
             self._at = ready.head
             self._must_read = True
-            return READ
+            return self._read()
         if isinstance(result, Verdict):
             return self._verdict(result.code, result.info, result.number)
         return None
@@ -351,6 +386,27 @@ class Execution:
         return self._verdict(CheckCode.L7OK, "(tcp-check)")
 
     # -- what is received ------------------------------------------------------------------
+
+    def _read(self) -> Action:
+        """Wait for more, having said what HTTP/2 wants to be said meanwhile."""
+        data = self._http2.unsent() if self._http2 is not None else b""
+        self._acknowledges = bool(data)
+        return Write(data) if data else READ
+
+    def _came_in_frames(self, http2: Http2, data: bytes) -> Action:
+        received = self._received
+        http2.receive(data)
+        answer = http2.answer
+        if answer is None and http2.failed:
+            return self.failed(Layer.L7, "")
+        if answer is None and not data:
+            return self._empty()
+        full = answer is not None and len(answer.body) >= MOST_BYTES
+        received.over = received.over or not data or http2.over or full
+        received.broken = http2.broken
+        received.answer = self._subject.answer = answer
+        self._must_read = False
+        return self._go_on()
 
     def _read_http(self) -> None:
         received = self._received

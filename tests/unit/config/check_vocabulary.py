@@ -25,6 +25,8 @@ tcp-check connect proto h1
 tcp-check connect proto none
 tcp-check connect proto foo
 http-check connect proto h1
+http-check connect proto h2
+http-check connect proto foo
 http-check connect proto none
 tcp-check connect comment
 tcp-check connect sni

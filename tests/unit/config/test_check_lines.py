@@ -126,7 +126,7 @@ def test_variables() -> None:
 
 
 def test_the_request_of_option_httpchk() -> None:
-    implied = Expect(0, Statuses(((200, 399),)))
+    implied = Expect(2, Statuses(((200, 399),)))
     for line, request in (
         ("option httpchk", SendHttp(0)),
         ("option httpchk /a", SendHttp(0, uri="/a")),
@@ -271,7 +271,7 @@ def test_a_port_of_its_own_counts_before_that_of_an_address() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "http-check connect proto h2",
+        "http-check connect proto fcgi",
         "tcp-check send-lf %[nbsrv]",
         "tcp-check expect string a on-error %[srv_conn(b/s1)]",
         "tcp-check set-var(check.a) str(x),table_conn_cur(b)",

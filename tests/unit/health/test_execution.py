@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from frames import PING, SETTINGS, answer, data, reset
 from penstock.checks.codes import CheckCode
 from penstock.checks.model import (
     Connect,
@@ -15,6 +16,7 @@ from penstock.checks.model import (
     Regex,
     Ruleset,
     Send,
+    SendHttp,
     SetVar,
     Statuses,
     Step,
@@ -229,3 +231,66 @@ def test_an_answer_in_http_is_waited_for() -> None:
     for at in range(len(OK) - 1):
         assert run.came(OK[at : at + 1]) is READ
     assert run.came(OK[-1:]) == Verdict(CheckCode.L7OK, "", 200)
+
+
+# -- HTTP/2 ------------------------------------------------------------------------------
+
+
+def asked_in_http2(*steps: Step) -> Execution:
+    """A run that has sent its request."""
+    run = execution(SendHttp(1), *steps, family=Family.HTTP)
+    assert isinstance(run.begin(), Open)
+    said = run.opened(secure=False, http2=True)
+    assert isinstance(said, Write)
+    assert said.data.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert run.wrote() is READ
+    return run
+
+
+def test_what_http2_wants_is_said_before_more_is_read() -> None:
+    run = asked_in_http2(Expect(2, Text(b"hello", http=True)))
+    said = run.came(SETTINGS + PING)
+    assert isinstance(said, Write)
+    assert len(said.data) == 9 + 17
+    assert run.wrote() is READ
+    assert run.came(answer(200, ends=False)) is READ
+    assert run.came(data(b"hel", ends=False)) is READ
+    assert run.came(data(b"lo", ends=False)) == Verdict(CheckCode.L7OK, "", 200)
+
+
+def test_nothing_is_said_to_a_server_whose_answer_is_known() -> None:
+    run = asked_in_http2(Expect(2, Statuses(((200, 399),))))
+    assert run.came(SETTINGS + PING + answer(503)) == Verdict(CheckCode.L7STS, "", 503)
+
+
+def test_streams_that_are_reset() -> None:
+    run = asked_in_http2(Expect(2, Statuses(((200, 399),))))
+    assert run.came(SETTINGS + reset(7)) == Verdict(CheckCode.SOCKERR)
+    run = asked_in_http2(Expect(2, Text(b"hello", http=True)))
+    assert run.came(SETTINGS + answer(200, ends=False) + reset(7)) == Verdict(
+        CheckCode.L7RSP, "HTTP content check could not find a response body", 200
+    )
+
+
+def test_a_server_that_hangs_up_on_http2() -> None:
+    run = asked_in_http2(Expect(2, Statuses(((200, 399),))))
+    empty = "TCPCHK got an empty response at step 2"
+    assert run.came(b"") == Verdict(CheckCode.L7RSP, empty)
+    run = asked_in_http2(Expect(2, Statuses(((200, 399),))))
+    assert run.lost(104) == Verdict(CheckCode.SOCKERR, "Connection reset by peer")
+    run = asked_in_http2(Expect(2, Text(b"hello", http=True)))
+    run.came(SETTINGS + answer(200, ends=False))
+    run.wrote()
+    assert run.lost(104) == Verdict(
+        CheckCode.L7RSP, "HTTP content check could not find a response body", 200
+    )
+
+
+def test_each_connection_speaks_its_own_protocol() -> None:
+    steps = (SendHttp(1), Expect(2, Statuses(((200, 299),))), Connect(3), SendHttp(4))
+    run = execution(*steps, family=Family.HTTP)
+    run.begin()
+    run.opened(secure=False, http2=True)
+    run.wrote()
+    assert run.came(SETTINGS + answer(200)) == Open(Connect(3), None)
+    assert run.opened(secure=False) == Write(b"OPTIONS / HTTP/1.0\r\n\r\n")

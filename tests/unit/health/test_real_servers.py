@@ -193,3 +193,43 @@ http {{
         assert check(port, "", authority).code == "L6OK"
         nginx.kill()
         assert check(port, get.format("/up"), blind) == _DOWN
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_nginx_with_http2(tmp_path: Path, tls: bool) -> None:
+    """It announces at once that it takes one request alone."""
+    port = free_port()
+    (tmp_path / "nginx.conf").write_text(
+        f"""
+daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;
+events {{}}
+http {{
+    access_log off; client_body_temp_path {tmp_path}; proxy_temp_path {tmp_path};
+    fastcgi_temp_path {tmp_path}; uwsgi_temp_path {tmp_path}; scgi_temp_path {tmp_path};
+    keepalive_requests 1;
+    server {{
+        listen 127.0.0.1:{port} {"ssl" if tls else ""} http2;
+        ssl_certificate {_CERTIFICATES}/named.pem; ssl_certificate_key {_CERTIFICATES}/named.pem;
+        location = /up {{ add_header X-Role "primary, leader"; return 200 "$server_protocol\\n"; }}
+        location = /role {{ return 503; }}
+        location / {{ return 404; }}
+    }}
+}}
+"""
+    )
+    words = "check-ssl verify none check-alpn h2,http/1.1" if tls else "check-proto h2"
+    command = ["nginx", "-c", f"{tmp_path}/nginx.conf", "-p", str(tmp_path)]
+    with started(command, port, tmp_path) as nginx:
+
+        def ask(uri: str, more: str = "") -> Seen:
+            request = f"option httpchk|http-check send meth GET uri {uri} hdr Host a.example"
+            return check(port, f"{request}{more}", words)
+
+        assert ask("/up", "|http-check expect string HTTP/2.0") == Seen("L7OK", "200", "")
+        header = "|http-check expect hdr name x-role value leader"
+        assert ask("/up", header) == Seen("L7OK", "200", "")
+        assert ask("/role") == Seen("L7STS", "503", "")
+        assert ask("/other", "|http-check expect status 404") == Seen("L7OK", "404", "")
+        nginx.kill()
+        assert ask("/up") == _DOWN

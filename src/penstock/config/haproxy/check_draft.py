@@ -7,6 +7,7 @@ ones replace the others as a whole (its manual 4.2, "option tcp-check", "option 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from penstock.checks.model import (
@@ -147,11 +148,23 @@ class CheckDraft:
                 rules = self.http_rules
                 steps = [one for one in rules if not isinstance(one, Comment | SetVar)]
                 if steps and isinstance(steps[-1], HttpRequest):
-                    implied = Expect(steps[-1].number, Statuses(((200, 399),)))
+                    implied = Expect(_after_request(steps), Statuses(((200, 399),)))
                     rules = [*rules, implied]
                 return Ruleset(Family.HTTP, tuple(_settled(rules)))
             case _:
                 return self.ruleset
+
+
+def _after_request(steps: Sequence[Rule]) -> int:
+    """The number of what comes after the last of *steps*, a request.
+
+    The first request keeps the place of the option's, which is the first one; an option's that
+    comes after a connect has its own (HAProxy's src/tcpcheck.c, check_proxy_tcpcheck()).
+    """
+    requests = [one for one in steps if isinstance(one, HttpRequest)]
+    if len(requests) > 1:
+        return requests[-1].number + 1
+    return 3 if not requests[0].number and isinstance(steps[0], Connect) else 2
 
 
 def _with_implicit(rules: list[Rule], implicit: HttpRequest | None) -> list[Rule]:

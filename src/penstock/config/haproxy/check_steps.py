@@ -120,7 +120,7 @@ def _proto(keyword: str, value: str) -> str:
         raise LineError(f"'proto' : unknown MUX protocol '{value}'.")
     if (value in _HTTP_MUXES) is not (keyword == "http-check"):
         raise LineError(f"'proto' : invalid MUX protocol '{value}' for {keyword}")
-    if value in ("h2", "fcgi"):
+    if value == "fcgi":
         raise LineError(f"'proto {value}' : checks in this protocol are not carried out.")
     return value
 

@@ -79,6 +79,8 @@ def _link(options: ServerOptions, global_: GlobalDraft, ruleset: Ruleset | None)
         tls_settings=tls,
         header=always,
         socks4=options.socks4,
+        proto=options.check_proto,
+        alpn_decides=bool(options.check_alpn),
     )
     return PLAIN_LINK if ruleset is None and link.plain else link
 

@@ -445,6 +445,6 @@ class OptionReader:
 def _check_proto(value: str) -> str:
     if value not in ("h1", "h2", "fcgi", "none"):
         raise LineError(f"'check-proto' :  unknown MUX protocol '{value}'")
-    if value in ("h2", "fcgi"):
+    if value == "fcgi":
         raise LineError(f"'check-proto {value}' : checks in this protocol are not carried out.")
     return value

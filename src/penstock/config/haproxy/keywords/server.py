@@ -49,7 +49,7 @@ SERVER = index(
         Need.C,
         Status.WORKS,
     ),
-    rows("check-proto", Need.C, Status.WORKS, "h1 and none; checks in HTTP/2 are refused"),
+    rows("check-proto", Need.C, Status.WORKS, "fcgi is refused"),
     rows(
         "send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn",
         Need.P,
