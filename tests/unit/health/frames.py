@@ -47,6 +47,16 @@ def goaway(last: int, code: int) -> bytes:
     return frame(7, 0, 0, struct.pack("!II", last, code))
 
 
+def asks(said: bytes) -> bool:
+    """Whether the head of a request is among what a client has said."""
+    at = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    while at + 9 <= len(said):
+        kind, at = said[at + 3], at + 9 + int.from_bytes(said[at : at + 3])
+        if kind == 1:
+            return at <= len(said)
+    return False
+
+
 SETTINGS = frame(4, 0, 0)
 SETTINGS_ACK = frame(4, ACK, 0)
 PING = frame(6, 0, 0, b"12345678")

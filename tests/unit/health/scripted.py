@@ -79,7 +79,7 @@ class Scripted:
             elif isinstance(step, float):
                 time.sleep(step)
             elif step == READ:
-                self.heard.append(one.recv(65536))
+                self.heard.append(self.hear(one))
             elif step == SHUT:
                 one.shutdown(socket.SHUT_WR)
             else:
@@ -88,6 +88,10 @@ class Scripted:
                 return
         while data := one.recv(65536):
             self.heard.append(data)
+
+    def hear(self, one: socket.socket) -> bytes:
+        """What READ waits for."""
+        return one.recv(65536)
 
     def first(self) -> bytes:
         """What was heard first since this was asked last."""
