@@ -199,7 +199,7 @@ http {{
 @pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
 def test_nginx_with_http2(tmp_path: Path, tls: bool) -> None:
     """It announces at once that it takes one request alone."""
-    port = free_port()
+    port = closed_port()
     (tmp_path / "nginx.conf").write_text(
         f"""
 daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;
