@@ -230,10 +230,7 @@ class Controller:
                     Level.WARNING,
                     f"Proxy {service.name} stopped (cumulated conns: FE: {traffic.total}, BE: 0).",
                 )
-        try:
-            self._adopt(replace(self._configuration, services=()), {})
-        except DatapathError as error:
-            _log_refused(error)
+        self._go_on_with(replace(self._configuration, services=()))
 
     def let_go(self, kind: EngineKind) -> None:
         """Have no more to do with one engine; what it does goes on."""
@@ -242,10 +239,7 @@ class Controller:
     def take_up(self, kind: EngineKind, engine: Engine) -> None:
         """The opposite: bring *engine* to what is to run."""
         self._datapaths.take_up(kind, engine)
-        try:
-            self._adopt(self._configuration, {})
-        except DatapathError as error:
-            _log_refused(error)
+        self._go_on_with(self._configuration)
 
     def has_sessions(self) -> bool:
         """Whether any client is still connected, also of services that are gone."""
@@ -300,6 +294,17 @@ class Controller:
         self._configure_checks()
         self.states.settle()
 
+    def _go_on_with(
+        self, configuration: Configuration, causes: Mapping[ServerName, str] | None = None
+    ) -> None:
+        """As ``_adopt()`` where there is no way back: what is refused is tried again later."""
+        try:
+            self._adopt(configuration, {}, causes)
+        except DatapathError as error:
+            _log_refused(error)
+            self._configure_checks()
+            self.states.settle()
+
     def _take_over(self, configuration: Configuration) -> None:
         """*configuration* is the running one."""
         self._configuration = configuration
@@ -324,10 +329,7 @@ class Controller:
                 self._overrides.put_edits(edits)
             except PenstockError as error:  # they are where DNS says all the same
                 _log_forgotten(error)
-        try:
-            self._adopt(configuration, {}, causes)
-        except DatapathError as error:
-            _log_refused(error)
+        self._go_on_with(configuration, causes)
         for name, place in changes.items():
             for sentence in told(name, before[name], place):
                 self._events(name[0], Level.NOTICE, sentence)
@@ -373,7 +375,7 @@ class Controller:
         configuration = self._composed.effective()
         changed = [one for one in configuration.services if one != before.get(one.name)]
         if any(one.engine is not before[one.name].engine for one in changed):
-            self._adopt(configuration, {})
+            self._go_on_with(configuration)
             return
         self._take_over(configuration)
         self._update(one for one in configuration.pools if one != pools.get(one.name))
@@ -389,8 +391,7 @@ class Controller:
             self._adopt(configuration, {})
         except PenstockError:
             self._overrides.put_edits(before)
-            configuration = self._composed.effective()
-            self._adopt(configuration, {})
+            self._go_on_with(self._composed.effective())
             raise
         if names_of(edits) != names_of(before):
             self._follow_names()

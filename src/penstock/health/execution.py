@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from penstock.wire.http2_check import Http2
 
 MOST_BYTES = 16384  # that are looked at; HAProxy's tune.bufsize
+_PORTS = 0xFFFF  # what of a sample is one, as in HAProxy
 _LONGEST_INFO = 127  # bytes; HAProxy's buffer for it
 
 
@@ -314,7 +315,7 @@ class Execution:
                 self._must_read = True
                 port = step.port if isinstance(step.port, int) else None
                 if ready.port is not None:
-                    port = ready.port(self._subject) or None
+                    port = (ready.port(self._subject) or 0) & _PORTS or None
                 return Open(step, port)
             case Send() | SendHttp():
                 self._current = step

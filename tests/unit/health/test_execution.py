@@ -175,6 +175,16 @@ def test_a_port_from_a_sample() -> None:
     assert action.port == 81
 
 
+@pytest.mark.parametrize(("said", "port"), [("65617", 81), ("65536", None), ("-1", 65535)])
+def test_no_sample_gives_a_port_that_there_is_not(said: str, port: int | None) -> None:
+    """HAProxy takes sixteen bits of it; a socket would not take the whole."""
+    run = execution(
+        SetVar("check.p", (said,)), Connect(2, port=Expression(Call("var", ("check.p",))))
+    )
+    assert isinstance(action := run.begin(), Open)
+    assert action.port == port
+
+
 @pytest.mark.parametrize(
     ("layer", "failed", "expired"),
     [

@@ -12,8 +12,10 @@ from unit_building import configuration, pool, real
 from unit_rig import Rig
 from unit_waiting import ready
 
+from penstock.api.wire import SetState
 from penstock.desired import Override
 from penstock.edits import Edits
+from penstock.errors import DatapathError
 from penstock.model import HealthCheck, NameLookup
 from penstock.names import Changes, Failed, Follower, Found, Outcome, Place, Question, Section
 
@@ -120,6 +122,22 @@ def test_a_server_moves_to_its_new_address(rig: Rig) -> None:
     logged = tell(rig, B, Found((B,)))
     assert addresses(rig) == {"s1": "10.0.0.2", "s2": "10.0.0.9"}
     assert logged == ["web/s1 changed its IP from 10.0.0.1 to 10.0.0.2 by dns."]
+
+
+def test_a_server_that_moves_is_checked_where_it_is_even_if_the_datapath_refuses_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(step: object) -> None:
+        raise DatapathError("no room")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(rig.engine, "apply", refuse)
+        assert tell(rig, B, Found((B,)))[0].startswith("the datapath refused a change")
+    rig.controller.handle(SetState("web", "s1", "maint"))
+    rig.controller.handle(SetState("web", "s1", "ready"))
+    rig.controller.tick()
+    assert addresses(rig)["s1"] == "10.0.0.2"
+    assert rig.runner.find(rig.key("s1")) is not None
 
 
 def test_a_full_disk_does_not_keep_a_server_from_moving(rig: Rig, tmp_path: Path) -> None:
