@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -56,6 +58,16 @@ class Leftovers:
         """Of pytest-xdist: a worker has ended."""
         self.found += getattr(node, "workeroutput", {}).get("leftovers", [])
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Workers hear nothing of it, and would be killed in the middle of a test."""
+        workers = [pid for pid, _ in _marked() if _parent(pid) == os.getpid()]
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline and any(_parent(pid) == os.getpid() for pid in workers):
+            time.sleep(0.1)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._scratch is None:
@@ -79,7 +91,12 @@ def pytest_configure(config: pytest.Config) -> None:
         scratch = Path(tempfile.mkdtemp(prefix="pst"))
         scratch.chmod(0o1777)  # some programs run as users of their own
         os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    signal.signal(signal.SIGTERM, _interrupt)  # it unwinds as Ctrl-C does
     config.pluginmanager.register(Leftovers(scratch), _NAME)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,14 +141,23 @@ def _processes() -> list[str]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    return found
+    return [f"process {pid}: {command}" for pid, command in found]
 
 
-def _marked() -> Iterator[str]:
+def _marked() -> Iterator[tuple[int, str]]:
+    """The processes of this run but for this one, and their commands."""
     mark = f"{_MARK}={os.environ[_MARK]}".encode()
     for process in Path("/proc").iterdir():
         if process.name.isdecimal() and process.name != str(os.getpid()):
             with contextlib.suppress(OSError):
                 if mark in (process / "environ").read_bytes().split(b"\0"):
                     words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                    yield f"process {process.name}: {b' '.join(words).decode(errors='replace')}"
+                    yield int(process.name), b" ".join(words).decode(errors="replace")
+
+
+def _parent(pid: int) -> int:
+    """Of a process that has not ended; else 0."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[1]) if fields[0] not in "ZX" else 0
+    return 0
