@@ -309,13 +309,13 @@ def test_much_data_gets_through(
     data = bytes(range(256)) * 4000
     began = time.monotonic()
     with listener:
-        listener.settimeout(5)
+        listener.settimeout(20)
         near = Client(client, source=service.source(1)).connect(service.vip, 7000)
         far, _ = listener.accept()
         with near, far:
             assert _through(near, far, data)
             assert _through(far, near, data)
-    assert time.monotonic() - began < 5  # nothing waits for retransmissions all the time
+    assert time.monotonic() - began < 20  # nothing waits for retransmissions all the time
 
 
 def _offload(namespace: Namespace, interface: str, *, on: bool) -> None:

@@ -191,7 +191,7 @@ def the_server_resets(stage: Stage) -> int:
 
 @scene
 def the_client_is_silent(stage: Stage) -> int:
-    with _connected(stage, "option tcplog\ntimeout client 300ms") as (client, conn):
+    with _connected(stage, "option tcplog\ntimeout client 800ms") as (client, conn):
         _exchange(client, conn)
         assert conn.recv(1) == b""
     return 1
@@ -199,7 +199,7 @@ def the_client_is_silent(stage: Stage) -> int:
 
 @scene
 def the_server_is_silent(stage: Stage) -> int:
-    with _connected(stage, back="timeout server 300ms") as (client, conn):
+    with _connected(stage, back="timeout server 800ms") as (client, conn):
         _exchange(client, conn)
         assert client.recv(1) == b""
     return 1

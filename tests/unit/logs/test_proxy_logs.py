@@ -113,8 +113,8 @@ def test_flows_of_datagrams(stage: Stage) -> None:
         server.settimeout(20)
         port = closed_port()
         stage.rig.run(
-            f"listen dns\n mode udp\n bind 127.0.0.1:{port}\n timeout client 200ms\n"
-            f" timeout server 200ms\n log {stage.receiver.where} local0\n option tcplog\n"
+            f"listen dns\n mode udp\n bind 127.0.0.1:{port}\n timeout client 800ms\n"
+            f" timeout server 800ms\n log {stage.receiver.where} local0\n option tcplog\n"
             f" server s1 127.0.0.1:{server.getsockname()[1]}\n"
         )
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

@@ -66,7 +66,9 @@ listen l8
     server s1 {server}
 listen l9
     bind 127.0.0.1:{l9}
-    timeout queue 300ms
+    timeout queue 1500ms
+    timeout client 30s
+    timeout server 30s
     server s1 {server} maxconn 1
 frontend f11
     bind 127.0.0.1:{f11}

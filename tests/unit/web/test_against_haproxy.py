@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from unit_proxy import wait_for
+from unit_side_by_side import is_listening
 from unit_web import DEFAULTS, Web
 
 pytestmark = pytest.mark.needs("haproxy")
@@ -28,6 +29,8 @@ listen s
  http-request return status 206 if { query -m found }
  monitor-uri /up
 """
+# Seconds of silence: the longer ones for a machine that is too busy to answer in the shorter.
+_PATIENCE = 0.2, 1.0, 5.0
 AUTH = b"Authorization: Basic YTpi\r\n"
 SAME = {
     "a request without a host": b"GET /up HTTP/1.1\r\n\r\n",
@@ -85,7 +88,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     file = path / "haproxy.cfg"
     file.write_text(DEFAULTS + TEXT.replace("{d}/NAME", f"{path}/theirs"))
     process = subprocess.Popen(["haproxy", "-db", "-q", "-f", str(file)], stderr=-3)
-    wait_for((path / "theirs").exists, "haproxy listens")
+    wait_for(lambda: is_listening(path / "theirs"), "haproxy listens")
     yield path
     process.kill()
     process.wait()
@@ -96,11 +99,11 @@ def statuses(answer: bytes) -> list[bytes]:
     return [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
-def theirs(path: Path, data: bytes) -> tuple[list[bytes], bool]:
-    """Statuses, and whether it hung up at the end."""
+def theirs(path: Path, data: bytes, patience: float = _PATIENCE[0]) -> tuple[list[bytes], bool]:
+    """Statuses, and whether it hung up at the end, within *patience* after the last of it."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path / "theirs"))
-        client.settimeout(0.4)  # no more comes: it keeps the connection
+        client.settimeout(patience)  # no more comes: it keeps the connection
         heard = b""
         try:
             client.sendall(data)
@@ -118,7 +121,11 @@ def test_the_same_bytes_are_answered_alike(web: Web, directory: Path, name: str)
     web.follow(TEXT.replace("NAME", "ours"))
     answer = web.talk(SAME[name], "ours")
     ours = statuses(answer), answer.endswith(b"<closed>")
-    assert ours == theirs(directory, SAME[name])
+    found = [theirs(directory, SAME[name])]
+    for patience in _PATIENCE[1:]:
+        if ours != found[-1]:
+            found.append(theirs(directory, SAME[name], patience))
+    assert ours == found[-1]
 
 
 # HAProxy takes these: of a length and chunks it believes the chunks (RFC 9112, 6.3).
@@ -135,4 +142,4 @@ STRICTER = {
 def test_what_no_client_means_is_refused(web: Web, directory: Path, name: str) -> None:
     web.follow(TEXT.replace("NAME", "ours"))
     assert statuses(web.talk(STRICTER[name], "ours")) == [b"400"]
-    assert theirs(directory, STRICTER[name])[0] != [b"400"]
+    assert theirs(directory, STRICTER[name], _PATIENCE[1])[0] != [b"400"]
