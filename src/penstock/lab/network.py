@@ -214,6 +214,7 @@ class Network:
         self._prefix = f"{tag}{os.getpid()}-{next(_numbers)}"
         self.namespaces: list[Namespace] = []
         self._closers: list[Callable[[], None]] = []
+        self._indices = count(100)
 
     def __enter__(self) -> Self:
         return self
@@ -238,7 +239,7 @@ class Network:
     def settle(self) -> None:
         """Wait until every link that is switched on carries packets. Raises LabError.
 
-        The kernel notices a new veth's carrier up to a second late and drops what is sent before
+        The kernel notices a new link's carrier a moment late and drops what is sent before
         (net/core/link_watch.c).
         """
         until("links to come up", lambda: all(one.links_are_up() for one in self.namespaces))
@@ -251,9 +252,13 @@ class Network:
         self, one: Namespace, one_name: str, other: Namespace, other_name: str, mtu: int = 1500
     ) -> None:
         """A veth pair between two namespaces, still down and without addresses."""
+        # Both ends numbered alike, as the first ones in two namespaces are, are no veths to the
+        # kernel's eyes: it tells of their carrier up to a second late (linkwatch_urgent_event()).
+        near, far = str(next(self._indices)), str(next(self._indices))
         _ip(
-            *("link", "add", one_name, "mtu", str(mtu), "netns", one.name, "type", "veth"),
-            *("peer", "name", other_name, "mtu", str(mtu), "netns", other.name),
+            *("link", "add", one_name, "index", near, "mtu", str(mtu)),
+            *("netns", one.name, "type", "veth"),
+            *("peer", "name", other_name, "index", far, "mtu", str(mtu), "netns", other.name),
         )
 
     def bridge(self, namespace: Namespace, name: str = "br0") -> None:
