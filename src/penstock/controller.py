@@ -430,6 +430,10 @@ class Controller:
         """How the check of a server stands; None: it has none."""
         return self._runner.find(key)
 
+    def check_statuses(self, keys: Iterable[RealKey | None]) -> list[CheckStatus | None]:
+        """As ``check_status()``, of many; None also for None."""
+        return self._runner.find_all(keys)
+
     @property
     def variables(self) -> Variables:
         """Of the whole process. Raises CommandRefused where no engine has any."""

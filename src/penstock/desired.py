@@ -120,6 +120,13 @@ def weight_of(pool: Pool, real: RealServer, overrides: Overrides) -> int:
     return override.weight if override and override.weight is not None else real.weight
 
 
+def weights_of(pool: Pool, reals: Sequence[RealServer], overrides: Overrides) -> list[int]:
+    """As ``weight_of()``, of many."""
+    if not overrides:
+        return [real.weight for real in reals]
+    return [weight_of(pool, real, overrides) for real in reals]
+
+
 def effective_weight(
     pool: Pool, real: RealServer, overrides: Overrides, health: RealHealth, *, scale: int = 1
 ) -> int:

@@ -30,6 +30,7 @@ from penstock.states import (
     ServerName,
     ServerSpec,
     ServerStanding,
+    Standings,
     States,
 )
 
@@ -252,6 +253,14 @@ class ServerStates:
     def find(self, name: ServerName) -> ServerStanding | None:
         """None for one that is not there."""
         return self.server(name) if name in self._states else None
+
+    def standings(self, names: Iterable[ServerName]) -> Standings:
+        """Raises KeyError where one of them is not there."""
+        return self._states.standings(names, self._clock())
+
+    def keys(self, names: Iterable[ServerName]) -> list[RealKey | None]:
+        """As ``key()``, of many."""
+        return list(map(self._keys.get, names))
 
     def servers(self) -> Mapping[ServerName, ServerStanding]:
         return self._states.servers(self._clock())

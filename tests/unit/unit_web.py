@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from penstock.config.haproxy import loads
 from penstock.http_service import HttpService
 from penstock.rules.subject import Traffic
 from penstock.statistics.rows import Selected
-from penstock.statistics.shapes import Kind, Row, Shape
+from penstock.statistics.shapes import Kind, Row, Shape, csv_header
 from penstock.web.server import WebServer
 from penstock.web.site import site
 from penstock.web.statistics import StickTable, Wanted, proxy_of, text
@@ -71,6 +72,10 @@ class MadeUp:
     def rows(self, selected: Selected, wanted: Wanted) -> Iterable[Row]:
         self.asked.append(selected)
         return (row for row in self.table if wanted(proxy_of(row)))
+
+    def csv(self, selected: Selected, wanted: Wanted) -> Iterator[str]:
+        found = self.rows(selected, wanted)
+        return itertools.chain([csv_header()], (row.csv() for row in found))
 
     def info(self) -> dict[str, str]:
         return self.said

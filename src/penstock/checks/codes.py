@@ -6,6 +6,8 @@ from __future__ import annotations
 from enum import Enum, StrEnum
 from typing import Final
 
+_NUMBERED: Final = True
+
 
 class Outcome(Enum):
     """What a result means for the server's health."""
@@ -20,64 +22,36 @@ class Outcome(Enum):
 class CheckCode(StrEnum):
     """The last result of a check."""
 
-    UNK = "UNK"
-    INI = "INI"
-    CHECKED = "CHECKED"
-    HANA = "HANA"
-    SOCKERR = "SOCKERR"
-    L4OK = "L4OK"
-    L4TOUT = "L4TOUT"
-    L4CON = "L4CON"
-    L6OK = "L6OK"
-    L6TOUT = "L6TOUT"
-    L6RSP = "L6RSP"
-    L7TOUT = "L7TOUT"
-    L7RSP = "L7RSP"
-    L7OK = "L7OK"
-    L7OKC = "L7OKC"
-    L7STS = "L7STS"
-    PROCERR = "PROCERR"
-    PROCTOUT = "PROCTOUT"
-    PROCOK = "PROCOK"
+    outcome: Outcome
+    description: str
+    has_number: bool  # a number goes with it: an HTTP status, or what a program exited with
 
-    @property
-    def description(self) -> str:
-        return _MEANING[self][1]
+    def __new__(
+        cls, code: str, outcome: Outcome, description: str, has_number: bool = False
+    ) -> CheckCode:
+        made = str.__new__(cls, code)
+        made._value_ = code
+        made.outcome = outcome
+        made.description = description
+        made.has_number = has_number
+        return made
 
-    @property
-    def outcome(self) -> Outcome:
-        return _MEANING[self][0]
-
-    @property
-    def has_number(self) -> bool:
-        """Whether a number goes with it: an HTTP status, or what a program exited with."""
-        return self in _NUMBERED
-
-
-_MEANING: Final = {
-    CheckCode.UNK: (Outcome.UNKNOWN, "Unknown"),
-    CheckCode.INI: (Outcome.UNKNOWN, "Initializing"),
-    CheckCode.CHECKED: (Outcome.NEUTRAL, "No status change"),
-    CheckCode.HANA: (Outcome.FAILED, "Health analyze"),
-    CheckCode.SOCKERR: (Outcome.FAILED, "Socket error"),
-    CheckCode.L4OK: (Outcome.PASSED, "Layer4 check passed"),
-    CheckCode.L4TOUT: (Outcome.FAILED, "Layer4 timeout"),
-    CheckCode.L4CON: (Outcome.FAILED, "Layer4 connection problem"),
-    CheckCode.L6OK: (Outcome.PASSED, "Layer6 check passed"),
-    CheckCode.L6TOUT: (Outcome.FAILED, "Layer6 timeout"),
-    CheckCode.L6RSP: (Outcome.FAILED, "Layer6 invalid response"),
-    CheckCode.L7TOUT: (Outcome.FAILED, "Layer7 timeout"),
-    CheckCode.L7RSP: (Outcome.FAILED, "Layer7 invalid response"),
-    CheckCode.L7OK: (Outcome.PASSED, "Layer7 check passed"),
-    CheckCode.L7OKC: (Outcome.CONDITIONAL, "Layer7 check conditionally passed"),
-    CheckCode.L7STS: (Outcome.FAILED, "Layer7 wrong status"),
-    CheckCode.PROCERR: (Outcome.FAILED, "External check error"),
-    CheckCode.PROCTOUT: (Outcome.FAILED, "External check timeout"),
-    CheckCode.PROCOK: (Outcome.PASSED, "External check passed"),
-}
-_NUMBERED: Final = frozenset(
-    {
-        *(CheckCode.L7OK, CheckCode.L7OKC, CheckCode.L7STS),
-        *(CheckCode.PROCERR, CheckCode.PROCTOUT, CheckCode.PROCOK),
-    }
-)
+    UNK = "UNK", Outcome.UNKNOWN, "Unknown"
+    INI = "INI", Outcome.UNKNOWN, "Initializing"
+    CHECKED = "CHECKED", Outcome.NEUTRAL, "No status change"
+    HANA = "HANA", Outcome.FAILED, "Health analyze"
+    SOCKERR = "SOCKERR", Outcome.FAILED, "Socket error"
+    L4OK = "L4OK", Outcome.PASSED, "Layer4 check passed"
+    L4TOUT = "L4TOUT", Outcome.FAILED, "Layer4 timeout"
+    L4CON = "L4CON", Outcome.FAILED, "Layer4 connection problem"
+    L6OK = "L6OK", Outcome.PASSED, "Layer6 check passed"
+    L6TOUT = "L6TOUT", Outcome.FAILED, "Layer6 timeout"
+    L6RSP = "L6RSP", Outcome.FAILED, "Layer6 invalid response"
+    L7TOUT = "L7TOUT", Outcome.FAILED, "Layer7 timeout"
+    L7RSP = "L7RSP", Outcome.FAILED, "Layer7 invalid response"
+    L7OK = "L7OK", Outcome.PASSED, "Layer7 check passed", _NUMBERED
+    L7OKC = "L7OKC", Outcome.CONDITIONAL, "Layer7 check conditionally passed", _NUMBERED
+    L7STS = "L7STS", Outcome.FAILED, "Layer7 wrong status", _NUMBERED
+    PROCERR = "PROCERR", Outcome.FAILED, "External check error", _NUMBERED
+    PROCTOUT = "PROCTOUT", Outcome.FAILED, "External check timeout", _NUMBERED
+    PROCOK = "PROCOK", Outcome.PASSED, "External check passed", _NUMBERED

@@ -170,6 +170,12 @@ class Runner:
         check = self._checks.get(key)
         return check.status() if check is not None else None
 
+    def find_all(self, keys: Iterable[RealKey | None]) -> list[CheckStatus | None]:
+        """As ``find()``, of many; None also for None."""
+        known = self._checks.get
+        found = [known(key) if key is not None else None for key in keys]
+        return [check.status() if check is not None else None for check in found]
+
     def status(self, key: RealKey) -> CheckStatus:
         """The state of a checked real server; raises KeyError for one that is not."""
         return self._checks[key].status()

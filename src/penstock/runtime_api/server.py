@@ -21,6 +21,7 @@ from penstock.runtime_sockets import AccessLevel, RuntimeSocket, RuntimeSockets
 
 _CHUNK = 1 << 16  # bytes made ahead of what the client has taken
 _TURN = 1 << 16  # bytes for one client before others get their turn
+_LONGEST_TURN = 0.005  # seconds, for output that is long in the making
 _BACKLOG = 128
 _PRIVATE = 0o600
 _FROM_MASTER = RuntimeSocket(
@@ -214,9 +215,9 @@ class RuntimeServer:
 
     def _serve(self, client: _Client) -> None:
         """Answer for one turn; then wait for room, for more commands, or for the next turn."""
-        left = _TURN
+        left, until = _TURN, self._clock() + _LONGEST_TURN
         while True:
-            idle = self._fill(client)
+            idle = self._fill(client, until)
             if client.terminal.session.hands_over:
                 with contextlib.suppress(OSError):
                     send_listeners(client.sock, self._runtime.listeners())
@@ -224,7 +225,7 @@ class RuntimeServer:
                 return
             sent = self._send(client)
             left -= sent
-            if client.unsent or left <= 0:
+            if client.unsent or left <= 0 or (not idle and self._clock() >= until):
                 self._await(client, selectors.EVENT_WRITE)
                 return
             if idle:
@@ -234,13 +235,15 @@ class RuntimeServer:
         else:
             self._await(client, selectors.EVENT_READ)
 
-    def _fill(self, client: _Client) -> bool:
+    def _fill(self, client: _Client, until: float) -> bool:
         """Have output ready; True when the terminal has none for now."""
         while len(client.unsent) < _CHUNK:
             piece = client.terminal.output()
             if piece is None:
                 return True
             client.unsent += piece.encode("utf-8", "surrogateescape")
+            if self._clock() >= until:
+                break
         return False
 
     def _send(self, client: _Client) -> int:

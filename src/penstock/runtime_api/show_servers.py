@@ -62,7 +62,7 @@ def _connections(view: View, sections: Iterator[Section], threads: int) -> Itera
             address = real.address if real.link.local is None else None
             yield (
                 f"{section.name}/{real.name} {section.id}/{number} {address or '-'}"
-                f" {port_of(real)} - 5000 {counted.live} {counted.live_max} {counted.live}"
+                f" {port_of(real.port)} - 5000 {counted.live} {counted.live_max} {counted.live}"
                 f" 0 0 -1 0{' 0' * threads}\n"
             )
 

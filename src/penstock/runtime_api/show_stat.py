@@ -11,12 +11,10 @@ from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_sockets import AccessLevel
-from penstock.statistics.rows import Selected, rows
+from penstock.statistics.rows import Selected, csv, rows
 from penstock.statistics.schema import SCHEMA
-from penstock.statistics.shapes import Row, csv_header
+from penstock.statistics.shapes import Row
 from penstock.statistics.view import View
-
-_TOGETHER: Final = 200  # rows made in one go
 
 
 def _show_stat(context: Context, arguments: Arguments, payload: str | None) -> Answer:
@@ -34,12 +32,11 @@ def _show_stat(context: Context, arguments: Arguments, payload: str | None) -> A
         in_service_only="no-maint" in words,
         legends=context.session.granted >= AccessLevel.OPERATOR,
     )
-    found = rows(view, selected)
     if "json" in words:
-        return _json(found)
+        return _json(rows(view, selected))
     if "typed" in words:
-        return _typed(found, described="desc" in words)
-    return _csv(found)
+        return _typed(rows(view, selected), described="desc" in words)
+    return csv(view, selected)
 
 
 def _proxy(view: View, word: str) -> int:
@@ -51,17 +48,6 @@ def _proxy(view: View, word: str) -> int:
     if not number:
         raise CommandFailed("No such proxy.")
     return number
-
-
-def _csv(found: Iterator[Row]) -> Iterator[str]:
-    yield csv_header()
-    lines: list[str] = []
-    for row in found:
-        lines.append(row.csv())
-        if len(lines) == _TOGETHER:
-            yield "".join(lines)
-            lines.clear()
-    yield "".join(lines)
 
 
 def _typed(found: Iterator[Row], *, described: bool) -> Iterator[str]:

@@ -12,6 +12,7 @@ from penstock.states.model import (
     ServerName,
     ServerSpec,
     ServerStanding,
+    Standings,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "ServerName",
     "ServerSpec",
     "ServerStanding",
+    "Standings",
     "States",
 ]

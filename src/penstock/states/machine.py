@@ -22,6 +22,7 @@ from penstock.states.model import (
     ServerName,
     ServerSpec,
     ServerStanding,
+    Standings,
 )
 from penstock.states.transitions import Transitions
 
@@ -304,6 +305,24 @@ class States:
             ago,
             server.downtime + (ago if down else 0),
             server.downs,
+        )
+
+    def standings(self, names: Iterable[ServerName], now: float) -> Standings:
+        """As ``server()``, of many. Raises KeyError where one is not there."""
+        known = self._moves.servers
+        servers = [known[name] for name in names]
+        stopped = Operational.STOPPED
+        ago = [whole(one.since, now) for one in servers]
+        return Standings(
+            [one.state for one in servers],
+            [int(one.admin) for one in servers],
+            ago,
+            [
+                one.downtime + seconds if one.state is stopped else one.downtime
+                for one, seconds in zip(servers, ago, strict=True)
+            ],
+            [one.downs for one in servers],
+            [one.counted for one in servers],
         )
 
     def servers(self, now: float) -> Mapping[ServerName, ServerStanding]:

@@ -94,6 +94,18 @@ class ServerStanding(NamedTuple):  # not a dataclass: ten thousand are made for 
 
 
 @dataclass(frozen=True, slots=True)
+class Standings:
+    """The states of many servers at one moment: columns of what ``ServerStanding`` has."""
+
+    operational: list[Operational]
+    admin: list[int]  # plain numbers: flags cost more to combine than all the rest
+    last_change: list[int]
+    downtime: list[int]
+    downs: list[int]
+    usable: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStanding:
     """The state of a pool as a whole."""
 

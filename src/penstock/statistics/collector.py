@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Final, Generic, TypeVar
 
 from penstock.engine.api import Engine, RealKey
@@ -22,27 +24,73 @@ Key = TypeVar("Key", bound=Hashable)
 ServerName = tuple[str, str]
 
 _ALL: Final = tuple(Figure)
+_made: Final = partial(tuple.__new__, Counted)  # Counted._make() without a call in Python
 _WHOLE: Final[Mapping[Hashable, int]] = {"": 0}
 _SAMPLED: Final = (Figure.LIVE, Figure.TOTAL, Figure.SESSIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Generic[Key]):
+    """One engine's objects of a kind. *columns* are in the order of ``Counted``; empty: zeros.
+
+    Rows are made of them when they are asked for, so that nobody waits for ten thousand.
+    """
+
+    places: Mapping[Key, int]
+    columns: Sequence[Sequence[int]]
+
+    def one(self, key: Key) -> Counted:
+        """Zeros for one that is not there."""
+        place = self.places.get(key)
+        if place is None:
+            return NOTHING
+        return Counted._make([column[place] if column else 0 for column in self.columns])
+
+    def many(self, keys: Iterable[Key | None]) -> list[Counted]:
+        """As ``one()``, of many; also zeros for None."""
+        known = self.places.get
+        places = [known(key, -1) if key is not None else -1 for key in keys]
+        picked = [_picked(column, places) for column in self.columns]
+        made = map(_made, zip(*picked, strict=False))  # some are endless
+        return [one if place >= 0 else NOTHING for one, place in zip(made, places, strict=False)]
+
+
+def _picked(column: Sequence[int], places: Sequence[int]) -> Iterable[int]:
+    return [column[place] for place in places] if column else repeat(0)
 
 
 class Rows(Generic[Key]):
     """All numbers of one kind of object, of all engines."""
 
-    def __init__(self, parts: Sequence[tuple[Mapping[Key, int], Sequence[Counted]]]) -> None:
+    def __init__(self, parts: Sequence[_Part[Key]]) -> None:
         self._parts = parts
 
     def of(self, key: Key) -> Counted:
         """Zeros for one that no engine has."""
-        found: Counted | None = None
-        for places, rows in self._parts:
-            place = places.get(key)
-            if place is not None:
-                found = rows[place] if found is None else together(found, rows[place])
-        return found or NOTHING
+        found = NOTHING
+        for part in self._parts:
+            found = _joined(found, part.one(key))
+        return found
+
+    def many(self, keys: Sequence[Key | None]) -> list[Counted]:
+        """As ``of()``, of many; also zeros for None."""
+        found: list[Counted] | None = None
+        for part in self._parts:
+            if not part.places:
+                continue
+            more = part.many(keys)
+            found = more if found is None else list(map(_joined, found, more))
+        return [NOTHING] * len(keys) if found is None else found
 
     def keys(self) -> set[Key]:
-        return {key for places, _ in self._parts for key in places}
+        return {key for part in self._parts for key in part.places}
+
+
+def _joined(one: Counted, other: Counted) -> Counted:
+    """Most objects are of one engine, and nothing to the others."""
+    if other is NOTHING:
+        return one
+    return other if one is NOTHING else together(one, other)
 
 
 class Reading:
@@ -72,11 +120,20 @@ class Reading:
 
     def server(self, name: ServerName, key: RealKey | None) -> Counted:
         """Of a server, whatever its address was when it was counted; *key*: what it is now."""
-        found = self.reals.of(key) if key is not None else NOTHING
-        carried = self._carried.get(name)
-        if carried is not None:
-            found = together(found, carried)
-        return found if self._base is None else since(found, self._base.server(name, key))
+        return self.servers([name], [key])[0]
+
+    def servers(self, names: Sequence[ServerName], keys: Sequence[RealKey | None]) -> list[Counted]:
+        """As ``server()``, of many."""
+        found = self.reals.many(keys)
+        if self._carried:
+            before = map(self._carried.get, names)
+            found = [
+                one if carried is None else together(one, carried)
+                for one, carried in zip(found, before, strict=True)
+            ]
+        if self._base is None:
+            return found
+        return list(map(since, found, self._base.servers(names, keys)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +287,8 @@ def _summed(tables: Iterable[Table[str]], figures: Iterable[Figure]) -> Table[Ha
     return Table(_WHOLE, {figure: [value] for figure, value in sums.items()})
 
 
-def _part(
-    meter: Meter, table: Table[Key], now: float
-) -> tuple[Mapping[Key, int], Sequence[Counted]]:
-    """A table as rows, with its rates. Of few objects among many only theirs are made."""
+def _part(meter: Meter, table: Table[Key], now: float) -> _Part[Key]:
+    """A table with its rates. Of few objects among many only theirs are kept."""
     columns, places = table.columns, table.places
     live = columns.get(Figure.LIVE, ())
     zeros = [0] * len(live)
@@ -247,18 +302,17 @@ def _part(
             column = [*column, *zeros[len(column) :]]
         return column if at is None else [column[place] for place in at]
 
-    filled = [picked(columns.get(one, zeros)) for one in Figure]
-    most_live = picked(meter.most_live)
-    filled[Figure.LIVE_MAX] = list(map(max, filled[Figure.LIVE_MAX], most_live, picked(live)))
+    filled = [picked(columns[one]) if one in columns else () for one in Figure]
+    most_live = map(max, picked(meter.most_live), picked(live))
+    filled[Figure.LIVE_MAX] = list(map(max, filled[Figure.LIVE_MAX] or zeros, most_live))
     if Figure.LAST not in columns:
-        filled[Figure.LAST] = picked(meter.grew)
+        filled[Figure.LAST] = list(picked(meter.grew))  # which the meter may change
     for one in meter.rated:
         rates = picked(meter.rates(one, columns.get(one, zeros), now))
         filled.append(rates)
         filled.append(list(map(max, rates, picked(meter.most_rate[one]))))
-    while len(filled) < len(Counted._fields):
-        filled.append(picked(zeros))
-    return places, list(map(Counted._make, zip(*filled, strict=False)))
+    filled += [()] * (len(Counted._fields) - len(filled))
+    return _Part(places, filled)
 
 
 __all__ = ["Collector", "Reading", "Rows"]

@@ -50,6 +50,11 @@ class Counted(NamedTuple):
         return -(-total // samples)
 
 
+def ago(now: float, last: int) -> int:
+    """Seconds since ``Counted.last``; -1: there was none."""
+    return max(0, int(now) - last) if last else -1
+
+
 NOTHING: Final = Counted()
 _RATES: Final = ("rate", "connection_rate")
 _MOST: Final = frozenset(

@@ -6,36 +6,39 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from penstock.checks.codes import CheckCode
+from penstock.checks.codes import Outcome
+from penstock.engine.api import RealKey
 from penstock.health.status import CheckStatus
-from penstock.model import Address, PortMode, RealPort, RealServer
-from penstock.states import DRAIN, Admin, Operational, ServerStanding
+from penstock.model import PortMode, RealPort
+from penstock.states import DRAIN, Admin, Operational
 
-_UP: Final = (Operational.STARTING, Operational.RUNNING)
+_UP: Final = (Operational.RUNNING, Operational.STARTING)
 # Plain numbers: flags cost more to combine than all the rest.
 _FMAINT, _IMAINT, _RMAINT = int(Admin.FMAINT), int(Admin.IMAINT), int(Admin.RMAINT)
 _DRAIN: Final = int(DRAIN)
-_NONE_YET: Final = (CheckCode.UNK, CheckCode.INI)
 
 
 def shown(check: CheckStatus) -> str:
     """The status of a check; with a star while the next one is under way."""
-    return f"* {check.code.value}" if check.running else check.code.value
+    return f"* {check.code}" if check.running else str(check.code)
 
 
 def lasted(check: CheckStatus) -> int | None:
     """Milliseconds of the last one."""
-    known = check.duration_ms >= 0 and check.code not in _NONE_YET
+    known = check.duration_ms >= 0 and check.code.outcome is not Outcome.UNKNOWN
     return check.duration_ms if known else None
 
 
 def status(
-    standing: ServerStanding, check: CheckStatus | None, agent: CheckStatus | None, tracks: str
+    operational: Operational,
+    admin: int,
+    check: CheckStatus | None,
+    agent: CheckStatus | None,
+    tracks: str | None,
 ) -> str:
     """The word for its state. *check* and *agent* are those of the server at the end of the chain
-    that it tracks, or its own; *tracks*: that it tracks, as "pool/server"; "": nobody.
+    that it tracks, or its own; *tracks*: that it tracks, as "pool/server".
     """
-    admin = int(standing.admin)
     if admin & _RMAINT:
         return "MAINT (resolution)"
     if admin & _IMAINT:
@@ -44,9 +47,9 @@ def status(
         return "MAINT"
     checked = check if check is not None and check.enabled else None
     asked = agent if agent is not None and agent.enabled else None
-    if standing.operational in _UP:
-        return _up(standing, checked, asked)
-    if standing.operational is Operational.STOPPING:
+    if operational in _UP:
+        return _up(admin, checked, asked)
+    if operational is Operational.STOPPING:
         full = checked is None or checked.health == checked.rise + checked.fall - 1
         return "NOLB" if full else f"NOLB {_counted(checked)}"
     if asked is not None and not asked.health:
@@ -58,9 +61,9 @@ def status(
     return "DOWN"
 
 
-def _up(standing: ServerStanding, checked: CheckStatus | None, asked: CheckStatus | None) -> str:
+def _up(admin: int, checked: CheckStatus | None, asked: CheckStatus | None) -> str:
     falling = checked is not None and checked.health < checked.rise + checked.fall - 1
-    if int(standing.admin) & _DRAIN:
+    if admin & _DRAIN:
         if asked is not None:
             return "DRAIN (agent)"
         return f"DRAIN {_counted(checked)}" if falling else "DRAIN"
@@ -76,19 +79,17 @@ def _counted(checked: CheckStatus | None) -> str:
     return f"{checked.health - checked.rise + 1}/{checked.fall}"
 
 
-def address_of(real: RealServer) -> str:
-    """Address and port; "" for one without an address."""
-    if real.link.local is not None:
-        return "unix"
-    return _place(real.address, real.port) if real.address is not None else ""
-
-
 @lru_cache(maxsize=1 << 15)
-def _place(address: Address, port: RealPort) -> str:
-    host = str(address) if address.version == 4 else f"[{address}]"
-    return f"{host}:{0 if port.mode is PortMode.SAME else port.value}"
+def address_of(key: RealKey | None) -> str:
+    """Address and port; "" for one without an address."""
+    if key is None:
+        return ""
+    if key.local is not None:
+        return "unix"
+    host = str(key.address) if key.address.version == 4 else f"[{key.address}]"
+    return f"{host}:{port_of(key.port)}"
 
 
-def port_of(real: RealServer) -> int:
+def port_of(port: RealPort) -> int:
     """As HAProxy shows it: an offset stands for itself, and 0 for the client's own."""
-    return 0 if real.port.mode is PortMode.SAME else real.port.value
+    return 0 if port.mode is PortMode.SAME else port.value

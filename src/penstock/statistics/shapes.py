@@ -2,7 +2,8 @@
 """Rows of ``show stat`` and their formats: CSV, typed, JSON (management guide, 9.1, 9.2). Pure.
 
 Which fields a row has follows from its shape: what it is of, and whether its proxy speaks HTTP.
-Most fields of most rows are constants; a CSV line is a template that the rest is put into.
+Most fields of most rows are constants; a CSV line is a template that the rest is put into. Lines of
+many servers are made of columns, a field of all of them at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import repeat
 from typing import Final
 
 from penstock.statistics.fields import FIRST_OF_MODULES, STAT_FIELDS, Field
@@ -54,6 +56,17 @@ def csv_text(text: str) -> str:
     return f'"{doubled}"'
 
 
+@dataclass(frozen=True, slots=True)
+class Same:
+    """A column that has one value in every place."""
+
+    value: Value
+
+
+Column = Sequence[Value] | Same
+"""The values of one field in many rows."""
+
+
 # What checks, agents and files say; everything else has no character that CSV quotes.
 _FREE_TEXTS: Final = frozenset({"last_chk", "last_agt", "cookie", "svname"})
 
@@ -71,35 +84,63 @@ class Shape:
         doubled = [name for name in self.names if name in constant]
         if doubled or len(set(self.names)) != len(self.names):
             raise ValueError(f"fields are said twice: {doubled or self.names}")
-        self._free = tuple(at for at, name in enumerate(self.names) if name in _FREE_TEXTS)
-        # In the order of the fields, with where its value is among the variable ones.
+        cells = [self._constant_cell(field) for field in STAT_FIELDS]
+        cells[FIRST_OF_MODULES] = f"-,{cells[FIRST_OF_MODULES]}"
+        # A line: what stands before each variable field, in the order of fields; and the end.
         order = sorted((place, at) for at, place in enumerate(self._places))
+        befores, last = [], 0
+        for place, _ in order:
+            befores.append("".join(cells[last:place]))
+            last = place + 1
+        self._end = "".join(cells[last:]) + "\n"
+        self._slots = tuple(
+            (before, self.names[at], self.names[at] in _FREE_TEXTS)
+            for before, (_, at) in zip(befores, order, strict=True)
+        )
         self._order = tuple(at for _, at in order)
-        self._sorted = self._order == tuple(range(len(order)))
-        self._template = self._made()
+        self._free = tuple(at for at, name in enumerate(self.names) if name in _FREE_TEXTS)
+        template = "".join(f"{before.replace('%', '%%')}%s," for before in befores)
+        self._template = template + self._end.replace("%", "%%")
 
-    def _made(self) -> str:
-        cells: list[str] = []
-        for field in STAT_FIELDS:
-            if field.place == FIRST_OF_MODULES:
-                cells.append("-")
-            if field.place in self._places:
-                cells.append("%s")
-            else:
-                value = self._constant.get(field.place)
-                cells.append("" if value is None else str(value))
-        return ",".join(cells) + ",\n"
+    def _constant_cell(self, field: Field) -> str:
+        """With its comma; of a variable field this is not used."""
+        value = self._constant.get(field.place)
+        return "," if value is None else f"{value},"
 
     def csv(self, values: Sequence[Value]) -> str:
         """A line; *values* are those of the variable fields, in their order."""
         cells = ["" if value is None else value for value in values]
         for at in self._free:
-            text = cells[at]
-            if text and not _SPECIAL.isdisjoint(str(text)):
-                cells[at] = csv_text(str(text))
-        if not self._sorted:
-            cells = [cells[at] for at in self._order]
-        return self._template % tuple(cells)
+            cells[at] = csv_text(str(cells[at]))
+        return self._template % tuple([cells[at] for at in self._order])
+
+    def lines(self, columns: Mapping[str, Column], count: int) -> Iterator[str]:
+        """The lines of *count* rows, at least one, as ``csv()`` makes them."""
+        template: list[str] = []
+        varying: list[Sequence[Value]] = []
+        for before, name, free in self._slots:
+            column = columns[name]
+            template.append(before.replace("%", "%%"))
+            if not isinstance(column, Same) and column.count(column[0]) == count:
+                column = Same(column[0])  # of most fields: servers are alike
+            if isinstance(column, Same):
+                template.append(f"{_shown(column.value, free=free)},".replace("%", "%%"))
+                continue
+            if free or None in column:
+                column = [_shown(value, free=free) for value in column]
+            template.append("%s,")
+            varying.append(column)
+        template.append(self._end.replace("%", "%%"))
+        rows = zip(*varying, strict=True) if varying else repeat((), count)
+        return map("".join(template).__mod__, rows)
+
+    def values(self, columns: Mapping[str, Column], count: int) -> Iterator[tuple[Value, ...]]:
+        """What *count* rows have, in the order of the variable fields."""
+        found = [columns[name] for name in self.names]
+        return zip(
+            *(repeat(one.value, count) if isinstance(one, Same) else one for one in found),
+            strict=True,
+        )
 
     def cells(self, values: Sequence[Value]) -> Iterator[tuple[Field, str, Value]]:
         """Each field that has a value, its tags, and the value."""
@@ -108,6 +149,11 @@ class Shape:
             value = known.get(field.place, self._constant.get(field.place))
             if value is not None:
                 yield field, _OTHER_TAGS.get((self.kind, field.name), field.tags), value
+
+
+def _shown(value: Value, *, free: bool) -> str:
+    text = "" if value is None else str(value)
+    return csv_text(text) if free else text
 
 
 @dataclass(frozen=True, slots=True)

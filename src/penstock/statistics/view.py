@@ -3,61 +3,27 @@
 
 from __future__ import annotations
 
-import math
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import compress
 
 from penstock.controller import Controller
-from penstock.desired import real_key, weight_of
+from penstock.desired import real_key, weight_of, weights_of
 from penstock.edits import FrontEdit, FrontState
 from penstock.health.status import CheckStatus
 from penstock.model import Configuration, EngineKind, Pool, RealServer, Service
 from penstock.proxied import Listener, LocalAddress
 from penstock.sections import Section
-from penstock.states import MAINT, Operational, ServerName, ServerStanding
+from penstock.states import MAINT, Operational, ServerName
 from penstock.statistics.collector import Collector
-from penstock.statistics.counted import NOTHING, Counted, together
+from penstock.statistics.counted import NOTHING, Counted, ago, together
 from penstock.statistics.served import Tally
 from penstock.statistics.server_state import StateOf
+from penstock.statistics.servers import Reference, Servers, Summed
 
-_MAINT = int(MAINT)
 _SPARE_FILES = 100  # for what is no client's
-
-
-@dataclass(slots=True)  # not frozen: there are ten thousand of them
-class ServerView:
-    """One server. *check* and *agent* are its own; None: it has none, or is not enabled.
-
-    *reference* are those that its state follows from: of the server that it tracks, or its own.
-    """
-
-    real: RealServer
-    counted: Counted
-    standing: ServerStanding
-    user_weight: int
-    throttle: int | None
-    check: CheckStatus | None
-    agent: CheckStatus | None
-    reference: tuple[CheckStatus | None, CheckStatus | None]
-    now: float
-
-    @property
-    def weight(self) -> int:
-        throttle = self.throttle
-        return self.user_weight if throttle is None else _ramped(self.user_weight, throttle)
-
-    @property
-    def stopped(self) -> bool:
-        return self.standing.operational is Operational.STOPPED
-
-    @property
-    def paused(self) -> bool:
-        """In maintenance, whoever wants that."""
-        return bool(int(self.standing.admin) & _MAINT)
-
-    def since_last(self, last: int) -> int:
-        return _ago(self.now, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +44,9 @@ class PoolView:
     user_weight: int = 0
     active: int = 0
     backup: int = 0
-    up: int = 0  # servers that are not down
-    attempts: int = 0  # connects to servers, those that failed included
     downs: int = 0
     last_change: int = 0
     downtime: int | None = None
-
-
-def _ago(now: float, last: int) -> int:
-    return max(0, int(now) - last) if last else -1
 
 
 class View:
@@ -166,44 +126,70 @@ class View:
     def backend(self, name: str) -> Counted:
         return self.reading.pool(name)
 
-    def pool(self, name: str, pool: Pool | None, servers: Sequence[ServerView]) -> PoolView:
-        """*servers*: all of them."""
-        if pool is None or not servers:
+    def pool(self, pool: Pool | None, summed: Summed) -> PoolView:
+        """*summed*: of all its servers."""
+        if pool is None or not summed.count:
             return PoolView(last_change=int(self.now) - int(self._started))
-        seen = self._controller.states.pool(name)
-        takes = [one for one in servers if one.standing.is_usable]
-        chosen = [one for one in takes if not one.real.backup]
-        if not any(one.user_weight for one in chosen):
-            chosen = [one for one in takes if one.real.backup]
-            if not pool.allbackups:
-                chosen = chosen[:1]
+        seen = self._controller.states.pool(pool.name)
+        chosen = summed.chosen(all_backups=pool.allbackups)
         return PoolView(
-            weight=sum(one.weight for one in chosen),
-            user_weight=sum(one.user_weight for one in chosen),
+            weight=chosen.weight,
+            user_weight=chosen.user_weight,
             active=seen.active,
             backup=seen.backup,
-            up=sum(not one.stopped for one in servers),
-            attempts=sum(one.counted.total for one in servers),
             downs=seen.downs,
             last_change=seen.last_change,
             downtime=seen.downtime,
         )
 
     def since_last(self, last: int) -> int:
-        return _ago(self.now, last)
+        return ago(self.now, last)
 
     # -- servers ---------------------------------------------------------------------------
 
-    def servers(self, pool: Pool | None) -> list[ServerView]:
-        """Those of a pool that is not disabled."""
-        if pool is None or pool.disabled:
-            return []
-        states = self._controller.states
-        return [
-            self._server(pool, real, name, states.server(name))
-            for real in pool.reals
-            for name in ((pool.name, real.name),)
+    def servers(self, section: Section, pool: Pool, reals: Sequence[RealServer]) -> Servers:
+        """*reals* of *pool*, as far as they are still there."""
+        controller = self._controller
+        states = controller.states
+        names = [(pool.name, real.name) for real in reals]
+        there = [name in states for name in names]
+        if not all(there):
+            reals, names = list(compress(reals, there)), list(compress(names, there))
+        seen = states.standings(names)
+        keys = states.keys(names)
+        checks = [
+            one if one is not None and one.enabled else None
+            for one in controller.check_statuses(keys)
         ]
+        agents = [
+            self._agent(name) if real.agent is not None else None
+            for name, real in zip(names, reals, strict=True)
+        ]
+        references: list[Reference] = list(zip(checks, agents, strict=True))
+        for at, real in enumerate(reals):
+            if real.tracks is not None:
+                references[at] = self._reference(real.tracks)
+        starting = Operational.STARTING
+        return Servers(
+            [section] * len(names),
+            list(reals),
+            keys,
+            seen.operational,
+            seen.admin,
+            seen.last_change,
+            seen.downtime,
+            seen.downs,
+            seen.usable,
+            self.reading.servers(names, keys),
+            weights_of(pool, reals, self._edits.servers),
+            [
+                states.warmed(name) if state is starting else None
+                for name, state in zip(names, seen.operational, strict=True)
+            ],
+            checks,
+            agents,
+            references,
+        )
 
     def counted(self, pool: str, real: RealServer) -> Counted:
         owner = self.pools[pool]
@@ -233,33 +219,14 @@ class View:
                 ),
             )
 
-    def _server(
-        self, pool: Pool, real: RealServer, name: ServerName, standing: ServerStanding
-    ) -> ServerView:
-        controller = self._controller
-        key = controller.states.key(name)
-        check = controller.check_status(key) if key is not None else None
-        if check is not None and not check.enabled:
-            check = None
-        agent = self._agent(name) if real.agent is not None else None
-        reference = (check, agent) if real.tracks is None else self._reference(real.tracks)
-        return ServerView(
-            real,
-            self.reading.server(name, key),
-            standing,
-            self._weight(pool, real),
-            self._throttle(standing),
-            check,
-            agent,
-            reference,
-            self.now,
-        )
+    @cached_property
+    def _reals(self) -> dict[ServerName, RealServer]:
+        return {(pool.name, one.name): one for pool in self.pools.values() for one in pool.reals}
 
-    def _reference(self, name: ServerName) -> tuple[CheckStatus | None, CheckStatus | None]:
+    def _reference(self, name: ServerName) -> Reference:
         """Check and agent of the server at the end of the chain that begins with *name*."""
         for _ in range(len(self.pools) + 64):
-            pool = self.pools.get(name[0])
-            found = next((one for one in pool.reals if one.name == name[1]), None) if pool else None
+            found = self._reals.get(name)
             if found is None:
                 break
             if found.tracks is None:
@@ -273,20 +240,11 @@ class View:
     def _weight(self, pool: Pool, real: RealServer) -> int:
         return weight_of(pool, real, self._edits.servers)
 
-    def _throttle(self, standing: ServerStanding) -> int | None:
-        if standing.operational is not Operational.STARTING:
-            return None
-        return self._controller.states.warmed(standing.spec.key)
-
     def _agent(self, name: ServerName) -> CheckStatus | None:
         agents = self._controller.agents
         if agents is None or name not in agents:
             return None
         return agents.status(name)
-
-
-def _ramped(weight: int, throttle: int) -> int:
-    return math.ceil(weight * throttle / 100)
 
 
 def _listener_views(listener: Listener) -> Iterator[ListenerView]:
@@ -349,4 +307,4 @@ def _algorithm(pool: Pool | None) -> str:
     return "unknown" if word == "random" else word
 
 
-__all__ = ["ListenerView", "PoolView", "ServerView", "View", "sections_of"]
+__all__ = ["ListenerView", "PoolView", "View", "sections_of"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from penstock.errors import PenstockError
@@ -14,8 +14,9 @@ from penstock.runtime_api.context import Context, Runtime, Session
 from penstock.runtime_api.registry import Answer, Message
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_sockets import AccessLevel
-from penstock.statistics.rows import Selected, rows
+from penstock.statistics.rows import Selected, csv, rows
 from penstock.statistics.shapes import Row
+from penstock.statistics.view import View
 from penstock.web.counts import RowCounts
 from penstock.web.statistics import StickTable, Wanted
 
@@ -29,9 +30,15 @@ class Running:
         self._runtime = runtime
 
     def rows(self, selected: Selected, wanted: Wanted) -> Iterable[Row]:
+        return rows(self._view(wanted), selected)
+
+    def csv(self, selected: Selected, wanted: Wanted) -> Iterator[str]:
+        return csv(self._view(wanted), selected)
+
+    def _view(self, wanted: Wanted) -> View:
         view = self._context().view()
         view.sections = tuple(section for section in view.sections if wanted(section.name))
-        return rows(view, selected)
+        return view
 
     def info(self) -> Mapping[str, str]:
         lines = (line.partition(": ") for line in self._said("show", "info").splitlines())

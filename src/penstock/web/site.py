@@ -7,7 +7,7 @@ statistics, redirections. What is left gets what HAProxy says of a backend witho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from penstock.http_service import DEFAULT_REALM, HttpSection, HttpService, StatsPage
@@ -171,12 +171,16 @@ class Site:
             fields.append(("refresh", str(said.refresh)))
         if query.format is Format.SCHEMA:
             return Response(200, SCHEMA.encode(), tuple(fields))
-        rows = self._statistics.rows(selected_by(said, query), within(said, query, own))
-        if query.format is Format.HTML:
+        selected, wanted = selected_by(said, query), within(said, query, own)
+        pieces: Iterator[str]
+        if query.format is Format.CSV:
+            pieces = self._statistics.csv(selected, wanted)
+        elif query.format is Format.HTML:
             fields.append(html.POLICY)
+            rows = self._statistics.rows(selected, wanted)
             pieces = html.render(said, query, rows, self._statistics.info(), admin=admin)
         else:
-            pieces = dumped(rows, query.format)
+            pieces = dumped(self._statistics.rows(selected, wanted), query.format)
         return Response(200, fields=tuple(fields), pieces=pieces)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from penstock.http_service import StatsPage
 from penstock.rules.subject import Traffic
 from penstock.statistics.rows import Selected
-from penstock.statistics.shapes import Row, Shape, Value, csv_header
+from penstock.statistics.shapes import Row, Shape, Value
 from penstock.web.stats_uri import Format, StatsQuery
 
 
@@ -41,6 +41,9 @@ class Statistics(Protocol):
 
         What they are made of is looked up before the first.
         """
+
+    def csv(self, selected: Selected, wanted: Wanted) -> Iterator[str]:
+        """The same as ``show stat`` prints them, with the header, in pieces."""
 
     def info(self) -> Mapping[str, str]:
         """What ``show info`` prints, by name."""
@@ -90,7 +93,7 @@ def within(page: StatsPage, query: StatsQuery, own: str) -> Wanted:
 
 
 def dumped(rows: Iterable[Row], format_: Format) -> Iterator[str]:
-    """*rows* as ``show stat`` and its ``typed`` and ``json`` print them."""
+    """*rows* as ``show stat typed`` and ``show stat json`` print them."""
     match format_:
         case Format.TYPED:
             for row in rows:
@@ -102,6 +105,4 @@ def dumped(rows: Iterable[Row], format_: Format) -> Iterator[str]:
                 before = ","
             yield "[]" if before == "[" else "]"
         case _:
-            yield csv_header()
-            for row in rows:
-                yield row.csv()
+            raise ValueError(f"rows are not dumped as {format_}")

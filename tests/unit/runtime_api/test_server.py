@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from unit_rig import Clock
 from unit_runtime import Daemon
 
 from penstock.errors import DatapathError
@@ -28,10 +29,21 @@ def _long(context: Context, arguments: Arguments, payload: str | None) -> Iterat
         yield PIECE
 
 
+def _slow(context: Context, arguments: Arguments, payload: str | None) -> Iterator[str]:
+    """Much to look at, and nothing to say of it."""
+    clock = context.runtime.clock
+    assert isinstance(clock, Clock)
+    for number in range(100):
+        MADE.append(number)
+        clock.now += 0.002
+        yield ""
+
+
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     MADE.clear()
-    made = Daemon(tmp_path, (command("long", "", _long),))
+    made = Daemon(tmp_path, (command("long", "", _long), command("slow", "", _slow)))
+    made.runtime.clock = made.clock
     made.follow(f"stats socket {tmp_path}/a.sock level admin")
     yield made
     made.close()
@@ -227,3 +239,14 @@ def test_endless_input_ends_the_connection(daemon: Daemon) -> None:
         client.setblocking(False)
         with contextlib.suppress(ConnectionResetError):  # an end is as good
             assert client.recv(100) == b""
+
+
+def test_who_is_long_in_the_making_holds_up_nobody(daemon: Daemon) -> None:
+    with daemon.connect() as slow:
+        slow.sendall(b"slow\n")
+        daemon.turn()  # it is accepted
+        daemon.turn()
+        assert 0 < len(MADE) < 10
+        assert daemon.ask("show cli level") == "admin\n\n"
+        daemon.run()
+        assert len(MADE) == 100

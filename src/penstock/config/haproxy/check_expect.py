@@ -157,7 +157,7 @@ def _qualify(reader: Reader, said: _Said, word: str, value: str) -> None:
             known, shown = _STATUS_WORDS[word]
             if value.upper() not in known:
                 raise LineError(f"'{word}' only supports {shown} status (got '{value}').")
-            said.codes[word] = CheckCode(value.upper())
+            said.codes[word] = CheckCode[value.upper()]
 
 
 # -- headers -----------------------------------------------------------------------------
