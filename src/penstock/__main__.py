@@ -38,6 +38,10 @@ def _ipvsadm(name: str, arguments: list[str]) -> int:
 
 
 def _haproxy(arguments: list[str]) -> int:
+    import signal  # noqa: PLC0415
+
+    # Until it listens to signals they end it as they end HAProxy: without a word of Python's.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from penstock import haproxy  # noqa: PLC0415
 
     return haproxy.main(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -109,3 +110,15 @@ def test_the_public_names_are_all_there() -> None:
         assert getattr(penstock, name).__module__.startswith("penstock.")
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         penstock.nothing  # noqa: B018
+
+
+def test_an_early_interrupt_ends_haproxys_likeness_without_a_word() -> None:
+    program = """
+import os, signal, sys
+sys.argv = ["haproxy", "-v"]
+from penstock import __main__ as entry, haproxy
+haproxy.main = lambda words: os.kill(os.getpid(), signal.SIGINT)
+entry.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
