@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from penstock.desired import (
     Overrides,
@@ -55,6 +55,14 @@ class Connections(Protocol):
     def engines(self) -> tuple[Engine, ...]: ...
 
     def live(self, key: RealKey) -> int: ...
+
+
+class Memory(NamedTuple):
+    """What ``ServerStates`` knew at one moment; for nobody else to look into."""
+
+    states: States
+    keys: dict[ServerName, RealKey]
+    checked: frozenset[ServerName]
 
 
 class ServerStates:
@@ -130,14 +138,14 @@ class ServerStates:
             if name in self._states:
                 self._states.changed(name, now - seconds)
 
-    def memory(self) -> object:
+    def memory(self) -> Memory:
         """All states, to go back to with ``restore()``."""
-        return self._states.copied(), self._keys, self._checked
+        return Memory(self._states.copied(), self._keys, self._checked)
 
-    def restore(self, memory: object) -> None:
+    def restore(self, memory: Memory) -> None:
         """Forget what has happened since *memory* was taken."""
         self._pending.clear()
-        self._states, self._keys, self._checked = memory  # type: ignore[misc]
+        self._states, self._keys, self._checked = memory
 
     # -- what happens ------------------------------------------------------------------
 
