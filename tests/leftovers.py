@@ -2,8 +2,9 @@
 """A plugin that names what a test run leaves behind on the machine, and fails the run for it.
 
 Several runs may go on at once, so each looks for its own: processes by a mark that they inherit,
-network namespaces by the process they are named after, runtime directories and pins by the
-namespaces and directories that the run has made, temporary files by a folder of its own for them.
+network namespaces and some pins by the process they are named after, runtime directories and
+their pins by the namespaces and directories that the run has made, temporary files by a folder of
+its own for them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Leftovers:
 
     def look(self, base: Path) -> None:
         """At what this process has made itself; *base* is the folder of its tests."""
-        self.found += [*_namespaces(os.getpid()), *_of(self._cookies), *_pins_of(base)]
+        self.found += [*_named_after(os.getpid()), *_of(self._cookies), *_pins_of(base)]
 
     def note_namespaces(self) -> None:
         """From now on."""
@@ -110,8 +111,10 @@ def _leftovers(
     plugin.look(tmp_path_factory.getbasetemp())
 
 
-def _namespaces(pid: int) -> Iterator[str]:
-    return (str(path) for path in NAMESPACES.glob(f"ps?{pid}-*"))
+def _named_after(pid: int) -> Iterator[str]:
+    """Network namespaces and pins."""
+    for path in (*NAMESPACES.glob(f"ps?{pid}-*"), *_BPFFS.glob(f"penstock-*-{pid}")):
+        yield str(path)
 
 
 def _of(cookies: set[int]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -276,7 +277,7 @@ def test_the_engine_keeps_rules_with_their_service(
     built_object: Path, namespace: Namespace, tmp_path: Path
 ) -> None:
     mount(BPFFS)
-    pins = BPFFS / f"penstock-admission-{id(namespace)}"
+    pins = BPFFS / f"penstock-admission-{os.getpid()}"
     bind = Bind(ip_address("127.0.0.1"), PortRange.single(PORT))
     state = ServiceState("s", Protocol.TCP, (bind,), None, admission=COUNTING)
     settings = Settings(max_flows=1024)

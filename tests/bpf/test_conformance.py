@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -84,7 +85,7 @@ class Kernel:
 def subject(built_object: Path, tmp_path: Path) -> Iterator[Kernel]:
     mount(BPFFS)
     namespace = Namespace("link set lo up\n", {})
-    pins = BPFFS / f"penstock-conformance-{id(namespace)}"
+    pins = BPFFS / f"penstock-conformance-{os.getpid()}"
     try:
         with namespace.inside():
             made = Kernel(pins, tmp_path)
