@@ -465,3 +465,13 @@ backend other
 """
     )
     assert either.ask(data=data).partition(b":")[0] == pool
+
+
+def test_a_rule_may_want_the_header_of_a_netscaler(either: ProxyRig) -> None:
+    servers = echoes(either, "a")
+    either.run(
+        f"listen front\n bind {either.path()}\n"
+        " tcp-request connection expect-netscaler-cip layer4\n"
+        f" server a {servers['a'].where}\n"
+    )
+    assert either.ask(data=bytes(64)[1:] + b"x") == b""

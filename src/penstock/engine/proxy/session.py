@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One client's connection: from being accepted, by whatever its service asks for, to its end.
+"""One client's connection: what is known of it, its place among all others, and its end.
 
-Each stage is a method that goes on to the next one or leaves a handler on the client's descriptor
-and a deadline behind. Once both sides are connected two ``Side`` objects take over.
+``entrance`` has the stages before a server is asked for, ``assignment`` and ``connecting`` those
+until both sides are connected; then two ``Side`` objects take over.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable
-from functools import partial
 
-from penstock.engine.proxy import assignment, carriage
-from penstock.engine.proxy.arrival import Handshake, Inspection, Preface
+from penstock.engine.proxy import assignment, carriage, entrance
 from penstock.engine.proxy.asked import Asked
 from penstock.engine.proxy.board import COLUMNS, Column
 from penstock.engine.proxy.choose import Ends, PoolView, Real
 from penstock.engine.proxy.connecting import Attempts
-from penstock.engine.proxy.dial import Peer, keep_alive, peer_of, silence
+from penstock.engine.proxy.dial import Peer, keep_alive, peer_of
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import BROKEN, ENDED, STREAM
 from penstock.engine.proxy.reply import Reply
@@ -27,15 +24,11 @@ from penstock.engine.proxy.side import Side
 from penstock.engine.proxy.tally import came, carried, lasted
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.trace import Trace
-from penstock.engine.proxy.world import Service, World, shortest
-from penstock.logs import refusals
+from penstock.engine.proxy.world import Service, World
 from penstock.rules.evaluate import Where, compile_expression, sample_of
 from penstock.rules.model import Expression
-from penstock.rules.program import Outcome, Program, Verdict
 from penstock.rules.samples import to_text
-from penstock.rules.subject import Expect
 from penstock.stick.choose import Pending, remember, server_address
-from penstock.wire import netscaler, proxy_protocol
 from penstock.wire.proxy_protocol import Header
 
 _BUFFER = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
@@ -213,21 +206,6 @@ class Session:
 
     # -- stages ----------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """The rules about connections; then whoever is in front of the client speaks first."""
-        book, expects = self.service.book, None
-        if book is not None:
-            self.world.census.services.add(self.service.state.name, self.world.tables.now())
-            if book.connection and not self._allowed(
-                book.connection.run(self.subject()), Column.DENIED_CONNECTIONS
-            ):
-                return
-            expects = self.subject().expect if self.asked is not None else None
-        if self.spot.listener.accept_proxy or expects is Expect.PROXY:
-            Preface(self, proxy_protocol.parse, self.inserted, refusals.PROXY)
-        else:
-            self.inserted()
-
     def go_on(self, real: Real | None, error: int) -> None:
         """Where the lane could not: *real* did not answer, or there is none."""
         lane = self.world.lane
@@ -236,7 +214,7 @@ class Session:
         name = self.service.state.pool
         pool = self.world.pools.get(name) if name is not None else None
         if real is None or pool is None:
-            self.start()
+            entrance.start(self)
             return
         area, at = self.world.area, pool.row * COLUMNS
         self.world.area[self.service.row * COLUMNS + _SESSIONS] += 1
@@ -245,106 +223,6 @@ class Session:
         came(area, real.row * COLUMNS)
         self.pool, self.real = pool, real
         self.attempts.failed_with(error)
-
-    def _allowed(self, outcome: Outcome, denied: int = _DENIED) -> bool:
-        """Whether the connection goes on; else it is over."""
-        if outcome.verdict in (Verdict.ACCEPT, Verdict.WAIT):
-            return True
-        self.world.count(self.service.row, denied)
-        if outcome.verdict is Verdict.DROP:
-            silence(self.sock)
-        if self.trace is not None:
-            self.trace.rejected()
-        self.give_up()
-        return False
-
-    def inserted(self) -> None:
-        """The client's headers, where a NetScaler inserts them; behind the header of a proxy."""
-        magic = self.spot.listener.netscaler_cip
-        if magic is not None:
-            parse = partial(netscaler.parse, magic=magic)
-            Preface(self, parse, self.secure, refusals.NETSCALER)
-        else:
-            self.secure()
-
-    def secure(self) -> None:
-        """TLS, if the listener speaks it."""
-        tls = self.spot.listener.tls
-        if tls is None:
-            self.consider()
-            return
-        self.watch(
-            shortest(self.service.state.timeouts.client), partial(self.refuse, refusals.TLS.late)
-        )
-        try:
-            sock = self.world.tls.accept(tls, self.sock)
-        except (OSError, ValueError):
-            self.refuse(refusals.TLS.broken, silent=True)
-            return
-        self.sock = sock
-        handshake = Handshake(sock, partial(self.secured, sock), self.insecure)
-        self.hear(handshake.on_events)
-        handshake.on_events()
-
-    def insecure(self, error: OSError) -> None:
-        """The handshake has failed."""
-        words, silent = refusals.TLS.wrong, False
-        if isinstance(error, ssl.SSLEOFError | ConnectionError):
-            words, silent = refusals.TLS.closed, True
-        elif isinstance(error, ssl.SSLCertVerificationError):
-            words = refusals.TLS.foreign
-        self.refuse(words, silent=silent)
-
-    def secured(self, sock: ssl.SSLSocket) -> None:
-        self.tls = TlsInfo.of(sock)
-        self.consider()
-
-    def consider(self) -> None:
-        """The rules about sessions, then those about what the client says."""
-        service = self.service
-        book = service.book
-        if (
-            book is not None
-            and book.session
-            and not self._allowed(book.session.run(self.subject()), Column.DENIED_SESSIONS)
-        ):
-            return
-        self.world.area[service.row * COLUMNS + _SESSIONS] += 1
-        if service.state.front.rate_limit:
-            service.count_session(self.loop.now)
-        if self.trace is not None:
-            self.trace.admitted()
-        if book is None:
-            self.route()
-            return
-        if self.asked is not None:
-            self.asked.start_stream()
-        self._inspect(book.content, book.delay, self.route)
-
-    def _inspect(self, program: Program, delay: float, go_on: Callable[[], None]) -> None:
-        """Look at what the client says until *program* has decided, or for *delay* seconds."""
-        if not program:
-            go_on()
-            return
-        at = 0
-        subject = self.subject()
-        subject.final = False
-
-        def decide(final: bool) -> None:
-            nonlocal at
-            subject.final = final or not delay
-            outcome = program.run(subject, at)
-            if outcome.verdict is Verdict.WAIT:
-                at = outcome.next
-                return
-            subject.final = True
-            self.hear(self.not_yet)
-            if self._allowed(outcome):
-                go_on()
-
-        inspection = Inspection(self, decide, _BUFFER)
-        self.watch(delay or None, inspection.is_over)
-        inspection.on_events(0)
 
     def left(self, events: int) -> None:
         """While it waits for a server: whether it has gone, and left nothing to be sent."""
@@ -357,29 +235,6 @@ class Session:
 
     def not_yet(self, _events: int) -> None:
         """What the client says meanwhile waits in its socket; it is read once there is a server."""
-
-    def route(self) -> None:
-        """Which pool."""
-        if self.heard:
-            self.hear(self.not_yet)
-        book, name = self.service.book, None
-        if book is not None and book.route is not None:
-            name = book.route(self.subject())
-        pools = self.world.pools
-        # A name that a rule has made up, and that nobody has, counts as no name.
-        self.pool = (name and pools.get(name)) or pools.get(self.service.state.pool or "")
-        if self.pool is None:
-            self.give_up("SC")
-            return
-        area, at = self.world.area, self.pool.row * COLUMNS
-        came(area, at)
-        area[at + _TOTAL] += 1
-        pool_book = self.pool.book
-        if pool_book is None:
-            assignment.assign(self)
-            return
-        self.world.census.pools.add(self.pool.state.name, self.world.tables.now())
-        self._inspect(pool_book.content, pool_book.delay, partial(assignment.prefer, self))
 
     def take(self, real: Real) -> None:
         """One of *real*'s places is ours."""

@@ -32,7 +32,7 @@ from penstock.engine.api import (
     SetPeers,
     SetTables,
 )
-from penstock.engine.proxy import carriage
+from penstock.engine.proxy import carriage, entrance
 from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.board import Board
 from penstock.engine.proxy.choose import Real
@@ -311,7 +311,7 @@ class Worker:
                 return
             sock = bare_socket(ear.family, _STREAM, 0, fd)
             sock.setblocking(False)
-            Session(world, service, ear.spot, sock, raw).start()
+            entrance.start(Session(world, service, ear.spot, sock, raw))
 
     def _is_full(self, world: World, service: Service) -> bool:
         limit = service.state.maxconn
