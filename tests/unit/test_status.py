@@ -9,6 +9,7 @@ import pytest
 from unit_building import pool, real, service
 
 from penstock import status
+from penstock.binds import bind_text
 from penstock.desired import Override, RealHealth
 from penstock.engine.api import Traffic
 from penstock.model import (
@@ -100,7 +101,7 @@ def test_an_unresolved_name_is_shown() -> None:
 )
 def test_binds_as_one_writes_them(bind: tuple[str, int, int, dict], text: str) -> None:
     vip, first, last, more = bind
-    assert status.bind_text(Bind(ip_address(vip), PortRange(first, last), **more)) == text
+    assert bind_text(Bind(ip_address(vip), PortRange(first, last), **more)) == text
 
 
 def test_a_service_is_open_while_somebody_serves_it() -> None:

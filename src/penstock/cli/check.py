@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
+from penstock.binds import listener_text, listens_on
 from penstock.cli.files import files_argument
+from penstock.config.certificates import has_tls
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.system_names import system_resolve
-from penstock.engine.proxy.tls_files import check_files
 from penstock.errors import ConfigError
 from penstock.http_service import HttpAction, HttpService
 from penstock.model import EngineKind, Service
-from penstock.status import listener_text, listens_on
 
 
 @click.command("check")
@@ -35,7 +35,10 @@ def command(files: tuple[Path, ...], quiet: bool) -> int:
     """
     try:
         loaded = load(files, environ=os.environ, resolve=system_resolve)
-        check_files(loaded.configuration)
+        if has_tls(loaded.configuration):
+            from penstock.engine.proxy.tls_files import check_files  # noqa: PLC0415
+
+            check_files(loaded.configuration)
     except ConfigError as error:
         if quiet:
             return error.exit_status

@@ -7,13 +7,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from penstock.config.certificates import has_tls
 from penstock.config.haproxy.command_line import CommandLine
 from penstock.config.haproxy.loading import LoadResult, load
 from penstock.config.system_names import system_resolve
 from penstock.errors import ConfigError
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.voice import Voice
-from penstock.model import Configuration, HealthCheck
+from penstock.model import Configuration
 from penstock.refusal import refuse_unsupported
 
 
@@ -51,29 +52,12 @@ def _load(arguments: Arguments) -> LoadResult:
     )
     refuse_unsupported(loaded.configuration)
     configuration = _limited(loaded.configuration, arguments)
-    if _has_tls(configuration):
+    if has_tls(configuration):
         from penstock.engine.proxy.tls_files import check_files, with_digests  # noqa: PLC0415
 
         check_files(configuration)
         configuration = with_digests(configuration)
     return replace(loaded, configuration=configuration)
-
-
-def _has_tls(configuration: Configuration) -> bool:
-    """Whether there are certificates to look at, for which much is loaded."""
-    fronts = [one.front.listeners for one in configuration.services]
-    fronts += [one.listeners for one in configuration.http]
-    reals = [real for pool in configuration.pools for real in pool.reals]
-    return (
-        any(listener.tls is not None for front in fronts for listener in front)
-        or any(real.link.tls is not None for real in reals)
-        or any(real.check is not None and _checks_by_tls(real.check) for real in reals)
-    )
-
-
-def _checks_by_tls(check: HealthCheck) -> bool:
-    steps = check.ruleset.steps if check.ruleset is not None else ()
-    return check.link.tls is not None or any(getattr(step, "tls", False) for step in steps)
 
 
 def _limited(configuration: Configuration, arguments: Arguments) -> Configuration:

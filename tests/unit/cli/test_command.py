@@ -236,13 +236,39 @@ def test_a_reader_that_goes_away_is_no_traceback(good: Path) -> None:
 
 def test_starting_up_imports_no_more_than_the_command_needs() -> None:
     """``penstock status`` in a shell loop must not load eBPF, pyroute2 or rich."""
-    script = "import sys, penstock.cli.status; print(*sys.modules)"
+    loaded = _loaded_by("import penstock.cli.status")
+    assert not loaded & {"pyroute2", "rich", "prometheus_client", "dns"}
+
+
+@pytest.mark.parametrize("words", [["check"], ["haproxy", "-c", "-f"]])
+def test_a_configuration_is_checked_without_what_runs_it(words: list[str], tmp_path: Path) -> None:
+    """Scripts check files before each reload, and TLS is loaded for certificates alone."""
+    file = tmp_path / "a.cfg"
+    file.write_text(
+        "defaults\n mode tcp\n timeout client 1s\n timeout connect 1s\n timeout server 1s\n"
+        "listen l\n bind 127.0.0.1:29751\n server s 127.0.0.1:1 check\n"
+    )
+    loaded = _loaded_by(
+        "import contextlib\n"
+        "from penstock.__main__ import main\n"
+        f"sys.argv = {['penstock', *words, str(file)]!r}\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):\n"
+        "    main()"
+    )
+    assert "penstock.config.haproxy.loading" in loaded
+    assert not loaded & {"asyncio", "ssl", "ctypes", "structlog", "rich", "msgspec", "pyroute2"}
+    assert not loaded & {"penstock.engine.proxy", "penstock.daemon", "penstock.states"}
+
+
+def _loaded_by(script: str) -> set[str]:
+    """The modules that *script* imports."""
+    # One that is None is kept from being imported.
+    shown_at_end = "print(*(name for name, module in sys.modules.items() if module is not None))"
     shown = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", f"import sys\n{script}\n{shown_at_end}"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    loaded = {name.split(".")[0] for name in shown.stdout.split()}
-    assert not loaded & {"pyroute2", "rich", "prometheus_client", "dns"}
+    return set(shown.stdout.split())
