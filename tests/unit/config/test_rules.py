@@ -29,7 +29,7 @@ def draft(text: str, files: dict[str, str] | None = None) -> FileDraft:
     def resolve(name: str, family: AddressFamilyPreference) -> Address | None:
         return None
 
-    context = Context(report, {}, {}, resolve, lambda name: True, (files or {}).get)
+    context = Context(report, {}, resolve, lambda name: True, (files or {}).get)
     Parser(context, _SECTIONS).read("f", text)
     assert report.errors == []
     rules.settle(context)
