@@ -18,7 +18,7 @@ pytestmark = pytest.mark.root
 
 LIMIT = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
 CEILINGS = {
-    "penstock_tc": 250_000,
+    "penstock_tc": 150_000,
     "penstock_xdp": 48_000,
     "penstock_reply": 40_000,
     "penstock_sweep": 25_000,

@@ -79,6 +79,12 @@ __noinline u32 port_state(const struct key *back, const struct key *client, u32 
 	return age < (f->ctl & CTL_UDP ? EVICT_UDP_AGE : EVICT_AGE) ? PORT_BUSY : age;
 }
 
+/* A candidate: its age before its port, so that the greater one is the older one. */
+static __always_inline u64 aged_port(u32 age, be16 port)
+{
+	return (u64)age << 16 | port;
+}
+
 /*
  * A source port for the way back, in network order in back->dport; 0 when there is none.
  *
@@ -89,11 +95,11 @@ __noinline u32 port_state(const struct key *back, const struct key *client, u32 
 static __always_inline u16 take_port(struct key *back, const struct key *client, u32 first,
 				     u32 last, u32 now)
 {
-	u32 n = last - first + 1, oldest_age = PORT_BUSY;
+	u64 oldest = aged_port(PORT_BUSY, 0);
+	u32 n = last - first + 1;
 	u32 at = (u32)mix(client->saddr[0] ^ ((u64)client->saddr[3] << 32 | client->saddr[2])) +
 		 ntohs(client->sport);
 	u32 slot;
-	u16 oldest_port = 0;
 
 	if (last < first || last > 65535)
 		return 0;
@@ -104,19 +110,16 @@ static __always_inline u16 take_port(struct key *back, const struct key *client,
 		age = port_state(back, client, now);
 		if (age == PORT_FREE)
 			return back->dport;
-		if (age > oldest_age) {
-			oldest_age = age;
-			oldest_port = back->dport;
-		}
+		oldest = greater(oldest, aged_port(age, back->dport));
 	}
-	if (oldest_age == PORT_BUSY)
+	if (oldest < aged_port(PORT_BUSY + 1, 0))
 		return 0;
-	back->dport = oldest_port;
+	back->dport = (be16)oldest;
 	slot = flow_lookup(back);
 	if (slot != NO_SLOT)
 		flow_end(back->af, slot);
 	count(EVENT_PORT_REUSED_EARLY);
-	return oldest_port;
+	return back->dport;
 }
 
 static __always_inline u16 real_port(const struct real *r, be16 dport)

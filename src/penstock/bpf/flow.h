@@ -345,6 +345,12 @@ __noinline u32 any_number(u32 x)
 	return x;
 }
 
+/* A loop that compares numbers itself forks at every turn. */
+__noinline u64 greater(u64 a, u64 b)
+{
+	return a > b ? a : b;
+}
+
 static __always_inline u32 insert(const u8 af, const struct key *k, const struct rewrite *r)
 {
 	u32 home = flow_home(k, af), slot = any_number(claim_near(af, home, exact_tick()));

@@ -7,7 +7,9 @@
 #pragma once
 #include "scratch.h"
 
-#define MAX_LIST 1024 /* destinations looked at */
+/* Destinations looked at, a group in a function of its own: as in select.h, for the verifier's sake. */
+#define LIST_GROUP 32
+#define MAX_LIST 1024
 #define MAX_FALLBACK 256 /* sh: all of its buckets; mh: what is tried before the list */
 #define CURSOR_TRIES 8
 #define NO_DESTINATION 0u
@@ -41,30 +43,40 @@ static __always_inline u32 available_id(u32 id)
 	return r && r->available && !r->overloaded && r->weight ? id : NO_DESTINATION;
 }
 
+/* How many of a group's places come before the first one with that weight; *len*: there is none. */
+__noinline u32 first_in_group(u32 at, u32 len, u32 level)
+{
+	for (u32 n = 0; n < LIST_GROUP && n < len; n++)
+		if (weight_at(at + n) >= level)
+			return n;
+	return len;
+}
+
 /* The first place in [from, to) of a list whose weight is at least *level*, or *to*. */
 __noinline u32 first_from(u32 base, u32 from, u32 to, u32 level)
 {
-	u32 n = 0;
+	for (u32 n = 0; n < MAX_LIST && from + n < to; n += LIST_GROUP) {
+		u32 before = first_in_group(base + from + n, to - from - n, level);
 
-	for (; n < MAX_LIST && from + n < to; n++)
-		if (weight_at(base + from + n) >= level)
-			return from + n;
+		if (before < to - from - n)
+			return from + n + before;
+	}
 	return to;
 }
 
-__noinline u32 greater_weight(u32 at, u32 max)
+__noinline u32 max_weight_in_group(u32 at, u32 len, u32 max)
 {
-	u32 weight = weight_at(at);
-
-	return weight > max ? weight : max;
+	for (u32 n = 0; n < LIST_GROUP && n < len; n++)
+		max = greater(max, weight_at(at + n));
+	return max;
 }
 
 __noinline u32 max_weight_of(u32 base, u32 len)
 {
 	u32 max = 0;
 
-	for (u32 n = 0; n < MAX_LIST && n < len; n++)
-		max = greater_weight(base + n, max);
+	for (u32 n = 0; n < MAX_LIST && n < len; n += LIST_GROUP)
+		max = max_weight_in_group(base + n, len - n, max);
 	return max;
 }
 
@@ -170,12 +182,19 @@ __noinline u32 preferred(u32 best, u32 at, u32 selection)
 	return better(best, listed(at), selection);
 }
 
+__noinline u32 best_in_group(u32 best, u32 at, u32 len, u32 selection)
+{
+	for (u32 n = 0; n < LIST_GROUP && n < len; n++)
+		best = preferred(best, at + n, selection);
+	return best;
+}
+
 __noinline u32 select_best(u32 base, u32 len, u32 selection)
 {
 	u32 best = NO_DESTINATION;
 
-	for (u32 n = 0; n < MAX_LIST && n < len; n++)
-		best = preferred(best, base + n, selection);
+	for (u32 n = 0; n < MAX_LIST && n < len; n += LIST_GROUP)
+		best = best_in_group(best, base + n, len - n, selection);
 	return best;
 }
 
@@ -187,23 +206,45 @@ __noinline u32 draw_left(u32 at, u32 draw)
 	return draw > weight ? draw - weight : 0;
 }
 
-__noinline u32 drawn(u32 base, u32 len, u32 draw)
+__noinline u32 weight_of_group(u32 at, u32 len)
 {
-	for (u32 n = 0; n < MAX_LIST && n < len; n++) {
-		draw = draw_left(base + n, draw);
-		if (!draw)
-			return listed(base + n);
-	}
-	return NO_DESTINATION;
+	u32 total = 0;
+
+	for (u32 n = 0; n < LIST_GROUP && n < len; n++)
+		total += weight_at(at + n);
+	return total;
 }
 
 __noinline u32 total_weight_of(u32 base, u32 len)
 {
 	u32 total = 0;
 
-	for (u32 n = 0; n < MAX_LIST && n < len; n++)
-		total += weight_at(base + n);
+	for (u32 n = 0; n < MAX_LIST && n < len; n += LIST_GROUP)
+		total += weight_of_group(base + n, len - n);
 	return total;
+}
+
+/* Whom the draw meets in the group; in the upper half what is left of it, when it is nobody there. */
+__noinline u64 drawn_from_group(u32 at, u32 len, u32 draw)
+{
+	for (u32 n = 0; n < LIST_GROUP && n < len; n++) {
+		draw = draw_left(at + n, draw);
+		if (!draw)
+			return listed(at + n);
+	}
+	return (u64)draw << 32;
+}
+
+__noinline u32 drawn(u32 base, u32 len, u32 draw)
+{
+	for (u32 n = 0; n < MAX_LIST && n < len; n += LIST_GROUP) {
+		u64 found = drawn_from_group(base + n, len - n, draw);
+
+		draw = found >> 32;
+		if (!draw)
+			return found;
+	}
+	return NO_DESTINATION;
 }
 
 static __always_inline u32 select_twos(const struct pool *p)
@@ -296,6 +337,15 @@ __noinline u32 has_room(u32 at)
 	return r && (u64)r->active * 2 < r->weight;
 }
 
+__noinline u32 room_in_group(u32 at, u32 len)
+{
+	u32 found = 0;
+
+	for (u32 n = 0; n < LIST_GROUP && n < len; n++)
+		found |= has_room(at + n);
+	return found;
+}
+
 __noinline u32 is_overloaded(u32 id, u32 base, u32 len)
 {
 	struct real_live *r = map_lookup(&real_lives, &id);
@@ -303,8 +353,8 @@ __noinline u32 is_overloaded(u32 id, u32 base, u32 len)
 
 	if (!r || r->active <= r->weight)
 		return 0;
-	for (u32 n = 0; n < MAX_LIST && n < len; n++)
-		found |= has_room(base + n);
+	for (u32 n = 0; n < MAX_LIST && n < len; n += LIST_GROUP)
+		found |= room_in_group(base + n, len - n);
 	return found;
 }
 
