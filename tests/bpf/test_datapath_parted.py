@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from bpf_cases import CROSSINGS, FAMILIES, NEW, opened, talk_to
-from bpf_lab import CLOSED, PARTED, TC_REDIRECT, TC_SHOT, Lab, Result
+from bpf_lab import CLOSED, PARTED, TC_REDIRECT, TC_SHOT, Flow, Lab, Result
 from bpf_packets import TCP, decode, tcp
 from bpf_talk import Talk
 
@@ -17,6 +17,15 @@ ALONE = {"DROP_PARTED": 1}
 def cut(lab: Lab, real: int) -> int:
     """End the connections of a real server; how many there were."""
     lab.set_control("cut_real", real)
+    lab.datapath.cut.run_syscall()
+    return lab.control("cut_count")
+
+
+def cut_one(lab: Lab, flow: Flow, life: int | None = None) -> int:
+    """End one connection, by its forward slot; *life*: another one of the slot's."""
+    lab.set_control("cut_af", flow.family)
+    lab.set_control("cut_slot", flow.slot)
+    lab.set_control("cut_life", flow.life if life is None else life)
     lab.datapath.cut.run_syscall()
     return lab.control("cut_count")
 
@@ -127,3 +136,64 @@ def test_datagrams_find_another_flow(lab: Lab, family: int) -> None:
     assert cut(lab, real_of(lab)) == 1
     assert lab.live() == []
     talk.to_real(also=NEW)
+
+
+def two_of_one_client(lab: Lab, family: int, real_family: int | None = None) -> list[Talk]:
+    first = opened(lab, family, "tcp", real_family)
+    return [first, Talk(lab, (first.client[0], 40001), first.vip).handshake()]
+
+
+def flow_of(lab: Lab, talk: Talk) -> Flow:
+    return next(one for one in lab.forward_flows() if one.port("sport") == talk.client[1])
+
+
+@FAMILIES
+def test_one_is_cut_and_the_other_one_goes_on(lab: Lab, family: int) -> None:
+    one, other = two_of_one_client(lab, family)
+    real = real_of(lab)
+    assert cut_one(lab, flow_of(lab, one)) == 1
+    for send in (from_client, from_real):
+        assert str(answer(*send(one, "A")).flags) == "R"
+    other.to_real("PA", b"question")
+    other.to_client("PA", b"answer")
+    assert (lab.real_conns(real), lab.control("conns")) == (1, 1)
+
+
+@CROSSINGS
+def test_one_between_the_families(lab: Lab, family: int, real_family: int) -> None:
+    one, other = two_of_one_client(lab, family, real_family)
+    assert cut_one(lab, flow_of(lab, one)) == 1
+    for send in (from_client, from_real):
+        assert str(answer(*send(one, "A")).flags) == "R"
+    assert other.client_sends("A").forwarded
+    assert lab.control("conns") == 1
+
+
+@FAMILIES
+def test_a_slot_that_has_changed_hands_is_left_alone(lab: Lab, family: int) -> None:
+    talk = opened(lab, family, "tcp")
+    flow = lab.only_flow()
+    assert cut_one(lab, flow, flow.life - 1 & 0xFFFF) == 0
+    talk.to_real("A")
+    assert cut_one(lab, flow) == 1
+    assert cut_one(lab, flow) == 0
+
+
+@FAMILIES
+def test_neither_the_way_back_nor_a_place_outside_is_a_connection(lab: Lab, family: int) -> None:
+    talk = opened(lab, family, "tcp")
+    back = next(one for one in lab.live() if one not in lab.forward_flows())
+    assert cut_one(lab, back) == 0
+    lab.set_control("cut_slot", 1 << 29)
+    lab.datapath.cut.run_syscall()
+    assert lab.control("cut_count") == 0
+    talk.to_real("A")
+
+
+@FAMILIES
+def test_all_of_a_real_server_after_one_alone(lab: Lab, family: int) -> None:
+    one, other = two_of_one_client(lab, family)
+    cut_one(lab, flow_of(lab, one))
+    lab.set_control("cut_af", 0)
+    assert cut(lab, real_of(lab)) == 1
+    assert str(answer(*from_client(other, "A")).flags) == "R"

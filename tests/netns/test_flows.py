@@ -26,7 +26,8 @@ from penstock.engine.api import (
     Timeouts,
 )
 from penstock.engine.figures import Figure
-from penstock.engine.kernel import KernelEngine
+from penstock.engine.kernel import KernelEngine, flow_listing
+from penstock.engine.sessions import SessionView
 from penstock.kernel.bpffs import BPFFS, mount
 from penstock.lab.network import Network, until
 from penstock.lab.topology import Host, Site, two_armed
@@ -250,3 +251,74 @@ def test_a_firewall_that_knows_nothing_of_them_does_not_hinder(
         until("an end is reset", partial(is_reset, end))
     reasons = {one.name: one.count for one in cut.engine.counters().reasons}
     assert reasons["parted"] >= 2
+
+
+def listed(engine: KernelEngine) -> dict[str, SessionView]:
+    """All that the engine lists, by the client's address and port."""
+    return {one.source: one for page in engine.sessions() for one in page}
+
+
+def source_of(client: socket.socket) -> str:
+    return "{}:{}".format(*client.getsockname()[:2])
+
+
+@pytest.mark.parametrize(("client_family", "real_family"), FAMILIES)
+def test_one_connection_is_reset_and_the_others_go_on(
+    cut: Cut, client_family: int, real_family: int
+) -> None:
+    first, second = cut.serve(client_family, real_family)
+    pairs = [cut.connect(0), cut.connect(1), cut.connect(0), cut.connect(1)]
+    for pair in pairs:
+        talk(pair)
+    before = listed(cut.engine)
+    assert before.keys() == {source_of(client) for client, _ in pairs}
+    chosen = before[source_of(pairs[2][0])]
+    assert (chosen.service, chosen.pool, chosen.server) == ("front", "web", "r1")
+    assert chosen.age is not None
+    assert chosen.left is not None
+    assert 0 <= chosen.age < chosen.left <= 61  # rounded up to ticks
+    assert cut.engine.end_session(chosen.id)
+    for end in pairs[2]:
+        until("an end is reset", partial(is_reset, end))
+    for pair in (pairs[0], pairs[1], pairs[3]):
+        talk(pair)
+    assert (cut.engine.live(first), cut.engine.live(second)) == (1, 2)
+    assert not cut.engine.end_session(chosen.id)
+    assert cut.engine.session(chosen.id) is None
+    after = listed(cut.engine)
+    assert after.keys() == before.keys() - {chosen.source}
+    assert all(after[source].id == before[source].id for source in after)
+
+
+def test_a_number_names_one_connection_only(cut: Cut) -> None:
+    """The same client's next one, from the same port, has the same slot and another number."""
+    cut.serve()
+    client, behind = cut.connect(0)
+    source = client.getsockname()
+    was = listed(cut.engine)[source_of(client)].id
+    assert cut.engine.end_session(was)
+    for end in (client, behind):
+        until("an end is reset", partial(is_reset, end))
+        end.close()
+    with cut.site.client.namespace.entered():
+        again = socket.create_connection((cut.vip, PORT), timeout=3, source_address=source)
+    with again:
+        known = listed(cut.engine)[source_of(again)]
+        assert known.id != was
+        assert not cut.engine.end_session(was)
+        assert cut.engine.session(was) is None
+        assert cut.engine.session(known.id) is not None
+    assert not cut.engine.end_session(0)
+    assert not cut.engine.end_session(known.id | 1 << 48)
+
+
+def test_pages_are_bounded_by_what_is_looked_at(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_listing, "_LOOKED_AT", 3)
+    cut.serve()
+    pairs = [cut.connect(0), cut.connect(1), cut.connect(0)]
+    pages = list(cut.engine.sessions())
+    assert sum(map(len, pages)) == 3
+    assert max(map(len, pages)) <= 3
+    assert len(pages) >= 3  # six slots, of both directions
+    for client, _ in pairs:
+        client.close()

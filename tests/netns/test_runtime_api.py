@@ -182,3 +182,35 @@ def test_a_server_that_packets_cannot_serve_takes_its_service_to_the_proxy_and_b
         assert rig.balancer.service("web").engine == "kernel"
         assert rig.tcp(8080, 4) == {"r1": 2, "r2": 2}
         assert ask(held)[0] == owner
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_session_is_shown_and_shut_down(rig: Rig, engine: str) -> None:
+    operator = start(rig, engine)
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(rig.client.connect(rig.vip(4), 8080)) for _ in range(3)]
+        owners = [ask(one)[0] for one in clients]
+        listed = sessions(operator.says("show sess"))
+        assert len(listed) == 3
+        assert sessions(operator.says("show sess")) == listed
+        number = listed["{}:{}".format(*clients[1].getsockname())]
+        shown = operator.says(f"show sess {number}")
+        assert shown.startswith(f"{number}: [")
+        assert f"  backend=web (id=2 mode=tcp)" in shown
+        assert f"  server={owners[1]} (id={owners[1][1:]})" in shown
+        assert operator.says(f"shutdown session {number}") == ""
+        with pytest.raises(OSError, match=r".*"):
+            ask(clients[1])
+        for client, owner in ((clients[0], owners[0]), (clients[2], owners[2])):
+            assert ask(client)[0] == owner
+        until("it to be gone", lambda: number not in operator.says("show sess"))
+        gone = operator.says(f"shutdown session {number}")
+        assert gone == "No such session (use 'show sess')."
+        assert operator.says(f"show sess {number}") == "Session not found."
+
+
+def sessions(shown: str) -> dict[str, str]:
+    """Numbers by source, of ``show sess``; what proxies list of the command itself is left out."""
+    lines = [line for line in shown.splitlines() if " fe=web " in line]
+    words = [line.split() for line in lines]
+    return {word[2].removeprefix("src="): word[0].removesuffix(":") for word in words}

@@ -146,6 +146,7 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	u32 slot, reverse, cross;
 	struct key *back;
 	struct flow *f;
+	u64 *begun;
 
 	if (!q || !r || !c || !s)
 		return REFUSAL(PASS_REFUSED);
@@ -209,6 +210,9 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	f = back->af == 4 ? flow_at(4, reverse) : flow_at(6, reverse);
 	if (f)
 		f->peer = slot;
+	begun = begun_at(q->key.af, slot);
+	if (begun)
+		*begun = ktime_get_ns();
 	return slot;
 }
 

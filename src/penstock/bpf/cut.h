@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Ends the connections of one real server on the control plane's word. From then on nothing of them
+ * Ends the connections of one real server, or one alone, on the control plane's word. From then on nothing of them
  * is forwarded: what either end sends is answered with a reset that its own numbers make right
  * (reset.h). The control plane asks ends that are silent to send something.
  */
@@ -38,7 +38,9 @@ static __always_inline u32 cut_slot(const u8 af, u32 slot)
 	struct cut_record *r;
 	u32 at;
 
-	if (!f || !c || (f->ctl & mask) != (SLOT_LIVE | CTL_COUNTED) || f->real != c->cut_real)
+	if (!f || !c || (f->ctl & mask) != (SLOT_LIVE | CTL_COUNTED))
+		return 0;
+	if (c->cut_af ? f->ctl >> CTL_LIFE_SHIFT != c->cut_life : f->real != c->cut_real)
 		return 0;
 	at = c->cut_count;
 	r = map_lookup(&cut_outbox, &at);
@@ -116,6 +118,10 @@ static __always_inline u32 cut_all(void)
 	if (!c)
 		return 0;
 	c->cut_count = 0;
+	if (c->cut_af == 4)
+		return cut_slot4(c->cut_slot);
+	if (c->cut_af)
+		return cut_slot6(c->cut_slot);
 	for_each_map_elem(&occupied4, cut_words4, NULL, 0);
 	for_each_map_elem(&occupied6, cut_words6, NULL, 0);
 	return 0;

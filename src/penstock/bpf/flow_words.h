@@ -74,6 +74,11 @@ static __always_inline struct flow *flow_at(const u8 af, u32 slot)
 	return af == 4 ? map_lookup(&flows4, &slot) : map_lookup(&flows6, &slot);
 }
 
+static __always_inline u64 *begun_at(u32 af, u32 slot)
+{
+	return af == 4 ? map_lookup(&begun4, &slot) : map_lookup(&begun6, &slot);
+}
+
 static __always_inline u32 ctl_of_proto(u8 proto)
 {
 	return proto == IPPROTO_UDP ? CTL_UDP : proto == IPPROTO_SCTP ? CTL_SCTP : 0;

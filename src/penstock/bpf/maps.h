@@ -49,6 +49,9 @@ const volatile struct {
 
 ARRAY_MAP(flows4, 1024, u32, struct flow4, F_MMAPABLE);
 ARRAY_MAP(flows6, 1024, u32, struct flow6, F_MMAPABLE);
+/* When the flow of a forward slot began: ns of the monotonic clock. No packet between looks at it. */
+ARRAY_MAP(begun4, 1024, u32, u64, F_MMAPABLE);
+ARRAY_MAP(begun6, 1024, u32, u64, F_MMAPABLE);
 /* One bit a slot, so that a sweep of a sleeping table reads 1/512 of it. */
 ARRAY_MAP(occupied4, 64, u32, u64, F_MMAPABLE);
 ARRAY_MAP(occupied6, 64, u32, u64, F_MMAPABLE);

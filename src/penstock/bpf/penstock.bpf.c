@@ -7,7 +7,7 @@
  *   reply  answers of IPVS's real servers on this host, where they leave it
  *   sweep  run by the control plane once a second: expires flows
  *   sync   run by the control plane: takes up connections of another director
- *   cut    run by the control plane: ends the connections of a real server
+ *   cut    run by the control plane: ends the connections of a real server, or one alone
  */
 #include "reply.h"
 #include "xdp.h"

@@ -245,13 +245,16 @@ struct control {
 	u32 sync_persist; /* templates are told, not the connections they hold */
 	u32 sync_round; /* of sweeps */
 	u32 cut_real; /* whose connections penstock_cut ends */
+	u32 cut_af; /* not 0: it ends one alone, in this family's table */
+	u32 cut_slot; /* where that is */
+	u32 cut_life; /* and in which of the slot's lives */
 	u32 cut_count; /* and how many it has ended */
 	u32 log_one_in; /* of connections that are to be logged, one in so many is */
 	u32 conns;
 	u32 flows;
 	u32 swept; /* result of the last sweep: flows removed */
 	u32 cut_cause; /* why penstock_cut ends them: a letter, as HAProxy logs it */
-	u32 pad[11];
+	u32 pad[8];
 };
 
 /*

@@ -404,7 +404,10 @@ class Engine(TypingProtocol):
         """
 
     def sessions(self) -> Iterator[Sequence[SessionView]]:
-        """All connections, some at a time."""
+        """All connections, some at a time: a page may be empty, and be followed by others."""
+
+    def session(self, number: int) -> SessionView | None:
+        """The connection that ``sessions()`` lists by that number; None: it is not there."""
 
     def end_session(self, number: int) -> bool:
         """End the connection that ``sessions()`` lists by that number; False: it is not there."""

@@ -253,6 +253,9 @@ class FakeEngine:
     def sessions(self) -> Iterator[Sequence[SessionView]]:
         yield tuple(self.listed)
 
+    def session(self, number: int) -> SessionView | None:
+        return next((one for one in self.listed if one.id == number), None)
+
     def end_session(self, number: int) -> bool:
         before = len(self.listed)
         self.listed = [one for one in self.listed if one.id != number]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``show sess`` and ``shutdown session`` (management guide, 9.3).
 
-The kernel engine's flows are listed like sessions, without what the datapath does not keep. The
-numbers that HAProxy has of its buffers are those of an idle connection.
+The kernel engine's flows are listed like sessions, without what the datapath does not keep: bytes,
+and descriptors. The numbers that HAProxy has of its buffers are those of an idle connection.
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ def _show_sess(context: Context, arguments: Arguments, payload: str | None) -> A
         return _details(context)
     number = _number(word)
     if number:
-        for page in _sessions(context):
-            for one in page:
-                if one.id == number:
-                    return _detail(context.view(), one)
-        raise CommandFailed("Session not found.")
+        return _detail(context.view(), _session(context, number))
     return _lines(context)
 
 
@@ -47,6 +43,15 @@ def _sessions(context: Context) -> Iterator[Sequence[SessionView]]:
     for engine in context.controller.engines:
         with contextlib.suppress(DatapathError):  # a worker that does not answer: those of others
             yield from engine.sessions()
+
+
+def _session(context: Context, number: int) -> SessionView:
+    for engine in context.controller.engines:
+        with contextlib.suppress(DatapathError):
+            found = engine.session(number)
+            if found is not None:
+                return found
+    raise CommandFailed("Session not found.")
 
 
 def _lines(context: Context) -> Iterator[str]:

@@ -17,6 +17,7 @@ from random import Random
 
 from penstock.engine.api import CutCause
 from penstock.engine.kernel.loader import Datapath
+from penstock.engine.kernel.slots import Place
 from penstock.wire.bare_ack import End, bare_ack
 
 _TRIES = 3  # one in a thousand lies inside the window, and some get lost
@@ -44,6 +45,8 @@ class Cutting:
         self._real_at = control.offset("cut_real")
         self._cause_at = control.offset("cut_cause")
         self._count_at = control.offset("cut_count")
+        self._af_at, self._slot_at = control.offset("cut_af"), control.offset("cut_slot")
+        self._life_at = control.offset("cut_life")
         self._random = Random()  # noqa: S311  # no secrets: any number will do
         self._unread: deque[bytes] = deque()  # records of what was cut
         self._now: deque[_Question] = deque()
@@ -53,18 +56,33 @@ class Cutting:
 
     def cut(self, real: int, cause: CutCause) -> int:
         """End all flows of real server number *real*; how many there were."""
+        self._controls.store32(0, self._af_at, 0)
         self._controls.store32(0, self._real_at, real)
         self._controls.store32(0, self._cause_at, ord(cause))
         total, room = 0, len(self._outbox)
         while True:
-            self._program.run_syscall()
-            count = self._controls.load32(0, self._count_at)
-            self._unread.extend(self._outbox.read(at) for at in range(count))
+            count = self._run()
             total += count
             if count < room:
                 break
         self._ask()
         return total
+
+    def cut_one(self, place: Place, cause: CutCause) -> bool:
+        """End the flow whose forward slot that is; False: it has ended already."""
+        self._controls.store32(0, self._slot_at, place.slot)
+        self._controls.store32(0, self._life_at, place.life)
+        self._controls.store32(0, self._af_at, place.family)
+        self._controls.store32(0, self._cause_at, ord(cause))
+        count = self._run()
+        self._ask()
+        return bool(count)
+
+    def _run(self) -> int:
+        self._program.run_syscall()
+        count = self._controls.load32(0, self._count_at)
+        self._unread.extend(self._outbox.read(at) for at in range(count))
+        return count
 
     def tick(self) -> None:
         """Once a second: ask again, and those that were too many to be asked before."""

@@ -37,7 +37,7 @@ from penstock.engine.api import (
 from penstock.engine.figures import Figure, Readings, Table
 from penstock.engine.kernel.admission import KernelAdmission
 from penstock.engine.kernel.cutting import Cutting
-from penstock.engine.kernel.flow_listing import FlowListing
+from penstock.engine.kernel.flow_listing import FlowListing, Names
 from penstock.engine.kernel.ids import Ids, Regions
 from penstock.engine.kernel.journal import KernelJournal
 from penstock.engine.kernel.keys import flow_ticks
@@ -46,6 +46,7 @@ from penstock.engine.kernel.network import Network
 from penstock.engine.kernel.pool_figures import PoolFigures
 from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
+from penstock.engine.kernel.slots import place_of
 from penstock.engine.kernel.source_tables import SourceTables
 from penstock.engine.kernel.synchronise import KernelSync
 from penstock.engine.sessions import SessionView
@@ -273,13 +274,20 @@ class KernelEngine:
         """It has none."""
 
     def sessions(self) -> Iterator[Sequence[SessionView]]:
-        names = {number: name for name, number in self._services.items()}
-        keys = {real.id: key for key, real in self._reals.items()}
-        return self._flow_listing.sessions(names, keys)
+        return self._flow_listing.sessions(self._names())
+
+    def session(self, number: int) -> SessionView | None:
+        return self._flow_listing.session(number, self._names())
 
     def end_session(self, number: int) -> bool:
-        """None of them can be ended alone."""
-        return False
+        place = place_of(number)
+        return place is not None and self._cutting.cut_one(place, CutCause.OPERATOR)
+
+    def _names(self) -> Names:
+        return Names(
+            {number: name for name, number in self._services.items()},
+            {real.id: key for key, real in self._reals.items()},
+        )
 
     def live(self, key: RealKey) -> int:
         real = self._reals.get(key)

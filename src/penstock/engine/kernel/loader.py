@@ -31,7 +31,7 @@ _WINDOW = 32  # flow.h, HOP_RANGE
 # Two slots a flow, and one in five left free: an insert then finds room near its home slot.
 _SLOTS_PER_FLOW = 2.5
 _SHARE_OF_MEMORY = 8  # the flow tables take at most an eighth of the machine's memory
-_FLOW_BYTES = int(_SLOTS_PER_FLOW * (64 + 128))  # both families' tables
+_FLOW_BYTES = int(_SLOTS_PER_FLOW * (64 + 128 + 2 * 8))  # both families' tables and beginnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Maps:
 
     flows4: ArrayMap
     flows6: ArrayMap
+    begun4: ArrayMap
+    begun6: ArrayMap
     occupied4: ArrayMap
     occupied6: ArrayMap
     vips: HashMap
@@ -143,6 +145,7 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
             seed = secrets.randbits(64)
             for name, slots in (("4", slots4), ("6", slots6)):
                 obj.set_max_entries(f"flows{name}", slots + beyond())
+                obj.set_max_entries(f"begun{name}", slots + beyond())
                 obj.set_max_entries(f"occupied{name}", (slots + beyond()) // 64 + 1)
         obj.set_constants(
             {

@@ -380,6 +380,9 @@ class ProxyEngine:
                 found, more = answer
                 yield found
 
+    def session(self, number: int) -> SessionView | None:
+        return next((one for page in self.sessions() for one in page if one.id == number), None)
+
     def end_session(self, number: int) -> bool:
         """End one of them at both ends; False: it is not there."""
         return any(
