@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from penstock.rules.model import Stage
 from penstock.stick.model import KeyType, TableSpec
 from penstock.terms import Network
 
@@ -144,6 +145,7 @@ class AdmissionRule:
 
     action: Verdict | Track | Increment
     tests: tuple[AdmissionTest, ...] = ()
+    stage: Stage = Stage.CONNECTION  # of whose rules it is one: what a refusal is counted as
 
 
 @dataclass(frozen=True, slots=True)

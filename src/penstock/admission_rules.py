@@ -163,7 +163,7 @@ class _Compiler:
                 if not any(map(_increments, tests)):
                     continue
                 raise _NeedsProxyError("it increments a counter in a condition that never holds")
-            made.append(AdmissionRule(action, tuple(tests)))
+            made.append(AdmissionRule(action, tuple(tests), rule.stage))
         return made
 
     # -- actions -------------------------------------------------------------------------

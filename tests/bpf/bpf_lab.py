@@ -192,6 +192,9 @@ class Lab:
         for used in range(1, self._ids + 1):
             maps.service_lives.write(used, bytes(self.codec.service_live.size))
             maps.real_lives.write(used, bytes(self.codec.real_live.size))
+            maps.outcomes.write(used, bytes(self.codec.outcome.size))
+            maps.service_turnings.write(used, bytes(self.codec.turnings.size))
+            maps.pool_refusals.store64(used, 0, 0)
             maps.service_traffic.clear(used)
             maps.real_traffic.clear(used)
         for table in (maps.vips, maps.local_addresses, maps.services, maps.pools, maps.reals):

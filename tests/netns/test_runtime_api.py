@@ -196,7 +196,7 @@ def test_one_session_is_shown_and_shut_down(rig: Rig, engine: str) -> None:
         number = listed["{}:{}".format(*clients[1].getsockname())]
         shown = operator.says(f"show sess {number}")
         assert shown.startswith(f"{number}: [")
-        assert f"  backend=web (id=2 mode=tcp)" in shown
+        assert "  backend=web (id=2 mode=tcp)" in shown
         assert f"  server={owners[1]} (id={owners[1][1:]})" in shown
         assert operator.says(f"shutdown session {number}") == ""
         with pytest.raises(OSError, match=r".*"):

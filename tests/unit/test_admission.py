@@ -349,8 +349,27 @@ def test_expansion_is_bounded() -> None:
     assert "combinations" in refused(rule("reject", many)).reason
 
 
+def test_a_refusal_says_what_it_counts_as() -> None:
+    """Of one kind there is one step, however many rules end there."""
+    first = when(criterion("src", NETWORKS[1]))
+    rules = [
+        rule(action, condition, stage=stage)
+        for stage in (Stage.CONNECTION, Stage.SESSION, Stage.CONTENT)
+        for action in ("reject", "silent-drop")
+        for condition in (first, None)
+    ]
+    ends = [one for one in steps_of(admission(*rules)) if one.kind in ("reject", "drop")]
+    assert sorted((one.kind, one.turned) for one in ends) == [
+        ("drop", "dropped"),
+        ("drop", "request"),
+        ("reject", "connection"),
+        ("reject", "request"),
+        ("reject", "session"),
+    ]
+
+
 def test_the_end_of_waiting() -> None:
     """Nothing is waited for, so it is over at once; with a delay, the proxy has to wait."""
     ends = rule("reject", when(criterion("wait_end", matching=Matching.BOOL)), stage=Stage.CONTENT)
-    assert admission(ends).stages == ((AdmissionRule(Verdict.REJECT),),)
+    assert admission(ends).stages == ((AdmissionRule(Verdict.REJECT, stage=Stage.CONTENT),),)
     assert "wait_end" in refused(ends, inspect_delay=5000).reason

@@ -179,17 +179,20 @@ __noinline u32 source_step(const struct request *q, u32 at)
 __noinline u32 admit_step(const struct request *q, u32 at)
 {
 	struct step *s = map_lookup(&admission_steps, &at);
+	struct scratch *m = scratch();
 	u32 holds, port;
 
-	if (!q || !s)
+	if (!q || !s || !m)
 		return ADMITTED;
 	switch (s->kind) {
 	case STEP_ACCEPT:
 		return ADMITTED;
 	case STEP_REJECT:
+		m->turned = s->of;
 		return REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_RULE_REJECT :
 							     PASS_RULE_REJECT);
 	case STEP_DROP:
+		m->turned = s->of;
 		return REFUSAL(DROP_RULE);
 	case STEP_SOURCE:
 	case STEP_DESTINATION:

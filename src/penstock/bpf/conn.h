@@ -146,7 +146,7 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	u32 slot, reverse, cross;
 	struct key *back;
 	struct flow *f;
-	u64 *begun;
+	u64 begun = exact_ms();
 
 	if (!q || !r || !c || !s)
 		return REFUSAL(PASS_REFUSED);
@@ -181,6 +181,7 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	}
 
 	from->ctl = CTL_REVERSE | cross;
+	from->table = begun >> 32;
 	from->real = to->real = id;
 	from->service = to->service = service;
 	from->peer = NO_SLOT;
@@ -199,6 +200,7 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 
 	to->ctl = CTL_COUNTED | cross;
 	to->table = s->tracked;
+	to->word = begun;
 	to->sport = back->dport;
 	to->dport = back->sport;
 	to->peer = reverse;
@@ -210,9 +212,6 @@ __noinline u32 open_flow(const struct request *q, u32 service, u32 id)
 	f = back->af == 4 ? flow_at(4, reverse) : flow_at(6, reverse);
 	if (f)
 		f->peer = slot;
-	begun = begun_at(q->key.af, slot);
-	if (begun)
-		*begun = ktime_get_ns();
 	return slot;
 }
 
@@ -261,6 +260,7 @@ __noinline u32 new_flow(const struct request *q)
 	nobody = REFUSAL(q->key.proto == IPPROTO_UDP ? DROP_UDP_REFUSED : PASS_REFUSED);
 	if (rules == NO_RULES && (!p || !p->len)) {
 		log_refused(q, service);
+		nobody_up(service, pool);
 		return nobody;
 	}
 
@@ -274,8 +274,10 @@ __noinline u32 new_flow(const struct request *q)
 		goto undo_service;
 	if (rules != NO_RULES) {
 		slot = admit(q, rules);
-		if (slot != ADMITTED)
+		if (slot != ADMITTED) {
+			turned_away(service, m->turned);
 			goto undo_service;
+		}
 	}
 	id = p ? select_real(p, pool, &q->key, load) : REFUSAL(PASS_REFUSED);
 	slot = id;
@@ -283,6 +285,7 @@ __noinline u32 new_flow(const struct request *q)
 		if (id == REFUSAL(PASS_REFUSED)) {
 			slot = nobody;
 			log_refused(q, service);
+			nobody_up(service, pool);
 		}
 		goto undo_service;
 	}
@@ -318,6 +321,7 @@ static __always_inline void close_flow(struct flow *forward, struct flow *back, 
 	ctl_change(back, CTL_CLOSED, 0);
 	if (was & CTL_COUNTED) {
 		log_end(forward, af, slot, was, how);
+		outcome_ended(af, slot, was, how);
 		if (forward->table)
 			source_left(af, slot);
 		uncount(forward->service, forward->real);
@@ -368,7 +372,12 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 	first_af = reverse && f->ctl & CTL_CROSS ? 10 - af : af;
 	if (reverse && !(f->ctl & CTL_REPLIED)) {
 		ctl_change(back, CTL_REPLIED, 0);
-		ctl_change(forward, CTL_REPLIED, 0);
+		/* A refusal is no answer: the connection ends without one. */
+		if (f->ctl & CTL_UDP || !(tcp_flags & TCP_RST)) {
+			ctl_change(forward, CTL_REPLIED, 0);
+			if (!(f->ctl & CTL_UDP))
+				outcome_answered(first_af, first);
+		}
 		answered(f->real, tcp_flags & TCP_RST);
 		if (f->dist & DIST_LOGGED)
 			log_answered(first_af, first, tcp_flags);
@@ -381,6 +390,8 @@ __noinline u32 track(u32 af, u32 slot, u32 tcp_flags)
 	if (!(tcp_flags & TCP_FIN))
 		return 0;
 	fin = reverse ? CTL_FIN_REAL : CTL_FIN_CLIENT;
+	if (!reverse && !(forward->ctl & CTL_FIN_CLIENT))
+		keep_begun(first_af, first);
 	was = ctl_change(forward, fin, 0);
 	if (s && reverse && !(was & CTL_FIN_REAL)) {
 		/* It closes first, or both at once: then neither has seen the other's FIN. */
@@ -411,6 +422,14 @@ static __always_inline int part_from_real(u32 af, struct flow *f, u32 slot)
 	return af == 4 ? slot_release(4, slot, f, ctl) : slot_release(6, slot, f, ctl);
 }
 
+static __always_inline void redispatched(u32 real)
+{
+	struct outcome *o = outcome_of(real);
+
+	if (o)
+		__sync_fetch_and_add(&o->redispatched, 1);
+}
+
 /*
  * A SYN that meets a flow: of a finished one it starts the next; of one whose real went away
  * before it answered, the client's retransmit is the chance for another real (HAProxy's
@@ -430,6 +449,7 @@ __noinline u32 syn_restarts(u32 af, u32 slot)
 		if (f->ctl & CTL_REPLIED || !r || r->available)
 			return 0;
 		count(EVENT_FLOW_RESCHEDULED);
+		redispatched(id);
 		if (f->dist & DIST_LOGGED)
 			log_forget(af, slot);
 	} else if (part_from_real(af, f, slot)) {

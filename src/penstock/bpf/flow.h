@@ -11,7 +11,7 @@
  */
 #pragma once
 #include "ipvs_count.h"
-#include "journal.h"
+#include "outcome.h"
 #include "source.h"
 
 static __always_inline u64 mix(u64 h)
@@ -153,6 +153,7 @@ static __always_inline int slot_release(const u8 af, u32 slot, struct flow *f, u
 		return 0;
 	if (ctl & CTL_COUNTED) {
 		log_end(f, af, slot, ctl, LOG_SILENT);
+		outcome_ended(af, slot, ctl, LOG_SILENT);
 		if (f->table)
 			source_left(af, slot);
 		if (!(ctl & CTL_IPVS))
@@ -304,9 +305,9 @@ static __always_inline u32 claim_near(const u8 af, u32 home, u32 now)
 }
 
 static __always_inline void fill(const u8 af, struct flow *f, const struct key *k,
-				 const struct rewrite *r)
+				 const struct rewrite *r, u32 now)
 {
-	f->seen = exact_tick();
+	f->seen = now;
 	f->peer = r->peer;
 	f->real = r->real;
 	f->hop_stamp = 0;
@@ -353,12 +354,13 @@ __noinline u64 greater(u64 a, u64 b)
 
 static __always_inline u32 insert(const u8 af, const struct key *k, const struct rewrite *r)
 {
-	u32 home = flow_home(k, af), slot = any_number(claim_near(af, home, exact_tick()));
+	u32 home = flow_home(k, af), now = exact_tick();
+	u32 slot = any_number(claim_near(af, home, now));
 	struct flow *f = flow_at(af, slot), *h = flow_at(af, home);
 
 	if (slot == NO_SLOT || !f || !h)
 		return NO_SLOT;
-	fill(af, f, k, r);
+	fill(af, f, k, r, now);
 	f->dist = slot - home;
 	/* An atomic store is a full barrier: the slot is published after its contents. */
 	__sync_lock_test_and_set(&f->ctl, (f->ctl & ~0xffffu) | SLOT_LIVE | ctl_of_proto(k->proto) |

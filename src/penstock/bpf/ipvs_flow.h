@@ -130,7 +130,7 @@ static __always_inline u32 fill_private(const u8 af, const struct key *k, const 
 
 	if (!f)
 		return REFUSAL(DROP_TABLE_FULL);
-	fill(af, f, k, r);
+	fill(af, f, k, r, exact_tick());
 	f->ctl = SLOT_LIVE | CTL_UDP | r->ctl;
 	return slot;
 }

@@ -17,6 +17,7 @@ const volatile struct {
 	enum port_mode port_mode;
 	enum tunnel tunnel;
 	enum step_kind step_kind;
+	enum turned turned;
 	enum log_how log_how;
 	struct log_record log_record; /* which is in no map */
 } vocabulary = {};
@@ -49,7 +50,7 @@ const volatile struct {
 
 ARRAY_MAP(flows4, 1024, u32, struct flow4, F_MMAPABLE);
 ARRAY_MAP(flows6, 1024, u32, struct flow6, F_MMAPABLE);
-/* When the flow of a forward slot began: ns of the monotonic clock. No packet between looks at it. */
+/* When the flow of a forward slot began (ms), from its client's FIN on: struct flow, closing. */
 ARRAY_MAP(begun4, 1024, u32, u64, F_MMAPABLE);
 ARRAY_MAP(begun6, 1024, u32, u64, F_MMAPABLE);
 /* One bit a slot, so that a sweep of a sleeping table reads 1/512 of it. */
@@ -65,6 +66,10 @@ ARRAY_MAP(tables, 4194304, u32, u32, F_MMAPABLE);
 
 ARRAY_MAP(service_lives, 32768, u32, struct service_live, F_MMAPABLE);
 ARRAY_MAP(real_lives, 131072, u32, struct real_live, F_MMAPABLE);
+ARRAY_MAP(outcomes, 131072, u32, struct outcome, F_MMAPABLE);
+ARRAY_MAP(service_turnings, 32768, u32, struct turnings, F_MMAPABLE);
+/* By pool: connections for which nobody was up. */
+ARRAY_MAP(pool_refusals, 65536, u32, u64, F_MMAPABLE);
 PERCPU_MAP(service_traffic, 32768, u32, struct traffic);
 PERCPU_MAP(real_traffic, 131072, u32, struct traffic);
 PERCPU_MAP(reasons, 64, u32, u64);

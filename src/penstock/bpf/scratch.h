@@ -84,6 +84,7 @@ struct scratch {
 	struct cache_key cached; /* lblcr's */
 	u32 service; /* that a new flow is for */
 	u32 tracked; /* table that its source is counted in; 0: none */
+	u32 turned; /* enum turned, when rules refused it */
 	u8 tcp_options[40];
 	u8 packet[112];
 	u8 bytes[64]; /* of a packet that has to be summed up */

@@ -140,6 +140,7 @@ struct service {
 #define SERVICE_RULES 16u /* say who may open a flow */
 #define SERVICE_LOGGED 32u
 #define SERVICE_LOGGED_EARLY 64u /* when the real has answered, not at the end */
+#define SERVICE_REALS_TIMEOUT 128u /* of two silent ends it was the real that was waited for */
 
 struct pool {
 	u8 digest[DIGEST_LEN];
@@ -212,6 +213,40 @@ struct real_live {
 	u32 errors_in_a_row; /* since the last that it took */
 };
 
+/*
+ * How connections to a real began and ended, for the statistics. Times are ms. Written once or twice a
+ * connection, by atomics, as its real_live is; of HAProxy's services only.
+ */
+struct outcome {
+	u64 answered;
+	u64 ended; /* of those */
+	u64 connect_time; /* of all that were answered: from the SYN to the answer */
+	u64 total_time; /* of all that have ended */
+	u64 client_aborts; /* the client reset it, or was silent for too long */
+	u64 real_aborts;
+	u64 real_resets; /* of those, by a reset */
+	u64 redispatched; /* not answered, and begun anew with another real */
+};
+
+/* Connections for which a service opened no flow. Indexed by enum turned. */
+struct turnings {
+	u64 nobody; /* to send to */
+	u64 connections; /* tcp-request connection reject */
+	u64 sessions; /* tcp-request session reject */
+	u64 requests; /* tcp-request content reject, or silent-drop there */
+	u64 dropped; /* silent-drop before that */
+	u64 spare[3];
+};
+
+enum turned {
+	TURNED_NOBODY,
+	TURNED_CONNECTION,
+	TURNED_SESSION,
+	TURNED_REQUEST,
+	TURNED_DROPPED,
+	TURNED_MAX,
+};
+
 struct traffic {
 	u64 packets_in;
 	u64 bytes_in;
@@ -274,11 +309,13 @@ struct flow {
 	u16 port; /* index of the egress port */
 	u8 dmac[6];
 	u8 dist; /* distance from its home, and DIST_LOGGED of journal.h */
-	u8 table; /* forward: of sources, whose live connection this is; 0: none */
+	u8 table; /* forward: of sources, whose live connection this is; 0: none. Reverse: see closing */
 	union {
 		/*
 		 * From the client's FIN. Forward: the sequence number after it; reverse: what the
-		 * real compares the next SYN with, that number or a timestamp.
+		 * real compares the next SYN with, that number or a timestamp. Before that, forward:
+		 * when the flow began, ms of the monotonic clock; the other direction's table has
+		 * the bits above.
 		 */
 		u32 closing;
 		u32 word; /* IPVS: WORD_*, see ipvs_state.h */
@@ -451,7 +488,7 @@ struct step {
 	u32 otherwise;
 	u32 low;
 	u32 high;
-	u32 of;
+	u32 of; /* of a refusal: enum turned */
 	u32 period; /* of the table's rate, ms */
 	u32 expire; /* ms without a connection until a source is forgotten; 0: never */
 };

@@ -44,6 +44,7 @@ class Figure(IntEnum):
     TOTAL_TIME_MAX = 25
     CONNECTED = 26  # sessions that a server has taken
     ERRORS_IN_A_ROW = 27  # connects that failed since the last that did not
+    RESPONSE_ERRORS = 28  # the server reset it
 
 
 MAXIMA = frozenset(

@@ -39,6 +39,7 @@ class Counted(NamedTuple):
     total_time_max: int = 0
     connected: int = 0
     errors_in_a_row: int = 0
+    response_errors: int = 0
     rate: int = 0  # sessions of the last second
     rate_max: int = 0
     connection_rate: int = 0

@@ -46,20 +46,20 @@ _FRONTEND_ZEROS: Final[dict[str, Value]] = {
     **_MODULES,
 }
 _BACKEND: Final = (
-    "pxname qcur qmax scur smax slim stot bin bout dresp econ wretr wredis status weight act bck"
-    " chkdown lastchg downtime iid lbtot rate rate_max cli_abrt srv_abrt lastsess qtime ctime"
-    " ttime cookie mode algo connect qtime_max ctime_max ttime_max uweight"
+    "pxname qcur qmax scur smax slim stot bin bout dresp econ eresp wretr wredis status weight"
+    " act bck chkdown lastchg downtime iid lbtot rate rate_max cli_abrt srv_abrt lastsess qtime"
+    " ctime ttime cookie mode algo connect qtime_max ctime_max ttime_max uweight"
 )
 _BACKEND_ZEROS: Final[dict[str, Value]] = {
     **{"svname": "BACKEND", "pid": PROCESS, "sid": 0, "type": int(Kind.BACKEND)},
-    **dict.fromkeys(("dreq", "eresp", "rtime", "wrew", "reuse", "rtime_max", "eint"), 0),
+    **dict.fromkeys(("dreq", "rtime", "wrew", "reuse", "rtime_max", "eint"), 0),
     **dict.fromkeys(("agg_server_status", "agg_server_check_status", "agg_check_status"), 0),
     **_COMPRESSED,
     **_MODULES,
 }
 _SERVER_ZEROS: Final[dict[str, Value]] = {
     **{"pid": PROCESS, "type": int(Kind.SERVER)},
-    **dict.fromkeys(("eresp", "rtime", "wrew", "reuse", "srv_icur", "rtime_max", "eint"), 0),
+    **dict.fromkeys(("rtime", "wrew", "reuse", "srv_icur", "rtime_max", "eint"), 0),
     **dict.fromkeys(("idle_conn_cur", "safe_conn_cur"), 0),
     **_SSL,
 }
@@ -339,6 +339,7 @@ def backend_row(
         counted.bytes_out,
         counted.denied_responses,
         counted.errors,
+        counted.response_errors,
         counted.retries,
         counted.redispatches,
         status,

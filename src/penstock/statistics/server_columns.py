@@ -13,12 +13,13 @@ from penstock.statistics.servers import Servers
 from penstock.statistics.shapes import Column, Same, Value
 
 FIELDS: Final = (
-    "pxname svname qcur qmax scur smax slim stot bin bout dresp econ wretr wredis status weight"
-    " act bck chkfail chkdown lastchg downtime qlimit iid sid throttle lbtot tracked rate rate_max"
-    " check_status check_code check_duration hanafail cli_abrt srv_abrt lastsess last_chk last_agt"
-    " qtime ctime ttime agent_status agent_code agent_duration check_desc agent_desc check_rise"
-    " check_fall check_health agent_rise agent_fall agent_health addr cookie mode connect"
-    " qtime_max ctime_max ttime_max used_conn_cur need_conn_est uweight src_ilim"
+    "pxname svname qcur qmax scur smax slim stot bin bout dresp econ eresp wretr wredis status"
+    " weight act bck chkfail chkdown lastchg downtime qlimit iid sid throttle lbtot tracked rate"
+    " rate_max check_status check_code check_duration hanafail cli_abrt srv_abrt lastsess"
+    " last_chk last_agt qtime ctime ttime agent_status agent_code agent_duration check_desc"
+    " agent_desc check_rise check_fall check_health agent_rise agent_fall agent_health addr"
+    " cookie mode connect qtime_max ctime_max ttime_max used_conn_cur need_conn_est uweight"
+    " src_ilim"
 )
 _NOTHING: Final = Same(None)
 _ZEROS: Final = Same(0)
@@ -26,7 +27,8 @@ _ZEROS: Final = Same(0)
 _FIGURES: Final = {
     **{"qcur": "queued", "qmax": "queued_max", "scur": "live", "smax": "live_max"},
     **{"stot": "total", "bin": "bytes_in", "bout": "bytes_out", "dresp": "denied_responses"},
-    **{"econ": "errors", "wretr": "retries", "wredis": "redispatches", "lbtot": "chosen"},
+    **{"econ": "errors", "eresp": "response_errors", "wretr": "retries"},
+    **{"wredis": "redispatches", "lbtot": "chosen"},
     **{"rate": "rate", "rate_max": "rate_max"},
     **{"cli_abrt": "client_aborts", "srv_abrt": "server_aborts", "connect": "total"},
     **{"qtime_max": "queue_time_max", "ctime_max": "connect_time_max"},

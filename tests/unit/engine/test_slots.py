@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of flows: each a place in the tables and back, and none that a session of the proxy has."""
+"""Numbers of flows: each a place in the tables, and none that a session of the proxy has."""
 
 from __future__ import annotations
 

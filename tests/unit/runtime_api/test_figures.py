@@ -79,7 +79,7 @@ backend b11
 """
 # Those of bytes are left out where HAProxy reads before it knows whom for.
 COMPARED = (
-    *("qcur", "qmax", "scur", "stot", "dreq", "dresp", "econ", "wretr", "wredis"),
+    *("qcur", "qmax", "scur", "stot", "dreq", "dresp", "econ", "eresp", "wretr", "wredis"),
     *("lbtot", "cli_abrt", "srv_abrt", "conn_tot", "dcon", "dses", "connect", "status"),
 )
 NAMES = ("f1", "l2", "l3", "l4", "l5", "l6", "l7", "l8", "l9", "f11")

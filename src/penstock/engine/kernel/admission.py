@@ -241,6 +241,8 @@ class KernelAdmission:
                 number = tables[step.of]
                 period, expire = step.of.period, step.of.expire or 0
                 flags = (_ONLY_IPV4 if step.of.ipv4_only else 0) | (_TRACKED if step.tracked else 0)
+            case None if step.turned:
+                number = self._codec.turned[step.turned]
         return self._codec.step.pack(
             kind=self._codec.step_kind[step.kind],
             flags=flags,

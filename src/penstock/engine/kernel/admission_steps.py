@@ -27,10 +27,12 @@ from penstock.admission import (
     Verdict,
 )
 from penstock.errors import DatapathError
+from penstock.rules.model import Stage
 
 MAX_STEPS: Final = 1024  # admit.h, MANY_STEPS squared
 _NEVER: Final[Ranges] = ((1, 0),)
 _ADDRESS = {End.SOURCE: "source", End.DESTINATION: "destination"}
+_TURNED = {Stage.CONNECTION: "connection", Stage.SESSION: "session", Stage.CONTENT: "request"}
 _PORT = {End.SOURCE: "source-port", End.DESTINATION: "destination-port"}
 
 
@@ -45,6 +47,7 @@ class Step:
     high: int = MAX_COUNT
     of: NetworkSet | SourceTable | None = None
     tracked: bool = False
+    turned: str = ""  # enum turned: what a refusal is counted as
 
 
 def steps_of(admission: Admission) -> tuple[Step, ...]:
@@ -72,7 +75,7 @@ class _Plan:
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
-        self._verdicts: dict[Verdict, int] = {}
+        self._verdicts: dict[tuple[Verdict, str], int] = {}
 
     def add(self, step: Step) -> int:
         self._steps.append(step)
@@ -84,7 +87,7 @@ class _Plan:
             case Verdict.ACCEPT:
                 at = behind
             case Verdict():
-                at = self._verdict(rule.action)
+                at = self._refusal(rule.action, rule.stage)
             case Track(table):
                 at = self.add(Step("track", following, following, of=table))
             case Increment(table):
@@ -93,10 +96,14 @@ class _Plan:
             at = self._test(test, at, following)
         return at
 
-    def _verdict(self, verdict: Verdict) -> int:
-        if verdict not in self._verdicts:
-            self._verdicts[verdict] = self.add(Step(verdict.value))
-        return self._verdicts[verdict]
+    def _refusal(self, verdict: Verdict, stage: Stage) -> int:
+        """HAProxy counts what it drops silently as requests, though it may have been no session."""
+        turned = _TURNED[stage]
+        if verdict is Verdict.DROP and stage is not Stage.CONTENT:
+            turned = "dropped"
+        if (verdict, turned) not in self._verdicts:
+            self._verdicts[verdict, turned] = self.add(Step(verdict.value, turned=turned))
+        return self._verdicts[verdict, turned]
 
     def _test(self, test: AdmissionTest, holds: int, fails: int) -> int:
         yes, no = (fails, holds) if test.negated else (holds, fails)
@@ -125,6 +132,7 @@ class _Plan:
                 one.high,
                 one.of,
                 one.tracked,
+                one.turned,
             )
             for one in reversed(self._steps[: entry + 1])
         )

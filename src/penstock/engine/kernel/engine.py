@@ -43,6 +43,7 @@ from penstock.engine.kernel.journal import KernelJournal
 from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
+from penstock.engine.kernel.outcomes import Column, Outcomes
 from penstock.engine.kernel.pool_figures import PoolFigures
 from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
@@ -56,7 +57,8 @@ from penstock.kernel.btf import Layout
 from penstock.kernel.maps import ArrayMap, PerCpuArray
 from penstock.model import Protocol, Settings
 
-_SERVICE_RULES, _SERVICE_LOGGED, _SERVICE_LOGGED_EARLY = 16, 32, 64  # types.h
+# types.h
+_SERVICE_RULES, _SERVICE_LOGGED, _SERVICE_LOGGED_EARLY, _SERVICE_REALS_TIMEOUT = 16, 32, 64, 128
 
 
 # A connection that begins is one that a scheduler has chosen for.
@@ -106,6 +108,7 @@ class KernelEngine:
         self._binds: dict[str, ServiceState] = {}
         self._pool_of: dict[str, int] = {}  # by service; 0: it has none
         self._pool_figures = PoolFigures()
+        self._outcomes = Outcomes(datapath)
         # Who has which number of services and reals; None: somebody has come or gone.
         self._places: tuple[dict[str, int], dict[RealKey, int]] | None = None
         self._taken = _Taken()
@@ -242,22 +245,24 @@ class KernelEngine:
 
     def readings(self, figures: Collection[Figure]) -> Readings:
         services, reals = self._places or self._placed()
-        live, traffic = self._maps.real_lives, self._maps.real_traffic
-        most = max((real.id for real in self._reals.values()), default=0)
-        columns = self._columns(figures, traffic, live, self._codec.real_live, most + 1)
+        maps, codec = self._maps, self._codec
+        most = max((real.id for real in self._reals.values()), default=0) + 1
+        columns = self._outcomes.sums(figures, most)
+        columns.update(
+            self._columns(
+                figures, maps.real_traffic, maps.real_lives, codec.real_live, most
+            ).items()
+        )
+        most = max(services.values(), default=0) + 1
+        begun = self._columns(
+            figures, maps.service_traffic, maps.service_lives, codec.service_live, most
+        )
+        pools = {name: pool.id for name, pool in self._pools.items()}
+        sums = self._pool_figures.sums(columns)
         return Readings(
-            services=Table(
-                services,
-                self._columns(
-                    figures,
-                    self._maps.service_traffic,
-                    self._maps.service_lives,
-                    self._codec.service_live,
-                    max(services.values(), default=0) + 1,
-                ),
-            ),
-            pools=self._pool_figures.table(figures, columns),
-            reals=Table(reals, columns),
+            services=Table(services, self._outcomes.services(figures, begun, most)),
+            pools=self._outcomes.pools(self._pool_figures.places, sums, pools),
+            reals=self._outcomes.reals(reals, columns),
         )
 
     def _placed(self) -> tuple[dict[str, int], dict[RealKey, int]]:
@@ -392,6 +397,7 @@ class KernelEngine:
                 real = _Real(self._real_ids.take(), state.protocol, retired=False)
                 live.write(real.id, bytes(self._codec.real_live.size))
                 self._maps.real_traffic.clear(real.id)
+                self._outcomes.begin_real(real.id)
             real.retired = False
             self._reals[state.key] = real
             self._write_real(state.key, real)
@@ -422,6 +428,8 @@ class KernelEngine:
         old = self._pools.get(state.name)
         number = old.id if old else self._pool_ids.take()
         rotation = 0
+        if not old:
+            self._outcomes.begin_pool(number)
         if old:
             raw = self._maps.pools.get(_id(number))
             rotation = self._codec.pool.unpack(raw).integer("rotation") if raw else 0
@@ -475,6 +483,7 @@ class KernelEngine:
         if not known:
             live.write(number, bytes(self._codec.service_live.size))
             self._maps.service_traffic.clear(number)
+            self._outcomes.begin_service(number)
         allowed = flow_ticks(state.protocol, state.timeouts)
         with self._admission.prepared(number, state.admission) as rules:
             live.store32(number, at("maxconn"), state.maxconn)
@@ -486,7 +495,7 @@ class KernelEngine:
                 self._codec.service.pack(
                     digest=fingerprint(state),
                     pool=self._pools[state.pool].id if state.pool is not None else 0,
-                    flags=(_SERVICE_RULES if rules.length else 0) | _logging(state),
+                    flags=(_SERVICE_RULES if rules.length else 0) | _flags(state),
                     rules=rules.base,
                     rules_len=rules.length,
                     name=state.name.encode(),
@@ -568,12 +577,13 @@ class KernelEngine:
             self._real_ids.free(real.id)
             del self._reals[key]
 
-    def _last_figures(self, number: int) -> dict[Figure, int]:
+    def _last_figures(self, number: int) -> dict[Column, int]:
         """What a real server has counted in all."""
         counted, fields = self._maps.real_traffic.sum(number), self._codec.traffic.fields
         total = self._maps.real_lives.load64(number, self._codec.real_live.offset("total"))
         return {
             **dict.fromkeys(_BEGUN, total),
+            **self._outcomes.last_sums(number),
             Figure.ERRORS: self._maps.real_lives.load32(
                 number, self._codec.real_live.offset("errors")
             ),
@@ -635,11 +645,16 @@ class KernelEngine:
         }
 
 
-def _logging(state: ServiceState) -> int:
-    if state.log is None:
-        return 0
-    early = state.log.format is None or state.log.at_once
-    return _SERVICE_LOGGED | (_SERVICE_LOGGED_EARLY if early else 0)
+def _flags(state: ServiceState) -> int:
+    """What it logs, and which of its timeouts ends a silent flow."""
+    flags, times = 0, state.timeouts
+    if state.log is not None:
+        early = state.log.format is None or state.log.at_once
+        flags |= _SERVICE_LOGGED | (_SERVICE_LOGGED_EARLY if early else 0)
+    if times.tunnel is None and times.server is not None:  # the same as logs/flows.py has it
+        reals = times.client is None or times.server < times.client
+        flags |= _SERVICE_REALS_TIMEOUT if reals else 0
+    return flags
 
 
 def _reason(name: str, count: int) -> ReasonCount:

@@ -21,6 +21,7 @@ from penstock.kernel.maps import ArrayMap
 # flow_words.h
 _STATE, _LIVE = 3, 2
 _REVERSE, _UDP, _COUNTED, _CROSS, _IPVS, _LIFE_SHIFT = 0x4, 0x8, 0x10, 0x200, 0x2000, 16
+_FIN_CLIENT = 0x40
 _PAGE = 500  # flows of a page: some five milliseconds
 _LOOKED_AT = 8192  # slots that a page is made of at most, whatever is in them: as long
 
@@ -45,6 +46,7 @@ class _Family:
         self.ctl_at, self.seen_at = common.offset("ctl"), common.offset("seen")
         self.peer_at, self.real_at = common.offset("peer"), common.offset("real")
         self.service_at = common.offset("service")
+        self.closing_at, self.table_at = common.offset("closing"), common.offset("table")
         self.source_at, self.ports_at = layout.offset("saddr"), layout.offset("sport")
 
 
@@ -95,8 +97,13 @@ class FlowListing:
         seen = words[(start + family.seen_at) >> 2]
         back = self._families[10 - version if ctl & _CROSS else version]
         peer = words[(start + family.peer_at) >> 2]
+        begun = words[(start + family.closing_at) >> 2]  # struct flow, closing
         if peer < len(back.flows):
-            seen = max(seen, back.flows.words[(peer * back.flows.stride + back.seen_at) >> 2])
+            there = peer * back.flows.stride
+            seen = max(seen, back.flows.words[(there + back.seen_at) >> 2])
+            begun |= back.flows.memory[there + back.table_at] << 32
+        if ctl & _FIN_CLIENT:
+            begun = family.begun.quads[slot]
         (port,) = struct.unpack_from(">H", raw, family.ports_at)
         kind, size = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)
         address = socket.inet_ntop(kind, raw[family.source_at : family.source_at + size])
@@ -108,7 +115,7 @@ class FlowListing:
             service=names.services.get(number, ""),
             pool=real.pool if real is not None else "",
             server=real.name if real is not None else "",
-            age=max(0, now - family.begun.quads[slot]) / 1e9,
+            age=max(0, now // 1_000_000 - begun) / 1e3,
             left=self._left(number, seen, now),
         )
 

@@ -52,6 +52,9 @@ class Maps:
     tables: ArrayMap
     service_lives: ArrayMap
     real_lives: ArrayMap
+    outcomes: ArrayMap
+    service_turnings: ArrayMap
+    pool_refusals: ArrayMap
     service_traffic: PerCpuArray
     real_traffic: PerCpuArray
     reasons: PerCpuArray

@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from penstock.engine.api import RealKey
-from penstock.engine.figures import Figure, Table
+from penstock.engine.kernel.outcomes import Column
 
 
 class PoolFigures:
     """Sums over a pool's real servers, with those that are gone."""
 
     def __init__(self) -> None:
-        self._gone: dict[str, dict[Figure, int]] = {}
+        self._gone: dict[str, dict[Column, int]] = {}
         self._places: dict[str, int] = {}
         self._members: list[tuple[int, int]] = []  # place of a real, and that of its pool
 
-    def forgotten(self, pool: str, counted: Mapping[Figure, int]) -> None:
+    def forgotten(self, pool: str, counted: Mapping[Column, int]) -> None:
         """A real server of *pool* has no number any more."""
         gone = self._gone.setdefault(pool, {})
         for figure, value in counted.items():
@@ -31,17 +31,17 @@ class PoolFigures:
             (number, self._places[key.pool]) for key, number in reals if key.pool in self._places
         ]
 
-    def table(
-        self, figures: Collection[Figure], columns: Mapping[Figure, Sequence[int]]
-    ) -> Table[str]:
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Of pools in what ``sums()`` makes; the same object until something comes or goes."""
+        return self._places
+
+    def sums(self, columns: Mapping[Column, Sequence[int]]) -> dict[Column, Sequence[int]]:
         """*columns* are those of real servers."""
-        found: dict[Figure, Sequence[int]] = {}
-        for figure in figures:
-            column = columns.get(figure)
-            if column is None:
-                continue
+        found: dict[Column, Sequence[int]] = {}
+        for figure, column in columns.items():
             sums = [self._gone.get(name, {}).get(figure, 0) for name in self._places]
             for number, place in self._members:
                 sums[place] += column[number]
             found[figure] = sums
-        return Table(self._places, found)
+        return found

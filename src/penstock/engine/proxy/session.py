@@ -351,6 +351,8 @@ class Session:
         if self.closed:
             return
         self._aborted(Column.CLIENT_ABORTS if side is self.client else Column.SERVER_ABORTS)
+        if side is not self.client:
+            self._aborted(Column.RESPONSE_ERRORS)
         if self.trace is not None:
             self.trace.end = "CD" if side is self.client else "SD"
         self._close(reset=side.other if side.other is not side else None)

@@ -71,7 +71,8 @@ class Columns(ctypes.Structure):
             for figure in (
                 *(Figure.LIVE, Figure.LIVE_MAX, Figure.TOTAL, Figure.SESSIONS, Figure.CHOSEN),
                 *(Figure.CONNECTED, Figure.LAST, Figure.BYTES_IN, Figure.BYTES_OUT),
-                *(Figure.CLIENT_ABORTS, Figure.SERVER_ABORTS, Figure.ERRORS_IN_A_ROW),
+                *(Figure.CLIENT_ABORTS, Figure.SERVER_ABORTS, Figure.RESPONSE_ERRORS),
+                *(Figure.ERRORS_IN_A_ROW,),
                 *(Figure.CONNECT_TIME, Figure.CONNECT_TIME_MAX),
                 *(Figure.TOTAL_TIME, Figure.TOTAL_TIME_MAX),
             )

@@ -13,7 +13,7 @@ enum { CLIENT = 0, SERVER = 1 };
 struct columns {
 	int32_t count; /* of a row's cells */
 	int32_t live, live_max, total, sessions, chosen, connected, last;
-	int32_t bytes_in, bytes_out, client_aborts, server_aborts, errors_in_a_row;
+	int32_t bytes_in, bytes_out, client_aborts, server_aborts, response_errors, errors_in_a_row;
 	int32_t connect_time, connect_time_max, total_time, total_time_max;
 };
 

@@ -131,6 +131,8 @@ static void sum_up(const struct lane *lane, struct session *one, enum ending how
 		       lane->now - one->began);
 		if (how != FINISHED && how != KILLED)
 			cells[servers ? columns->server_aborts : columns->client_aborts]++;
+		if (how == RESET_BY_SERVER)
+			cells[columns->response_errors]++;
 	}
 }
 
