@@ -284,6 +284,18 @@ class Timeout:
     inherited: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HttpUse:
+    """What a rule that penstock does not carry out names of what may stand elsewhere."""
+
+    origin: Origin
+    keyword: str  # http-request or http-response
+    expressions: tuple[Expression, ...]
+    track: str | None = None  # the action, where it counts in a table
+    table: str | None = None  # which; None: its own
+    condition: Condition | None = None
+
+
 @dataclass(slots=True)
 class ProxyDraft:
     """A defaults, frontend, backend or listen section."""
@@ -347,6 +359,8 @@ class ProxyDraft:
     monitor_fail: list[Condition] = field(default_factory=list)
     # What is said of HTTP that penstock cannot do where it answers itself: where, by name.
     unserved: dict[str, Origin] = field(default_factory=dict)
+    http_uses: list[HttpUse] = field(default_factory=list)  # of those rules, its own alone
+    parent: ProxyDraft | None = None  # the defaults section that it inherits from
     log_targets: list[LogTarget] = field(default_factory=list)
     log_tag: str | None = None
     log_formats: dict[str, FormatLine] = field(default_factory=dict)  # by their keyword
@@ -374,6 +388,7 @@ class ProxyDraft:
     def inherit(self, parent: ProxyDraft) -> None:
         """Take over what a defaults section hands down."""
         front, back = bool(self.capability & FRONT), bool(self.capability & BACK)
+        self.parent = parent
         self.mode = parent.mode
         self.mode_origin = parent.mode_origin
         self.disabled = parent.disabled

@@ -6,6 +6,7 @@ from __future__ import annotations
 from penstock.config.haproxy.draft import Capability, Line, ProxyDraft
 from penstock.config.haproxy.http_rules import (
     RuleWithoutMeaningError,
+    read_http_use,
     read_redirect,
     read_rule,
 )
@@ -38,13 +39,19 @@ def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     else:
         proxy.final_rules.discard(name)
     proxy.rules.setdefault(name, line.origin)
-    if name != "http-request":
+    if name == "http-request":
+        try:
+            proxy.http_rules.append(read_rule(context, proxy, line, 1))
+        except RuleWithoutMeaningError as action:
+            proxy.unserved.setdefault(f"http-request {action}", line.origin)
+            use = action.use
+        else:
+            return
+    else:
         proxy.unserved.setdefault(name, line.origin)
-        return
-    try:
-        proxy.http_rules.append(read_rule(context, proxy, line, 1))
-    except RuleWithoutMeaningError as action:
-        proxy.unserved.setdefault(f"http-request {action}", line.origin)
+        use = read_http_use(context, proxy, line, 1)
+    if use is not None:
+        proxy.http_uses.append(use)
 
 
 def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:
