@@ -86,7 +86,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "admission_rules": (*SAID, "admission"),
     "model": SAID,
     # What is logged of connections and servers: the text, and whom it is sent to.
-    "logs.model": ("terms", "rules.model", "events"),
+    "logs.model": ("terms", "rules.model", "proxied", "events"),
     "logs": (*SAID, "model", "rules", "facts"),
     "mail.model": ("terms", "events"),
     # A mail is a check of a mail server, with other steps.
@@ -249,7 +249,8 @@ PURE: Final = (
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
 _FLOWS: Final = ("logs.flows", "logs.flow_subject")
 _NAMES: Final = ("config.resolve", "config.system_names")
-EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", "logs.sinks", "logs.process", *_FLOWS)
+_LOGS: Final = ("logs.sinks", "logs.process", "logs.rings", "logs.forwarder")
+EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", *_LOGS, *_FLOWS)
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

@@ -16,7 +16,7 @@ from penstock.admission import Admission
 from penstock.checks.model import PLAIN_LINK, CheckLink, External, Ruleset
 from penstock.errors import InvalidModel
 from penstock.http_service import HttpService
-from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
+from penstock.logs.model import Journal, LogForward, Naming, RingSpec, SessionLog, UniqueId
 from penstock.mail.model import EmailAlert
 from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
@@ -428,6 +428,8 @@ class Configuration:
     pools: tuple[Pool, ...] = ()
     settings: Settings = field(default_factory=Settings)
     peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
+    rings: tuple[RingSpec, ...] = ()
+    log_forwards: tuple[LogForward, ...] = ()
     sections: tuple[Section, ...] = ()  # what a file made the rest of; empty: it is Python's
     http: tuple[HttpService, ...] = ()  # that the daemon itself answers for
 

@@ -13,7 +13,7 @@ from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.events import Level
 from penstock.http_service import DEFAULT_URI, HttpRule
-from penstock.logs.model import Format, Naming
+from penstock.logs.model import LONGEST_EVENT, RING_SIZE, Format, Heading, Naming, SyslogSocket
 from penstock.logs.model import Target as LogTarget
 from penstock.mail.model import USUAL_PATIENCE, Mailer
 from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
@@ -154,6 +154,7 @@ class ServerOptions:
     backup: bool = False
     disabled: bool = False
     dynamic: bool = False  # added at run time
+    log_proto: str = "legacy"  # of a ring's server
     check: bool = False
     inter: int = 2000
     fastinter: int | None = None
@@ -568,6 +569,46 @@ class PeersDraft:
 
 
 @dataclass(slots=True)
+class RingDraft:
+    """A ring section; *proxy* has its servers."""
+
+    name: str
+    origin: Origin
+    description: str
+    proxy: ProxyDraft
+    heading: Heading = Heading.RAW
+    longest: int = LONGEST_EVENT
+    size: int = RING_SIZE
+    connect_timeout: int | None = None  # ms
+
+
+@dataclass(slots=True)
+class ForwardDraft:
+    """A log-forward section; *proxy* is what bind lines are read into."""
+
+    name: str
+    origin: Origin
+    proxy: ProxyDraft
+    streams: list[BindLine] = field(default_factory=list)
+    datagrams: list[BindLine] = field(default_factory=list)
+    targets: list[LogTarget] = field(default_factory=list)
+    maxconn: int = 10
+    backlog: int = 0
+    client_timeout: int | None = None  # ms
+
+
+@dataclass(frozen=True, slots=True)
+class StreamServer:
+    """A log server that takes a stream: HAProxy makes a ring for it."""
+
+    name: str  # as it is written
+    address: Address | SyslogSocket
+    port: int
+    heading: Heading | None
+    origin: Origin
+
+
+@dataclass(slots=True)
 class ProgramDraft:
     """A program section."""
 
@@ -633,6 +674,9 @@ class FileDraft:
     peers: list[PeersDraft] = field(default_factory=list)
     mailers: list[MailersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)
+    rings: list[RingDraft] = field(default_factory=list)
+    implied_rings: list[StreamServer] = field(default_factory=list)
+    log_forwards: list[ForwardDraft] = field(default_factory=list)
     # What ``proxy()`` has looked at so far: files of thousands of sections name each other.
     _looked_at: int = field(default=0, init=False)
     _by_name: dict[tuple[str, bool], ProxyDraft] = field(default_factory=dict, init=False)

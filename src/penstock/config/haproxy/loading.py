@@ -22,9 +22,11 @@ from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.log_formats import read_formats
 from penstock.config.haproxy.lower import Lowering
+from penstock.config.haproxy.lower_logs import log_forwards, settle_rings
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
+from penstock.config.haproxy.section_logs import parse_log_forward, parse_ring
 from penstock.config.haproxy.section_mailers import parse_mailers
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_peers import parse_peers
@@ -42,6 +44,8 @@ _PARSERS: dict[str, SectionParser] = {
     "mailers": parse_mailers,
     "userlist": parse_userlist,
     "program": parse_program,
+    "ring": parse_ring,
+    "log-forward": parse_log_forward,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
 }
 _SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}
@@ -178,6 +182,7 @@ def _load(
     _raise(report)
     rules.settle(context)
     read_formats(context)
+    rings = settle_rings(context)
     validity.check(context.draft, report)
     check_programs(context.draft.global_.programs, report)
     _raise(report)
@@ -196,7 +201,12 @@ def _load(
         for section in context.draft.peers
     )
     return LoadResult(
-        replace(configuration, peers=peers),
+        replace(
+            configuration,
+            peers=peers,
+            rings=rings,
+            log_forwards=log_forwards(context.draft),
+        ),
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
@@ -211,6 +221,7 @@ def _listens(draft: FileDraft) -> bool:
         any(proxy.binds and not proxy.disabled for proxy in draft.proxies)
         or bool(draft.global_.stats_sockets)
         or any(complete(section) and not section.disabled for section in draft.peers)
+        or any(one.streams or one.datagrams for one in draft.log_forwards)
     )
 
 

@@ -229,10 +229,10 @@ def _uses(proxy: ProxyDraft) -> Iterator[_Use]:
             ]
         for expression in expressions:
             yield _Use(expression, expression.fetch.name, kind, place, rule.origin)
-    for one in proxy.http_uses:
-        for expression in one.expressions:
-            place = " in tracking rule" if one.track else _HTTP_PLACES[one.keyword]
-            yield _Use(expression, expression.fetch.name, "sample fetch", place, one.origin)
+    for use in proxy.http_uses:
+        place = " in tracking rule" if use.track else _HTTP_PLACES[use.keyword]
+        for expression in use.expressions:
+            yield _Use(expression, expression.fetch.name, "sample fetch", place, use.origin)
     yield from _uses_of_formats(proxy)
 
 

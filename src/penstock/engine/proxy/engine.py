@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -43,7 +43,7 @@ from penstock.engine.proxy.tables import ProxyTables
 from penstock.engine.proxy.variables import ProxyVariables
 from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
-from penstock.logs.model import Descriptor
+from penstock.logs.model import Descriptor, RingBuffer
 from penstock.logs.process import PROGRAM
 from penstock.logs.sinks import is_open
 from penstock.stick.model import PeersSpec, TableSpec
@@ -111,6 +111,8 @@ class ProxyEngine:
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
         self._tables: tuple[TableSpec, ...] = ()
+        # The socket that takes the events of a ring. Where nobody keeps rings, no line names one.
+        self.ring: Callable[[str], int] = lambda name: -1
 
     # -- the state -------------------------------------------------------------------------
 
@@ -199,7 +201,15 @@ class ProxyEngine:
             for one in targets
             if isinstance(one.destination, Descriptor) and is_open(one.destination.number)
         }
-        return Put(PutService(state), self._service_rows[state.name], tuple(sorted(numbers)))
+        rings = sorted(
+            {one.destination.name for one in targets if isinstance(one.destination, RingBuffer)}
+        )
+        return Put(
+            PutService(state),
+            self._service_rows[state.name],
+            (*sorted(numbers), *(self.ring(name) for name in rings)),
+            tuple(rings),
+        )
 
     def _workers_for(self, state: ServiceState) -> tuple[int, ...]:
         """One worker where numbers must be exact at every moment: limits, queues and tables."""
