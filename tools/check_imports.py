@@ -21,7 +21,8 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
-    *("terms", "rules.model", "stick.model", "proxied", "http_service", "admission"),
+    *("terms", "rules.model", "stick.model", "stick.sections", "proxied", "http_service"),
+    "admission",
     *("logs.model", "events", "mail.model"),
     *("checks.codes", "checks.model"),
     *("runtime_sockets", "process", "sections"),
@@ -72,6 +73,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "rules.model": ("terms",),
     "stick.model": ("terms", "rules.model"),
     "proxied": ("terms", "rules.model", "stick.model"),
+    "stick.sections": ("terms", "rules.model", "stick.model", "proxied"),
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),

@@ -22,7 +22,7 @@ from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
 from penstock.runtime_sockets import RuntimeSockets
 from penstock.sections import Section
-from penstock.stick.model import PeersSpec
+from penstock.stick.sections import PeersSpec
 from penstock.terms import Address as Address
 from penstock.terms import Network as Network
 from penstock.terms import Origin as Origin

@@ -34,7 +34,8 @@ from penstock.model import (
     SourceAddress,
 )
 from penstock.proxied import Back, Front, Link, LocalAddress
-from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
+from penstock.stick.model import EntryView, Filter, Key, TableSpec
+from penstock.stick.sections import PeersSpec
 
 if TYPE_CHECKING:
     from penstock.engine.figures import Figure, Readings

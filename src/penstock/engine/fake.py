@@ -35,7 +35,8 @@ from penstock.engine.figures import MAXIMA, Figure, Readings, Table
 from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
-from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
+from penstock.stick.model import EntryView, Filter, Key, TableSpec
+from penstock.stick.sections import PeersSpec
 from penstock.stick.table import Table as StickTable
 from penstock.stick.view import matches, place, view
 

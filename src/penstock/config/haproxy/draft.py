@@ -17,7 +17,7 @@ from penstock.logs.model import LONGEST_EVENT, RING_SIZE, Format, Heading, Namin
 from penstock.logs.model import Target as LogTarget
 from penstock.mail.model import USUAL_PATIENCE, Mailer
 from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
-from penstock.proxied import SourceKind
+from penstock.proxied import ListenerTls, LocalAddress, ServerTls, SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
     Condition,
@@ -31,7 +31,8 @@ from penstock.rules.model import (
 )
 from penstock.rules.vocabulary import Type
 from penstock.runtime_sockets import AccessLevel, SeverityOutput
-from penstock.stick.model import Peer, PeersSpec, StickRule, TableSpec
+from penstock.stick.model import StickRule, TableSpec
+from penstock.stick.sections import Peer, PeersSpec
 
 
 class Prefix(Enum):
@@ -547,12 +548,16 @@ class PeersDraft:
     name: str
     local: str
     origin: Origin
-    listen: tuple[Address, int] | None = None
+    listen: tuple[Address | LocalAddress, int] | None = None
     local_origin: Origin | None = None  # where this node is named
     bound: Origin | None = None  # the bind line
     peer_lines: bool = False
     lines: bool = False  # whether anything stands in the section that makes HAProxy listen
     peers: list[Peer] = field(default_factory=list)
+    bind: BindLine | None = None  # the options of bind and default-bind lines
+    own_tls: ListenerTls | None = None  # of them
+    local_tls: ServerTls | None = None  # of the server line of this node
+    servers: ProxyDraft | None = None  # what server and default-server lines are read into
     tables: list[TableSpec] = field(default_factory=list)
     disabled: bool = False
 
@@ -565,6 +570,8 @@ class PeersDraft:
             tuple(self.tables),
             self.disabled,
             self.origin,
+            self.own_tls,
+            self.local_tls,
         )
 
 

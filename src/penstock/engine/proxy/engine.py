@@ -46,7 +46,9 @@ from penstock.errors import DatapathError
 from penstock.logs.model import Descriptor, RingBuffer
 from penstock.logs.process import PROGRAM
 from penstock.logs.sinks import is_open
-from penstock.stick.model import PeersSpec, TableSpec
+from penstock.proxied import LocalAddress, LocalKind
+from penstock.stick.model import TableSpec
+from penstock.stick.sections import PeersSpec
 
 _log = structlog.get_logger("penstock")
 
@@ -161,7 +163,7 @@ class ProxyEngine:
                 self._tell(Put(step))
             case SetPeers(peers):
                 self._peers = peers
-                self._tell(Put(step))
+                self._tell(self._peers_order())
             case SetTables(tables):
                 self._tables = tables
                 self._tell(Put(step))
@@ -270,7 +272,7 @@ class ProxyEngine:
     def _everything(self) -> Iterable[Order]:
         """What a new worker has to know."""
         yield Put(SetMaxconn(self._maxconn))
-        yield Put(SetPeers(self._peers))
+        yield self._peers_order()
         yield Put(SetTables(self._tables))
         for key, state in self._reals.items():
             yield Put(PutReal(state), self._real_rows[key])
@@ -279,6 +281,17 @@ class ProxyEngine:
         for name, service in self._services.items():
             if name in self._service_rows:
                 yield self._order(service)
+
+    def _peers_order(self) -> Put:
+        """With the sockets that peers call by, where they are inherited."""
+        numbers = {
+            int(one.listen[0].name)
+            for one in self._peers
+            if one.listen is not None
+            and isinstance(one.listen[0], LocalAddress)
+            and one.listen[0].kind is LocalKind.INHERITED
+        }
+        return Put(SetPeers(self._peers), descriptors=tuple(sorted(filter(is_open, numbers))))
 
     def _worker(self, number: int) -> WorkerProcess:
         return WorkerProcess(number, self._count, self._owner, self._program, forks=self._forks)

@@ -10,16 +10,23 @@ its own name at its own address, where the other one listens by then.
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import socket
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
+from penstock.engine.proxy.listening import open_socket
+from penstock.engine.proxy.secure import TlsContexts
 from penstock.errors import DatapathError
-from penstock.stick.model import Peer, PeersSpec
+from penstock.proxied import Listener, LocalAddress, LocalKind
 from penstock.stick.peers_session import Code, Lesson, PeerSession, Progress, State
+from penstock.stick.sections import Peer, PeersSpec
 from penstock.stick.table import Table
+from penstock.terms import Address
 
 RECONNECT = 5000  # PEER_RECONNECT_TIMEOUT of HAProxy
 _RESYNC = 5000  # PEER_RESYNC_TIMEOUT: who has found no teacher by then knows all there is
@@ -28,6 +35,7 @@ _READ = 65536
 _ENOUGH = 262144  # bytes waiting to be sent: no more is made until some have gone
 _BACKLOG = 16
 _NOWHERE = IPv4Address(0), 0
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _PACE = 10  # between one telling of changes and the next, so that busy tables tell many at once
 
 
@@ -35,6 +43,7 @@ _PACE = 10  # between one telling of changes and the next, so that busy tables t
 class _Link:
     sock: socket.socket
     session: PeerSession
+    shaking: bool  # TLS is not agreed yet, or the connection not there for it
     remote: _Remote | None  # None: a caller that has not said who it is
     out: bytearray = field(default_factory=bytearray)
     writing: bool = False
@@ -61,9 +70,20 @@ class PeerStatus:
 class Peers:
     """One peers section at work. Raises DatapathError when it cannot listen."""
 
-    def __init__(self, spec: PeersSpec, tables: dict[str, Table], now: int) -> None:
-        """*tables* by the names that peers know (``Tables.shared_with``)."""
+    def __init__(
+        self,
+        spec: PeersSpec,
+        tables: dict[str, Table],
+        now: int,
+        *,
+        inherited: Mapping[int, int] | None = None,
+    ) -> None:
+        """*tables* by the names that peers know (``Tables.shared_with``).
+
+        *inherited*: where inherited sockets are, if not under their own number.
+        """
         self._spec = spec
+        self._tls = TlsContexts()
         self._tables = tables
         self._poll = select.epoll()
         self._remotes = {peer.name: _Remote(peer, now) for peer in spec.peers}
@@ -75,15 +95,17 @@ class Peers:
         self._heir: _Remote | None = None  # the process that comes after this one
         self._heir_until = 0  # when it has to have asked for what we know
         self._listener: socket.socket | None = None
+        self._place: tuple[Address, int] | None = None  # of a network, where we listen
         if spec.listen is not None:
             try:
-                self._listener = _listen(*spec.listen)
+                self._listener = _listen(*spec.listen, inherited or {})
             except OSError as error:
                 self._poll.close()
-                address, port = spec.listen
                 raise DatapathError(
-                    f"{spec.origin}: cannot listen for peers on {address}:{port}: {error.strerror}"
+                    f"{spec.origin}: cannot listen for peers on {_shown(*spec.listen)}:"
+                    f" {error.strerror}"
                 ) from error
+            self._place = _place(self._listener)
             self._poll.register(self._listener.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -106,8 +128,9 @@ class Peers:
         """Stop but for this: tell all to the process that listens in our place."""
         self._part()
         self._remotes.clear()
-        if self._spec.listen is not None:
-            self._heir = _Remote(Peer(self._spec.local, *self._spec.listen), now)
+        if self._place is not None:
+            peer = Peer(self._spec.local, *self._place, tls=self._spec.local_tls)
+            self._heir = _Remote(peer, now)
             self._heir_until = now + _RESYNC
             self._call(self._heir, now)
 
@@ -153,7 +176,9 @@ class Peers:
             link = self._links.get(fd)
             if link is None:
                 continue
-            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            if link.shaking:
+                self._shake(link, now)
+            elif events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._read(link, now)
         self._learn(now)
         for remote in self._remotes.values():
@@ -185,7 +210,7 @@ class Peers:
             progress=remote.progress,
             complete=self._learned,
         )
-        remote.link = self._add(sock, session, remote)
+        remote.link = self._add(sock, session, remote, shaking=peer.tls is not None)
 
     def _accept(self, now: int) -> None:
         assert self._listener is not None  # noqa: S101  # it was what could be read
@@ -194,7 +219,14 @@ class Peers:
         except OSError:
             return  # the caller has gone, or there are no descriptors: it will call again
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._spec.tls is not None:
+                sock = self._tls.accept(self._spec.tls, sock)
+        except OSError:
+            sock.close()
+            return
         session = PeerSession(
             self._spec.local,
             self._tables,
@@ -202,7 +234,29 @@ class Peers:
             known={*self._remotes, self._spec.local},
             complete=self._learned,
         )
-        self._add(sock, session, None)
+        self._add(sock, session, None, shaking=self._spec.tls is not None)
+
+    def _shake(self, link: _Link, now: int) -> None:
+        """Agree on TLS, as far as it goes."""
+        tls = link.remote.peer.tls if link.remote is not None else None
+        try:
+            if tls is not None and not isinstance(link.sock, ssl.SSLSocket):
+                link.sock.getpeername()  # else it is not connected yet
+                link.sock = self._tls.wrap(tls, link.sock, None)
+            assert isinstance(link.sock, ssl.SSLSocket)  # noqa: S101  # or nobody would shake
+            link.sock.do_handshake()
+            link.shaking = link.writing = False
+            events = select.EPOLLIN
+        except ssl.SSLWantReadError:
+            events = select.EPOLLIN
+        except ssl.SSLWantWriteError:
+            events = select.EPOLLIN | select.EPOLLOUT
+        except OSError:
+            self._end(link)
+            return
+        self._poll.modify(link.sock.fileno(), events)
+        if not link.shaking:
+            self._read(link, now)  # what came with the end of the handshake
 
     def _learn(self, now: int) -> None:
         """Have one peer at a time tell all it knows, until one did who knows all."""
@@ -218,10 +272,13 @@ class Peers:
                 return
         self._learned = now >= self._learned_at
 
-    def _add(self, sock: socket.socket, session: PeerSession, remote: _Remote | None) -> _Link:
-        link = _Link(sock, session, remote)
+    def _add(
+        self, sock: socket.socket, session: PeerSession, remote: _Remote | None, *, shaking: bool
+    ) -> _Link:
+        link = _Link(sock, session, shaking, remote)
         self._links[sock.fileno()] = link
-        self._poll.register(sock.fileno(), select.EPOLLIN)
+        events = select.EPOLLIN | (select.EPOLLOUT if shaking else 0)
+        self._poll.register(sock.fileno(), events)
         return link
 
     def _end(self, link: _Link) -> None:
@@ -235,9 +292,17 @@ class Peers:
     # -- bytes -----------------------------------------------------------------------------------
 
     def _read(self, link: _Link, now: int) -> None:
+        self._receive(link, now)
+        # What TLS has decrypted no longer makes its socket readable.
+        while isinstance(link.sock, ssl.SSLSocket) and link.sock.fileno() >= 0:
+            if not link.sock.pending():
+                return
+            self._receive(link, now)
+
+    def _receive(self, link: _Link, now: int) -> None:
         try:
             data = link.sock.recv(_READ)
-        except BlockingIOError:
+        except _NOT_NOW:
             return
         except OSError:
             data = b""
@@ -274,13 +339,17 @@ class Peers:
 
     def _inherit(self, link: _Link, now: int) -> None:
         """The process before this one calls: it knows all that we are to know."""
-        link.remote = _Remote(Peer(self._spec.local, *(self._spec.listen or _NOWHERE)), now, link)
+        link.remote = _Remote(Peer(self._spec.local, *_NOWHERE), now, link)
         link.session.ask()
 
     def _turn(self, link: _Link, now: int) -> None:
         session = link.session
         session.complete = self._learned
         session.tick(now)
+        if link.shaking:
+            if session.state is State.CLOSED:
+                self._end(link)
+            return
         while len(link.out) < _ENOUGH:
             session.push(now)
             made = session.take()
@@ -295,7 +364,7 @@ class Peers:
         try:
             while link.out:
                 del link.out[: link.sock.send(link.out)]
-        except BlockingIOError:
+        except _NOT_NOW:
             pass
         except OSError:
             self._end(link)
@@ -310,9 +379,27 @@ def _family(version: int) -> int:
     return socket.AF_INET6 if version == 6 else socket.AF_INET
 
 
-def _listen(address: object, port: int) -> socket.socket:
-    version = getattr(address, "version", 4)
-    sock = socket.socket(_family(version), socket.SOCK_STREAM)
+def _place(listener: socket.socket) -> tuple[Address, int] | None:
+    """None: it is a UNIX socket."""
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    host, port, *_ = listener.getsockname()
+    return ip_address(host), port
+
+
+def _shown(address: Address | LocalAddress, port: int) -> str:
+    if isinstance(address, LocalAddress):
+        return f"{address.kind}@{address.name}"
+    return f"{address}:{port}"
+
+
+def _listen(
+    address: Address | LocalAddress, port: int, inherited: Mapping[int, int]
+) -> socket.socket:
+    """Raises OSError."""
+    if isinstance(address, LocalAddress):
+        return _local(address, inherited)
+    sock = socket.socket(_family(address.version), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # The process that comes after this one listens there before this one stops.
@@ -324,3 +411,12 @@ def _listen(address: object, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _local(address: LocalAddress, inherited: Mapping[int, int]) -> socket.socket:
+    if address.kind is LocalKind.INHERITED:
+        number = int(address.name)
+        sock = socket.socket(fileno=os.dup(inherited.get(number, number)))
+        sock.setblocking(False)
+        return sock
+    return open_socket(Listener(address), stream=True, backlog=_BACKLOG)

@@ -124,6 +124,7 @@ class Worker:
                     self.loop, Board(fds[0], self._workers), self._number, self._workers
                 )
                 self.world.on_room = self._on_room
+                self.world.peers.descriptors = self._descriptors
                 self.world.means = means_of(self._sinks, tag=program, pid=pid)
                 self._answers = Answers(self.world)
                 self._answer_link = socket.socket(fileno=fds[1])
