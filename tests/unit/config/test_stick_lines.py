@@ -13,13 +13,12 @@ from penstock.config.haproxy import LoadResult, loads
 from penstock.proxied import LocalAddress, LocalKind, TlsVerify
 from penstock.stick.model import (
     KeyType,
-    Peer,
-    PeersSpec,
     ServerKey,
     StickKind,
     Stored,
     TableSpec,
 )
+from penstock.stick.sections import Peer, PeersSpec
 from penstock.terms import Origin
 
 _HEAD = """\

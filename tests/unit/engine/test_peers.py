@@ -261,3 +261,23 @@ def test_a_socket_that_was_inherited() -> None:
                     break
             assert caller.recv(3) == b"200"
         peers.close()
+
+
+def test_what_there_is_to_see(nodes: Nodes) -> None:
+    nodes.start(0)
+    nodes.running[0].run_once(nodes.now)
+    before = nodes.running[0].view(nodes.now)
+    assert [(one.calls, one.is_open) for one in before.peers] == [(1, False), (1, False)]
+    nodes.start(1)
+    nodes.count(0, 7)
+    nodes.until(lambda: nodes.agree({7: 1}) and nodes.running[0].learned)
+    seen = nodes.running[0].view(nodes.now)
+    one, other = seen.peers
+    assert (seen.name, seen.learned) == ("p", True)
+    assert (one.name, one.status, one.is_open, one.stage) == ("1", "ESTA", True, 7)
+    assert one.handshake_ago is not None
+    (table,) = one.tables
+    assert (table.name, table.number, table.update, table.pushed) == ("t", 1, 1, 1)
+    assert (other.name, other.is_open, other.status) == ("2", False, "CONN")
+    (table,) = other.tables
+    assert (table.update, table.acked) == (1, 0)

@@ -19,6 +19,7 @@ from penstock.engine.proxy.questions import (
     RemoveEntry,
     Sessions,
     SetVariable,
+    Sharing,
     TablesUsed,
 )
 from penstock.stick.model import EntryView, Filter, Key
@@ -66,6 +67,8 @@ class Answers:
             case ClearEntries(name, filters):
                 table = tables.table(name)
                 return 0 if table is None else _clear(table, filters, now)
+            case Sharing():
+                return self._world.peers.views()
             case GetVariable(name):
                 return self._world.variables.get(name)
             case Sessions(dump):

@@ -15,6 +15,7 @@ import random
 import select
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
@@ -24,6 +25,7 @@ from penstock.engine.proxy.secure import TlsContexts
 from penstock.errors import DatapathError
 from penstock.proxied import Listener, LocalAddress, LocalKind
 from penstock.stick.peers_session import Code, Lesson, PeerSession, Progress, State
+from penstock.stick.peers_view import PeersView, PeerView, SharedView
 from penstock.stick.sections import Peer, PeersSpec
 from penstock.stick.table import Table
 from penstock.terms import Address
@@ -35,6 +37,16 @@ _READ = 65536
 _ENOUGH = 262144  # bytes waiting to be sent: no more is made until some have gone
 _BACKLOG = 16
 _NOWHERE = IPv4Address(0), 0
+# In HAProxy's words and numbers (its src/peers.c).
+_STATUSES: dict[int, str] = {
+    Code.SUCCESS: "ESTA",
+    Code.TRY_AGAIN: "RETR",
+    Code.PROTOCOL: "PROT",
+    Code.VERSION: "VERS",
+    Code.HOST: "NAME",
+    Code.PEER: "UNKN",
+}
+_STAGES = {State.HELLO: 1, State.STATUS: 6, State.OPEN: 7, State.CLOSED: 9}
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _PACE = 10  # between one telling of changes and the next, so that busy tables tell many at once
 
@@ -47,6 +59,8 @@ class _Link:
     remote: _Remote | None  # None: a caller that has not said who it is
     out: bytearray = field(default_factory=bytearray)
     writing: bool = False
+    caller: str = ""  # where it called from; "": we called
+    answered: bool = False  # whether its hello is
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +70,9 @@ class _Remote:
     link: _Link | None = None
     progress: Progress = field(default_factory=Progress)
     partial: bool = False  # has taught us, and did not know all
+    calls: int = 0
+    collisions: int = 0
+    agreed_at: int | None = None  # when a hello was last answered, in either way
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,8 @@ class Peers:
         self._told = now
         self._heir: _Remote | None = None  # the process that comes after this one
         self._heir_until = 0  # when it has to have asked for what we know
+        self._began = int(time.time())
+        self._turns = 0
         self._listener: socket.socket | None = None
         self._place: tuple[Address, int] | None = None  # of a network, where we listen
         if spec.listen is not None:
@@ -151,6 +170,66 @@ class Peers:
             for name, remote in self._remotes.items()
         )
 
+    def view(self, now: int) -> PeersView:
+        """All there is to see."""
+        return PeersView(
+            self._spec.name,
+            self._began,
+            self._learned,
+            self._learned_at - now,
+            self._turns,
+            tuple(self._view_of(remote, now) for remote in self._remotes.values()),
+        )
+
+    def _view_of(self, remote: _Remote, now: int) -> PeerView:
+        peer, link, progress = remote.peer, remote.link, remote.progress
+        session = link.session if link is not None else None
+        code = self._codes.get(peer.name)
+        status = "NONE" if code is None else _STATUSES.get(code, "NONE")
+        under_way = session is not None and session.state is not State.OPEN
+        if under_way or (code is None and remote.calls):
+            status = "CONN"
+        sent, heard = session.texts() if session is not None else ({}, {})
+        return PeerView(
+            peer.name,
+            str(peer.address),
+            peer.port,
+            status=status,
+            is_open=session is not None and session.state is State.OPEN,
+            stage=None if session is None else _STAGES[session.state],
+            caller=link.caller if link is not None else "",
+            tls=link is not None and isinstance(link.sock, ssl.SSLSocket),
+            handshake_ago=None if remote.agreed_at is None else now - remote.agreed_at,
+            call_in=remote.call_at - now if link is None else None,
+            heartbeat_in=None if session is None else session.heartbeat_in(now),
+            heartbeats_sent=progress.heartbeats_sent,
+            heartbeats_heard=progress.heartbeats_heard,
+            silences=progress.silences,
+            calls=remote.calls,
+            faults=progress.faults,
+            collisions=remote.collisions,
+            learning=session is not None and session.lesson is Lesson.ASKED,
+            partial=remote.partial,
+            tables=self._idle_tables(progress) if session is None else session.shared(),
+            sent_texts=sent,
+            heard_texts=heard,
+        )
+
+    def _idle_tables(self, progress: Progress) -> tuple[SharedView, ...]:
+        """As they are while there is no connection."""
+        return tuple(
+            SharedView(
+                table.spec.name,
+                number,
+                0,
+                progress.acked.get(table.spec.wire_name, 0),
+                0,
+                0,
+                table.update,
+            )
+            for number, table in enumerate(self._tables.values(), start=1)
+        )
+
     @property
     def learned(self) -> bool:
         """Whether we know all that peers knew before, or nobody was there to tell it."""
@@ -169,6 +248,7 @@ class Peers:
     def run_once(self, now: int) -> None:
         """Read, write, call and tell, without waiting."""
         self._told = now
+        self._turns += 1
         for fd, events in self._poll.poll(0):
             if self._listener is not None and fd == self._listener.fileno():
                 self._accept(now)
@@ -191,6 +271,7 @@ class Peers:
 
     def _call(self, remote: _Remote, now: int) -> None:
         remote.call_at = now + RECONNECT
+        remote.calls += 1
         peer = remote.peer
         sock = socket.socket(_family(peer.address.version), socket.SOCK_STREAM)
         sock.setblocking(False)
@@ -215,7 +296,7 @@ class Peers:
     def _accept(self, now: int) -> None:
         assert self._listener is not None  # noqa: S101  # it was what could be read
         try:
-            sock, _ = self._listener.accept()
+            sock, where = self._listener.accept()
         except OSError:
             return  # the caller has gone, or there are no descriptors: it will call again
         sock.setblocking(False)
@@ -234,7 +315,8 @@ class Peers:
             known={*self._remotes, self._spec.local},
             complete=self._learned,
         )
-        self._add(sock, session, None, shaking=self._spec.tls is not None)
+        link = self._add(sock, session, None, shaking=self._spec.tls is not None)
+        link.caller = f"{where[0]}:{where[1]}" if isinstance(where, tuple) else "unix"
 
     def _shake(self, link: _Link, now: int) -> None:
         """Agree on TLS, as far as it goes."""
@@ -320,6 +402,8 @@ class Peers:
                 self._welcome(link, self._remotes[session.remote], now)
         if link.remote is not None:
             if session.code is not None:
+                if not link.answered:
+                    link.answered, link.remote.agreed_at = True, now
                 self._codes[link.remote.peer.name] = session.code
             if session.lesson is Lesson.FINISHED:
                 self._learned = True
@@ -334,6 +418,7 @@ class Peers:
         if before is not None:
             # Both may do so at once; then it must not go on for ever.
             remote.call_at = now + random.randint(*_COLLISION)  # noqa: S311  # no secret
+            remote.collisions += 1
             self._end(before)
         link.session.use_progress(remote.progress)
 

@@ -11,6 +11,7 @@ from penstock.engine.proxy.loop import IN, Loop
 from penstock.engine.proxy.peers import Peers
 from penstock.errors import DatapathError
 from penstock.stick.model import TableSpec
+from penstock.stick.peers_view import PeersView
 from penstock.stick.sections import PeersSpec
 from penstock.stick.tables import Tables
 
@@ -66,6 +67,11 @@ class PeersRunner:
             self._running[name], self._shared[name] = peers, frozenset(tables)
             self._loop.add(peers.fileno(), IN, partial(self._run, peers))
             self._pace(peers)
+
+    def views(self) -> tuple[PeersView, ...]:
+        """Of the sections that run."""
+        now = self._tables.now()
+        return tuple(one.view(now) for one in self._running.values())
 
     def _stop(self, name: str) -> None:
         peers = self._running.pop(name, None)
