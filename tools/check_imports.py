@@ -21,8 +21,8 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
-    *("terms", "rules.model", "stick.model", "stick.sections", "proxied", "http_service"),
-    "admission",
+    *("terms", "rules.model", "stick.model", "stick.sections", "stick.peers_view"),
+    *("proxied", "http_service", "admission"),
     *("logs.model", "events", "mail.model"),
     *("checks.codes", "checks.model"),
     *("runtime_sockets", "process", "sections"),
@@ -73,6 +73,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "rules.model": ("terms",),
     "stick.model": ("terms", "rules.model"),
     "proxied": ("terms", "rules.model", "stick.model"),
+    "stick.peers_view": (),
     "stick.sections": ("terms", "rules.model", "stick.model", "proxied"),
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
@@ -217,7 +218,6 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 # Decides, and never looks at the world: clocks, seeds and answers are its arguments.
 PURE: Final = (
     *SAID,
-    "admission",
     "admission_rules",
     "logs",
     "mail.dialogue",

@@ -64,6 +64,7 @@ class Resolvers:
     timeout_retry: int
     hold: Mapping[str, int]  # nx, other, refused, timeout, valid, obsolete
     origin: Origin
+    labels: tuple[str, ...] = ()  # what the name servers are called, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,4 +252,5 @@ def _resolver(section: ResolversDraft) -> Resolvers:
         timeout_retry=section.timeouts["retry"],
         hold=dict(section.hold),
         origin=section.origin,
+        labels=tuple(server.name for server in servers),
     )

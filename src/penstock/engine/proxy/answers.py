@@ -45,7 +45,9 @@ class Answers:
         self._listings = Listings(world)
         self._dumps: dict[int, list[Key]] = {}  # keys that are still to be looked at, last first
 
-    def answer(self, question: Question) -> object:
+    def answer(  # noqa: PLR0912 one branch a question
+        self, question: Question
+    ) -> object:
         tables, now = self._world.tables, self._world.tables.now()
         match question:
             case TablesUsed():
