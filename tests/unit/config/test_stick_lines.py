@@ -127,6 +127,8 @@ _SECTIONS = (
     "peers p\n peer",
     "peers p\n peer o 127.0.0.1:1 weight 3 check\n peer me 127.0.0.1:3",
     "peers p\n bind :3\n server me\n server o 127.0.0.1:3",
+    "peers p\n bind :3\n server me\n server o 127.0.0.1",
+    "peers p\n bind :3\n server me\n server o ${nope}:${nope}",
     "peers p\n bind :3\n peer me 127.0.0.1:5",
     "peers p\n peer me 127.0.0.1:5\n bind :3",
     "peers p\n bind :3\n bind :4\n server me",

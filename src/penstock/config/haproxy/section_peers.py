@@ -192,7 +192,9 @@ def _endpoint(
     context: Context, line: Line, text: str, shown: str
 ) -> tuple[Address | LocalAddress, int] | None:
     """An address with its port, or a socket of another kind. Raises LineError."""
-    allowed = Allow.PORT | Allow.PORT_NEEDED | Allow.NAME
+    allowed = Allow.PORT | Allow.NAME
+    if line[0] != "server":  # without a port it is one that never answers
+        allowed |= Allow.PORT_NEEDED
     if line[0] == "bind":
         allowed |= Allow.SOCKET
     try:
