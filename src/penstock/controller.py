@@ -26,7 +26,7 @@ from penstock.api.wire import (
 from penstock.asked import Asked, ask, find
 from penstock.checking import around, check_targets
 from penstock.composed import Composed
-from penstock.config.haproxy import LoadResult, NewServer
+from penstock.config.haproxy import LoadResult, NewServer, Resolvers
 from penstock.datapaths import Datapaths
 from penstock.desired import (
     Override,

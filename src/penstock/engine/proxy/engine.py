@@ -113,7 +113,7 @@ class ProxyEngine:
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
         self._tables: tuple[TableSpec, ...] = ()
-        # The socket that takes the events of a ring. Where nobody keeps rings, no line names one.
+        # The socket that takes the events of a ring; -1: nobody keeps rings.
         self.ring: Callable[[str], int] = lambda name: -1
 
     # -- the state -------------------------------------------------------------------------
@@ -203,9 +203,8 @@ class ProxyEngine:
             for one in targets
             if isinstance(one.destination, Descriptor) and is_open(one.destination.number)
         }
-        rings = sorted(
-            {one.destination.name for one in targets if isinstance(one.destination, RingBuffer)}
-        )
+        named = {one.destination.name for one in targets if isinstance(one.destination, RingBuffer)}
+        rings = sorted(name for name in named if self.ring(name) >= 0)
         return Put(
             PutService(state),
             self._service_rows[state.name],
