@@ -97,7 +97,7 @@ def _print(rate: int, outcome: Outcome) -> None:
 
 def _measure(made: Stand, rate: int, slots: int, port: int) -> Outcome:
     target = Target(SyslogServer(IPv4Address("127.0.0.1"), port), Facility.LOCAL0)
-    text = read_format(TCP_FORMAT, Reading(Checkpoint.LOG, Sources()))
+    text = read_format(TCP_FORMAT, Reading((Checkpoint.LOG,), Sources()))
     log = SessionLog(Journal((target,)), format=text)
     made.engine.apply(PutService(replace(made.service(_SERVICE), log=log)))
     sinks = Sinks(print)

@@ -21,8 +21,7 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
-    *("terms", "rules.model", "stick.model", "stick.sections", "stick.peers_view"),
-    *("proxied", "http_service", "admission"),
+    *("terms", "rules.model", "stick.model", "proxied", "http_service", "admission"),
     *("logs.model", "events", "mail.model"),
     *("checks.codes", "checks.model"),
     *("runtime_sockets", "process", "sections"),
@@ -73,8 +72,6 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "rules.model": ("terms",),
     "stick.model": ("terms", "rules.model"),
     "proxied": ("terms", "rules.model", "stick.model"),
-    "stick.peers_view": (),
-    "stick.sections": ("terms", "rules.model", "stick.model", "proxied"),
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),
@@ -89,7 +86,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "admission_rules": (*SAID, "admission"),
     "model": SAID,
     # What is logged of connections and servers: the text, and whom it is sent to.
-    "logs.model": ("terms", "rules.model", "proxied", "events"),
+    "logs.model": ("terms", "rules.model", "events"),
     "logs": (*SAID, "model", "rules", "facts"),
     "mail.model": ("terms", "events"),
     # A mail is a check of a mail server, with other steps.
@@ -218,6 +215,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 # Decides, and never looks at the world: clocks, seeds and answers are its arguments.
 PURE: Final = (
     *SAID,
+    "admission",
     "admission_rules",
     "logs",
     "mail.dialogue",
@@ -251,8 +249,7 @@ PURE: Final = (
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
 _FLOWS: Final = ("logs.flows", "logs.flow_subject")
 _NAMES: Final = ("config.resolve", "config.system_names")
-_LOGS: Final = ("logs.sinks", "logs.process", "logs.rings", "logs.forwarder")
-EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", *_LOGS, *_FLOWS)
+EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", "logs.sinks", "logs.process", *_FLOWS)
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 
 class PenstockError(Exception):
@@ -23,29 +24,50 @@ class InvalidModel(PenstockError, ValueError):
 class Diagnostic:
     """One thing wrong (or doubtful) in the user's text, at a place in it."""
 
-    file: str
+    file: str  # "": it is about all files together
     line: int  # 0: the file as a whole
     message: str  # HAProxy's wording, without the "parsing [file:line] : " head
     column: int = 0  # 1-based; 0: unknown
     hint: str = ""
     parsing: bool = True  # HAProxy says "parsing [f:l] : " while reading, "[f:l] : " afterwards
+    label: str = ""  # NOTICE or DIAG: the file itself asks for this to be told
+    number: int = field(default=0, compare=False)  # what was said of the same files before it
 
     def __str__(self) -> str:
+        if not self.file:
+            return self.message
         where = f"[{self.file}:{self.line}]" if self.line else f"[{self.file}]"
         head = f"parsing {where}" if self.parsing else where
         hint = f" {self.hint}" if self.hint else ""
         return f"{head} : {self.message}{hint}"
 
 
+class Stage(Enum):
+    """How far a configuration was understood when it was refused; HAProxy sums up each its way."""
+
+    OPENING = "a file cannot be read"
+    READING = "files are wrong, and were read to the end"
+    STOPPED = "a file is so wrong that reading ended there"
+    WHOLE = "lines do not fit together"
+    NAMES = "names of servers have no address"
+    WARNINGS = "nothing is wrong, but no warning is to be tolerated"
+
+
 class ConfigError(PenstockError):
     """The configuration is wrong: all its errors at once (the author of the file's fault)."""
 
     def __init__(
-        self, diagnostics: tuple[Diagnostic, ...], warnings: tuple[Diagnostic, ...] = ()
+        self,
+        diagnostics: tuple[Diagnostic, ...],
+        warnings: tuple[Diagnostic, ...] = (),
+        stage: Stage = Stage.WHOLE,
+        notes: tuple[Diagnostic, ...] = (),
     ) -> None:
         super().__init__("\n".join(str(d) for d in diagnostics))
         self.diagnostics = diagnostics
         self.warnings = warnings
+        self.stage = stage
+        self.notes = notes
 
 
 class DatapathError(PenstockError):

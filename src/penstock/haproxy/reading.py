@@ -11,28 +11,30 @@ from penstock.config.certificates import has_tls
 from penstock.config.haproxy.command_line import CommandLine
 from penstock.config.haproxy.loading import LoadResult, load
 from penstock.config.system_names import system_resolve
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, Diagnostic, Stage
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.voice import Voice
 from penstock.model import Configuration
 from penstock.refusal import refuse_unsupported
+
+_SUMMARIES = {
+    Stage.READING: "Fatal errors found in configuration.",
+    Stage.WHOLE: "Fatal errors found in configuration.",
+    Stage.NAMES: "Failed to initialize server(s) addr.",
+}
 
 
 def read(arguments: Arguments, voice: Voice) -> LoadResult | None:
     """What the files say; None where that is wrong, which has been said then."""
     try:
         loaded = _load(arguments)
+        _say(loaded, arguments, voice)
+        loaded = _runnable(loaded, arguments)
     except ConfigError as error:
-        for warning in error.warnings:
-            voice.warning(f"config : {warning}")
-        for diagnostic in error.diagnostics:
-            voice.alert(f"config : {diagnostic}")
-        for file in dict.fromkeys(one.file for one in error.diagnostics if one.parsing):
-            voice.alert(f"config : Error(s) found in configuration file : {file}")
-        voice.alert("config : Fatal errors found in configuration.")
+        _say(error, arguments, voice)
+        if error.stage in _SUMMARIES:
+            voice.alert(f"config : {_SUMMARIES[error.stage]}")
         return None
-    for warning in loaded.warnings:
-        voice.warning(f"config : {warning}")
     if voice.warned and arguments.zero_warning:
         voice.alert("config : Some warnings were found and 'zero-warning' is set. Aborting.")
         return None
@@ -40,9 +42,31 @@ def read(arguments: Arguments, voice: Voice) -> LoadResult | None:
     return loaded
 
 
+def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> None:
+    """Errors, warnings and notes in the order in which they were found; which files are wrong."""
+    said = [(one, voice.warning) for one in told.warnings]
+    said += [(one, voice.notice) for one in told.notes if one.label == "NOTICE"]
+    if arguments.diagnose:
+        said += [(one, voice.diagnosis) for one in told.notes if one.label == "DIAG"]
+    by_file = False
+    if isinstance(told, ConfigError):
+        said += [(one, voice.alert) for one in told.diagnostics]
+        by_file = told.stage in (Stage.READING, Stage.STOPPED)
+    wrong = ""  # the file that lines are from, once one of them is an error
+    for one, say in sorted(said, key=lambda pair: pair[0].number):
+        if wrong not in ("", one.file):
+            voice.alert(f"config : Error(s) found in configuration file : {wrong}")
+            wrong = ""
+        if by_file and say == voice.alert:
+            wrong = one.file
+        say(f"config : {one}")
+    if wrong:
+        voice.alert(f"config : Error(s) found in configuration file : {wrong}")
+
+
 def _load(arguments: Arguments) -> LoadResult:
-    """Raises ConfigError, also for what no engine can do."""
-    loaded = load(
+    """Raises ConfigError."""
+    return load(
         tuple(map(Path, arguments.files)),
         environ=os.environ,
         resolve=system_resolve,
@@ -50,6 +74,14 @@ def _load(arguments: Arguments) -> LoadResult:
             arguments.local_peer, arguments.resolve_can_fail, arguments.trust_servers
         ),
     )
+
+
+def _runnable(loaded: LoadResult, arguments: Arguments) -> LoadResult:
+    """*loaded* as it is run. Raises ConfigError for what no engine can do, or without its files."""
+    said = loaded.configuration.settings.process
+    if said.programs and not (arguments.master or said.master_worker):
+        message = "Can't use a 'program' section without master worker mode."
+        raise ConfigError((Diagnostic("", 0, message),))
     refuse_unsupported(loaded.configuration)
     configuration = _limited(loaded.configuration, arguments)
     if has_tls(configuration):

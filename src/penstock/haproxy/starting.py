@@ -34,10 +34,6 @@ def start(begin: Start, loaded: LoadResult, roster: Roster | None) -> int:
         return 1
     if under_master:
         return _under_master(begin, loaded, roster, quiet=quiet, back=in_back)
-    if said.programs:
-        voice.alert("config : Can't use a 'program' section without master worker mode.")
-        voice.alert("config : Fatal errors found in configuration.")
-        return 1
     if arguments.master_sockets:
         voice.warning(
             "config : a master CLI socket was defined, but master-worker mode (-W) is not enabled."

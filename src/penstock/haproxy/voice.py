@@ -58,6 +58,10 @@ class Voice:
     def notice(self, text: str) -> None:
         self._say("NOTICE", text)
 
+    def diagnosis(self, text: str) -> None:
+        """What -dD asks for; as HAProxy, even where the rest is quiet."""
+        self._say("DIAG", text, quietly=False)
+
     def event(self, _proxy: str, level: Level, sentence: str) -> None:
         """Whatever becomes of a server is a warning; that a proxy has none left, an alert."""
         if level is Level.EMERG:
@@ -71,8 +75,8 @@ class Voice:
             self._say("NOTICE", f"haproxy version is {VERSION}")
             self._say("NOTICE", f"path to executable is {os.path.abspath(sys.argv[0])}")
 
-    def _say(self, label: str, text: str) -> None:
-        if self.quiet:
+    def _say(self, label: str, text: str, *, quietly: bool = True) -> None:
+        if self.quiet and quietly:
             return
         line = f"{f'[{label}]'.ljust(11)}({os.getpid()}) : {text}\n"
         with contextlib.suppress(OSError):  # whoever listened has gone; what is done goes on

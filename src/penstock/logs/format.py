@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.logs.model import AT_THE_END, BLANK, Blank, Format, Part, Sampled, Shape, Variable
-from penstock.rules.arguments import RuleError, is_id
+from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import read_expression
+from penstock.rules.formats import expression_end
 from penstock.rules.patterns import Sources
 from penstock.rules.vocabulary import FETCHES, Checkpoint
 
@@ -49,7 +50,7 @@ class FormatError(ValueError):
 class Reading:
     """What a format may ask for, and how."""
 
-    checkpoint: Checkpoint
+    checkpoints: tuple[Checkpoint, ...]  # at one of which its samples have to be there
     sources: Sources
     shape: Shape = Shape.MANDATORY
     warn: Callable[[str], None] = lambda message: None
@@ -152,7 +153,7 @@ def _shaped(flags: str, shape: Shape) -> Shape:
 
 
 def _sampled(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Sampled, int]:
-    end = _end(text, at)
+    end = expression_end(text, at)
     try:
         read = read_expression([text[at:end]], 0, reading.sources)
     except RuleError as error:
@@ -160,7 +161,7 @@ def _sampled(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Sample
             f"failed to parse sample expression <{text[at:]}> : {error.message}"
         ) from None
     signature = FETCHES[read.expression.fetch.name]
-    if not signature.at(reading.checkpoint):
+    if not any(map(signature.at, reading.checkpoints)):
         raise FormatError(
             f"sample fetch <{text[at:]}> may not be reliably used here because it needs"
             f" '{signature.source}' which is not available here"
@@ -177,38 +178,6 @@ def _sampled(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Sample
 
 
 _LAYER6: Final = ("request buffer", "response buffer")
-
-
-def _end(text: str, at: int) -> int:
-    """Where the expression that begins at *at* ends: behind names, arguments and commas."""
-    while True:
-        while at < len(text) and is_id(text[at]):
-            at += 1
-        if text[at : at + 1] == "(":
-            at = _behind_arguments(text, at)
-        if text[at : at + 1] != ",":
-            return at
-        at += 1
-
-
-def _behind_arguments(text: str, at: int) -> int:
-    depth, quote = 0, ""
-    while at < len(text):
-        char = text[at]
-        at += 1
-        if char == "\\" and quote != "'":
-            at += 1
-        elif quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-            if not depth:
-                return at
-    return len(text)
 
 
 # What can be said of a connection that was carried by packets: fetches, and converters that look at

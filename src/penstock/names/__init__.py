@@ -4,7 +4,6 @@
 from penstock.names.dns import asker, sections
 from penstock.names.follower import Changes, Follower, Question
 from penstock.names.group import Failed, Found, Group, Member, Outcome, Place, Section
-from penstock.names.ledger import Ledger
 from penstock.names.placed import told, why_gone, with_places
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "Follower",
     "Found",
     "Group",
-    "Ledger",
     "Member",
     "Outcome",
     "Place",

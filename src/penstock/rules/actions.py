@@ -58,6 +58,10 @@ _VARIABLE_USAGE: Final = (
 _COUNTED: Final = {"sc-inc-gpc": "gpc", "sc-set-gpt": "gpt"}
 
 
+class UnknownActionError(RuleError):
+    """The action is none of ``ACTIONS``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What reading one line needs: its words, and what stands around it."""
@@ -89,7 +93,7 @@ def read_tcp_rule(line: Line) -> TcpRule:
     word = line.word(2)
     reader = _reader(word, ACTIONS[line.stage])
     if reader is None:
-        raise RuleError(
+        raise UnknownActionError(
             f"'{line.stage}' expects {ACTIONS[line.stage]} in {line.where} (got '{word}')."
         )
     action = reader(line)

@@ -49,6 +49,8 @@ def read_expression(words: list[str], at: int, sources: Sources) -> Read:
     if not word:
         raise RuleError("missing fetch method")
     end = name_end(word)
+    if not end:
+        raise RuleError("missing fetch method")
     name = word[:end]
     signature = FETCHES.get(name)
     if signature is None:

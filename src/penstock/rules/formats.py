@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from penstock.rules.arguments import RuleError
+from penstock.rules.arguments import RuleError, is_id
 from penstock.rules.expressions import read_expression
 from penstock.rules.model import Call, Expression
 from penstock.rules.patterns import Sources
@@ -65,31 +65,50 @@ def read_format(text: str, sources: Sources) -> tuple[str | Expression, ...]:
 
 
 def _expression(text: str, at: int, sources: Sources) -> tuple[Expression, int]:
-    end = _closing(text, at)
+    end = expression_end(text, at)
     try:
-        read = read_expression(text[at:end].split(" "), 0, sources)
+        read = read_expression([text[at:end]], 0, sources)
     except RuleError as error:
         raise RuleError(
             f"failed to parse sample expression <{text[at:]}> : {error.message}"
         ) from None
-    if end == len(text) or read.next < len(text[at:end].split(" ")):
-        rest = text[at:].split(" ", 1)
-        found = f"'{text[at + len(rest[0])]}'" if len(rest) > 1 else "end of line"
-        raise RuleError(f"expected ']' after '{read.expression.fetch.name}', but found {found}")
+    if end == len(text):
+        raise RuleError(f"missing ']' after '{text[at:end]}'")
+    if text[end] != "]":
+        raise RuleError(f"expected ']' after '{text[at:end]}', but found '{text[end]}'")
     return read.expression, end + 1
 
 
-def _closing(text: str, at: int) -> int:
-    depth = 0
-    while at < len(text):
-        if text[at] == "(":
-            depth += 1
-        elif text[at] == ")":
-            depth -= 1
-        elif text[at] == "]" and depth <= 0:
+def expression_end(text: str, at: int) -> int:
+    """Where the expression that begins at *at* ends: behind names, arguments and commas."""
+    while True:
+        while at < len(text) and is_id(text[at]):
+            at += 1
+        if text[at : at + 1] == "(":
+            at = _behind_arguments(text, at)
+        if text[at : at + 1] != ",":
             return at
         at += 1
-    return at
+
+
+def _behind_arguments(text: str, at: int) -> int:
+    depth, quote = 0, ""
+    while at < len(text):
+        char = text[at]
+        at += 1
+        if char == "\\" and quote != "'":
+            at += 1
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if not depth:
+                return at
+    return len(text)
 
 
 def _variable(text: str, at: int) -> tuple[Expression | None, int]:

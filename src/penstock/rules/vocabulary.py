@@ -40,9 +40,12 @@ class Checkpoint(Enum):
     BACK_HEADERS = (7, "backend http-request header rule")
     SERVER = (9, "backend use-server, balance or stick-match rule")
     RESPONSE = (11, "backend tcp-response content rule")
+    BACK_RESPONSE_HEADERS = (12, "backend http-response header rule")
     STORE = (14, "backend stick-store rule")
+    FRONT_RESPONSE_HEADERS = (16, "frontend http-response header rule")
     LOG = (18, "log-format")
     CHECK = (19, "backend tcp-check rule")
+    CONFIGURATION = (20, "configuration parsing")
 
     @property
     def bit(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.config.haproxy import LoadResult, loads
+from penstock.config.system_accounts import system_account
 from penstock.config.system_names import system_resolve
 from penstock.errors import ConfigError, Diagnostic
 
@@ -98,7 +99,13 @@ def ours(path: Path) -> tuple[Verdict, LoadResult | None]:
     """What penstock says of the same file, in the same form, and what it made of it."""
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     try:
-        result = loads(text, name=str(path), environ=dict(os.environ), resolve=system_resolve)
+        result = loads(
+            text,
+            name=str(path),
+            environ=dict(os.environ),
+            resolve=system_resolve,
+            account=system_account,
+        )
     except ConfigError as error:
         return _verdict(error.diagnostics, error.warnings), None
     return _verdict((), result.warnings), result

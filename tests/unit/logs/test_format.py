@@ -15,7 +15,7 @@ from penstock.logs.record import Record
 from penstock.rules.patterns import Sources
 from penstock.rules.vocabulary import Checkpoint
 
-READING = Reading(Checkpoint.LOG, Sources())
+READING = Reading((Checkpoint.LOG,), Sources())
 SETTING = Setting(DATES, "vm", 4711)
 
 

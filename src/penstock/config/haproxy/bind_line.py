@@ -10,7 +10,7 @@ from penstock.config.haproxy.keywords import BIND, BIND_ARGUMENTS, UNIX_BIND, St
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
-from penstock.config.haproxy.syntax import not_in_defaults, warn_without
+from penstock.config.haproxy.syntax import mux_protocol, not_in_defaults, warn_without
 from penstock.config.haproxy.tls_words import (
     based,
     missing_authority,
@@ -42,6 +42,7 @@ MISSING = {
     "user": "missing user name",
     "group": "missing group name",
 }
+_BUNDLED = ("rsa", "dsa", "ecdsa")  # one name's certificates, of the kinds of keys there are
 _NOT_CHECKED = frozenset({"severity-output", "level"})
 
 
@@ -71,20 +72,16 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
     _options(context, proxy, bind, line)
 
 
-def read_bind_options(context: Context, bind: BindLine, line: Line, at: int) -> None:
-    """The options that begin with word *at*, of a line of no proxy. Raises LineError."""
-    proxy = ProxyDraft(context.section, "", FRONT, line.origin)
-    _options(context, proxy, bind, line, at)
-
-
-def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line, at: int = 2) -> None:
+def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) -> None:
     head = f"'bind {line[1]}' in section '{context.section}'"
+    at = 2
     while name := line[at]:
-        keyword = BIND.get(name)
+        keyword = BIND.get(name.partition("(")[0])  # HAProxy looks no further
         if keyword is None:
             best = closest(name, BIND)
             hint = f"; did you mean '{best}' maybe ?" if best else "."
             raise LineError(f"{head}: unknown keyword '{name}'{hint}")
+        name = keyword.name
         count = BIND_ARGUMENTS.get(name, 0)
         value = line[at + 1] if count else ""
         try:
@@ -172,6 +169,8 @@ def socket_option(bind: BindLine, name: str, value: str) -> None:
                     "'mss' : expects an MSS with and absolute value between 1 and 65535"
                 )
             bind.mss = atol(value)
+        case "proto":
+            bind.proto = mux_protocol(value)
         case "mode":
             if value.strip("01234567"):
                 raise LineError(
@@ -180,10 +179,20 @@ def socket_option(bind: BindLine, name: str, value: str) -> None:
             bind.mode = int(value, 8)
         case "user" | "group":
             setattr(bind, name, value)
-        case "uid":
-            bind.user = f"#{atol(value)}"
-        case "gid":
-            bind.group = f"#{atol(value)}"
+        case "uid" | "gid":
+            setattr(bind, "user" if name == "uid" else "group", f"#{atol(value)}")
+
+
+def _certificates(context: Context, path: str, shown: str) -> tuple[str, ...]:
+    """The files that ``crt`` means: *path*, or what lies there for each kind of key."""
+    if shown.startswith("@") or context.exists(path):
+        return (path,)
+    bundle = tuple(one for kind in _BUNDLED if context.exists(one := f"{path}.{kind}"))
+    if not bundle:
+        raise LineError(
+            f"unable to stat SSL certificate from file '{path}' : No such file or directory."
+        )
+    return bundle
 
 
 def _tls_option(context: Context, bind: BindLine, name: str, value: str) -> None:
@@ -191,14 +200,8 @@ def _tls_option(context: Context, bind: BindLine, name: str, value: str) -> None
     tls, bases = bind.tls, context.draft.global_.tls
     match name:
         case "crt":
-            path = based(bases.crt_base, value)
+            tls.certificates += _certificates(context, based(bases.crt_base, value), value)
             bind.certificate = True
-            if not value.startswith("@") and not context.exists(path):
-                raise LineError(
-                    f"unable to stat SSL certificate from file '{path}' :"
-                    " No such file or directory."
-                )
-            tls.certificates += (path,)
         case "crt-list":
             bind.certificate = True
             if not context.exists(value):

@@ -13,11 +13,11 @@ from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.events import Level
 from penstock.http_service import DEFAULT_URI, HttpRule
-from penstock.logs.model import LONGEST_EVENT, RING_SIZE, Format, Heading, Naming, SyslogSocket
+from penstock.logs.model import Format, Naming
 from penstock.logs.model import Target as LogTarget
 from penstock.mail.model import USUAL_PATIENCE, Mailer
 from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
-from penstock.proxied import ListenerTls, LocalAddress, ServerTls, SourceKind
+from penstock.proxied import SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
     Condition,
@@ -31,8 +31,7 @@ from penstock.rules.model import (
 )
 from penstock.rules.vocabulary import Type
 from penstock.runtime_sockets import AccessLevel, SeverityOutput
-from penstock.stick.model import StickRule, TableSpec
-from penstock.stick.sections import Peer, PeersSpec
+from penstock.stick.model import Peer, PeersSpec, StickRule, TableSpec
 
 
 class Prefix(Enum):
@@ -113,6 +112,7 @@ class BindLine:
     netscaler_cip: int | None = None
     backlog: int = 0
     mss: int = 0  # negative: below the kernel's own by as much
+    proto: str | None = None  # of MUX_PROTOCOLS
     mode: int | None = None
     user: str | None = None  # a name, or a number as "#0"
     group: str | None = None
@@ -155,7 +155,6 @@ class ServerOptions:
     backup: bool = False
     disabled: bool = False
     dynamic: bool = False  # added at run time
-    log_proto: str = "legacy"  # of a ring's server
     check: bool = False
     inter: int = 2000
     fastinter: int | None = None
@@ -169,6 +168,7 @@ class ServerOptions:
     check_sni: str | None = None
     check_alpn: tuple[str, ...] = ()
     check_proto: str | None = None
+    proto: str | None = None  # of MUX_PROTOCOLS
     check_send_proxy: bool = False
     check_via_socks4: bool = False
     maxconn: int = 0
@@ -286,18 +286,6 @@ class Timeout:
     inherited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HttpUse:
-    """What a rule that penstock does not carry out names of what may stand elsewhere."""
-
-    origin: Origin
-    keyword: str  # http-request or http-response
-    expressions: tuple[Expression, ...]
-    track: str | None = None  # the action, where it counts in a table
-    table: str | None = None  # which; None: its own
-    condition: Condition | None = None
-
-
 @dataclass(slots=True)
 class ProxyDraft:
     """A defaults, frontend, backend or listen section."""
@@ -351,6 +339,7 @@ class ProxyDraft:
     acls: dict[str, tuple[Criterion, ...]] = field(default_factory=dict)
     rules: dict[str, Origin] = field(default_factory=dict)  # first of each kind of rule
     final_rules: set[str] = field(default_factory=set)  # kinds whose last rule ends them all
+    placed: set[str] = field(default_factory=set)  # kinds of rules that are the section's own
     sticks: list[StickLine] = field(default_factory=list)
     stick_table: TableSpec | None = None
     stats: StatsDraft | None = None
@@ -361,8 +350,9 @@ class ProxyDraft:
     monitor_fail: list[Condition] = field(default_factory=list)
     # What is said of HTTP that penstock cannot do where it answers itself: where, by name.
     unserved: dict[str, Origin] = field(default_factory=dict)
-    http_uses: list[HttpUse] = field(default_factory=list)  # of those rules, its own alone
-    parent: ProxyDraft | None = None  # the defaults section that it inherits from
+    http_needed: bool = False  # a rule of HTTP has asked for what only a request says
+    header_format: Origin | None = None  # the last format in such a rule
+    http_format: bool = False  # one of them asks for something after http_needed
     log_targets: list[LogTarget] = field(default_factory=list)
     log_tag: str | None = None
     log_formats: dict[str, FormatLine] = field(default_factory=dict)  # by their keyword
@@ -390,7 +380,6 @@ class ProxyDraft:
     def inherit(self, parent: ProxyDraft) -> None:
         """Take over what a defaults section hands down."""
         front, back = bool(self.capability & FRONT), bool(self.capability & BACK)
-        self.parent = parent
         self.mode = parent.mode
         self.mode_origin = parent.mode_origin
         self.disabled = parent.disabled
@@ -548,16 +537,12 @@ class PeersDraft:
     name: str
     local: str
     origin: Origin
-    listen: tuple[Address | LocalAddress, int] | None = None
+    listen: tuple[Address, int] | None = None
     local_origin: Origin | None = None  # where this node is named
     bound: Origin | None = None  # the bind line
     peer_lines: bool = False
     lines: bool = False  # whether anything stands in the section that makes HAProxy listen
     peers: list[Peer] = field(default_factory=list)
-    bind: BindLine | None = None  # the options of bind and default-bind lines
-    own_tls: ListenerTls | None = None  # of them
-    local_tls: ServerTls | None = None  # of the server line of this node
-    servers: ProxyDraft | None = None  # what server and default-server lines are read into
     tables: list[TableSpec] = field(default_factory=list)
     disabled: bool = False
 
@@ -570,49 +555,7 @@ class PeersDraft:
             tuple(self.tables),
             self.disabled,
             self.origin,
-            self.own_tls,
-            self.local_tls,
         )
-
-
-@dataclass(slots=True)
-class RingDraft:
-    """A ring section; *proxy* has its servers."""
-
-    name: str
-    origin: Origin
-    description: str
-    proxy: ProxyDraft
-    heading: Heading = Heading.RAW
-    longest: int = LONGEST_EVENT
-    size: int = RING_SIZE
-    connect_timeout: int | None = None  # ms
-
-
-@dataclass(slots=True)
-class ForwardDraft:
-    """A log-forward section; *proxy* is what bind lines are read into."""
-
-    name: str
-    origin: Origin
-    proxy: ProxyDraft
-    streams: list[BindLine] = field(default_factory=list)
-    datagrams: list[BindLine] = field(default_factory=list)
-    targets: list[LogTarget] = field(default_factory=list)
-    maxconn: int = 10
-    backlog: int = 0
-    client_timeout: int | None = None  # ms
-
-
-@dataclass(frozen=True, slots=True)
-class StreamServer:
-    """A log server that takes a stream: HAProxy makes a ring for it."""
-
-    name: str  # as it is written
-    address: Address | SyslogSocket
-    port: int
-    heading: Heading | None
-    origin: Origin
 
 
 @dataclass(slots=True)
@@ -660,6 +603,7 @@ class GlobalDraft:
     pidfile: str | None = None
     hard_stop_after: int | None = None  # ms
     programs: list[ProgramDraft] = field(default_factory=list)
+    owners: dict[str, int] = field(default_factory=dict)  # ids of user and group, where they count
     description: str | None = None
     node: str = ""
     state_file: str = ""
@@ -681,9 +625,6 @@ class FileDraft:
     peers: list[PeersDraft] = field(default_factory=list)
     mailers: list[MailersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)
-    rings: list[RingDraft] = field(default_factory=list)
-    implied_rings: list[StreamServer] = field(default_factory=list)
-    log_forwards: list[ForwardDraft] = field(default_factory=list)
     # What ``proxy()`` has looked at so far: files of thousands of sections name each other.
     _looked_at: int = field(default=0, init=False)
     _by_name: dict[tuple[str, bool], ProxyDraft] = field(default_factory=dict, init=False)

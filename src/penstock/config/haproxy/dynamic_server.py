@@ -23,6 +23,7 @@ from penstock.config.haproxy.lower_server import ServerLowering, find_server
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, Report
 from penstock.config.haproxy.server_line import parse_dynamic
+from penstock.config.haproxy.syntax import MUX_PROTOCOLS
 from penstock.config.haproxy.tls_check import check_server
 from penstock.errors import CommandRefused
 from penstock.model import AdminState, Configuration, RealServer
@@ -31,7 +32,6 @@ from penstock.rules.vocabulary import FETCHES
 from penstock.terms import Origin
 
 _ORIGIN = Origin("CLI", 0)
-_PROTOCOLS = ("none", "h1", "h2", "fcgi")  # HAProxy 2.6's multiplexers
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _usable_protocol(proxy: ProxyDraft, words: Sequence[str]) -> None:
         return
     at = words.index("proto", 2) + 1
     wanted = words[at] if at < len(words) else ""
-    if wanted not in _PROTOCOLS:
+    if wanted not in MUX_PROTOCOLS:
         raise LineError(f"'proto' :  unknown MUX protocol '{wanted}'.")
     if proxy.mode is not Mode.HTTP and wanted != "none":
         raise LineError("MUX protocol is not usable for server.")

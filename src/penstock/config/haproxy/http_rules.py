@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.config.haproxy.draft import BACK, FRONT, HttpUse, Line, ProxyDraft
-from penstock.config.haproxy.http_actions import read_use
+from penstock.config.haproxy.draft import BACK, FRONT, Line, ProxyDraft
 from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -19,7 +18,7 @@ from penstock.http_service import HttpAction, HttpRule, Redirection
 from penstock.rules import conditions
 from penstock.rules.arguments import RuleError
 from penstock.rules.model import Condition
-from penstock.rules.vocabulary import Checkpoint
+from penstock.rules.vocabulary import FETCHES, Checkpoint
 
 # They are about logs, or about what a server would be sent.
 _WITHOUT_EFFECT = {"set-log-level": 1, "set-nice": 1, "disable-l7-retry": 0}
@@ -53,10 +52,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 class RuleWithoutMeaningError(Exception):
     """A rule that penstock does not carry out; the text is what it is called."""
 
-    def __init__(self, name: str, use: HttpUse | None = None) -> None:
-        super().__init__(name)
-        self.use = use  # what it names, where that is looked at
-
 
 def read_rule(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpRule:
     """The rule whose action is word *at*.
@@ -73,49 +68,19 @@ def read_rule(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpR
     try:
         rule, end = _action(line, name, at + 1)
     except RuleError as error:
-        raise _fault(proxy, line, name, error) from None
-    except RuleWithoutMeaningError as action:
-        raise RuleWithoutMeaningError(
-            f"{action}", read_http_use(context, proxy, line, at)
-        ) from None
-    return replace(rule, origin=line.origin, condition=_ending(context, proxy, line, end, name))
-
-
-def read_http_use(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpUse | None:
-    """What a rule names that penstock does not carry out; None: nothing that is looked at.
-
-    Raises LineError for what HAProxy refuses.
-    """
-    name = line[at]
-    try:
-        found = read_use(line, at, sources(context, line.origin))
-    except RuleError as error:
-        raise _fault(proxy, line, name, error) from None
-    if found is None:
-        return None
-    use, end = found
-    return replace(use, condition=_ending(context, proxy, line, end, name))
-
-
-def _ending(
-    context: Context, proxy: ProxyDraft, line: Line, at: int, name: str
-) -> Condition | None:
-    """What stands behind an action: a condition, or nothing."""
-    if line[at] in ("if", "unless"):
-        return _condition(context, proxy, line, at, f"an '{line[0]} {name}'")
-    if line[at]:
         raise LineError(
-            f"'{line[0]} {name}' expects either 'if' or 'unless' followed by a condition but"
-            f" found '{line[at]}'."
+            f"error detected in {proxy.describe} '{proxy.name}' while parsing 'http-request"
+            f" {name}' rule : {error.message}."
+        ) from None
+    if line[end] in ("if", "unless"):
+        condition = _condition(context, proxy, line, end, f"an 'http-request {name}'")
+        rule = replace(rule, condition=condition)
+    elif line[end]:
+        raise LineError(
+            f"'http-request {name}' expects either 'if' or 'unless' followed by a condition but"
+            f" found '{line[end]}'."
         )
-    return None
-
-
-def _fault(proxy: ProxyDraft, line: Line, name: str, error: RuleError) -> LineError:
-    return LineError(
-        f"error detected in {proxy.describe} '{proxy.name}' while parsing '{line[0]} {name}' rule :"
-        f" {error.message}."
-    )
+    return replace(rule, origin=line.origin)
 
 
 def read_redirect(context: Context, proxy: ProxyDraft, line: Line) -> HttpRule:
@@ -140,6 +105,12 @@ def read_http_condition(context: Context, proxy: ProxyDraft, line: Line, at: int
         sources(context, line.origin),
         line.origin,
         unless=line[at] == "unless",
+    )
+    proxy.http_needed = proxy.http_needed or any(
+        FETCHES[criterion.expression.fetch.name].http
+        for terms in condition.alternatives
+        for term in terms
+        for criterion in term.criteria
     )
     sides = ((FRONT, Checkpoint.FRONT_HEADERS), (BACK, Checkpoint.BACK_HEADERS))
     where = tuple(point for side, point in sides if proxy.capability & side)

@@ -46,8 +46,9 @@ def split(
     try:
         return _Splitter(text, environ, place or Place()).run()
     except _PlaceError as fault:
+        position = len(text[: fault.at].encode(errors="surrogateescape")) + indent + 1  # bytes
         column = fault.at + indent + 1
-        raise LexError(f"{fault.problem} at position {column}:", column) from None
+        raise LexError(f"{fault.problem} at position {position}:", column) from None
 
 
 def invalid_char(name: str) -> str | None:

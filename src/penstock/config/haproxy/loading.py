@@ -22,19 +22,20 @@ from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.log_formats import read_formats
 from penstock.config.haproxy.lower import Lowering
-from penstock.config.haproxy.lower_logs import log_forwards, settle_rings
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
-from penstock.config.haproxy.section_logs import parse_log_forward, parse_ring
 from penstock.config.haproxy.section_mailers import parse_mailers
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_peers import parse_peers
 from penstock.config.haproxy.section_program import check_programs, parse_program
 from penstock.config.haproxy.section_proxy import parse_proxy
+from penstock.config.haproxy.section_ring import parse_ring
 from penstock.config.haproxy.section_users import parse_userlist
+from penstock.config.haproxy.state_files import warn_state_files
 from penstock.config.haproxy.stick_check import complete, settle_sticks
-from penstock.errors import ConfigError, Diagnostic
+from penstock.config.system_accounts import system_account
+from penstock.errors import ConfigError, Diagnostic, Stage
 from penstock.model import Address, Configuration, Origin
 
 _PARSERS: dict[str, SectionParser] = {
@@ -45,7 +46,6 @@ _PARSERS: dict[str, SectionParser] = {
     "userlist": parse_userlist,
     "program": parse_program,
     "ring": parse_ring,
-    "log-forward": parse_log_forward,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
 }
 _SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}
@@ -64,7 +64,6 @@ class Resolvers:
     timeout_retry: int
     hold: Mapping[str, int]  # nx, other, refused, timeout, valid, obsolete
     origin: Origin
-    labels: tuple[str, ...] = ()  # what the name servers are called, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,7 @@ def load(
     resolve: Resolve,
     read: Callable[[Path], bytes] = Path.read_bytes,
     exists: Callable[[str], bool] = os.path.exists,
+    account: Callable[[str, str], int | None] = system_account,
     command_line: CommandLine = CommandLine(),  # noqa: B008  # frozen
 ) -> LoadResult:
     """Load files, and the ``*.cfg`` of directories in C order, as one configuration.
@@ -108,10 +108,19 @@ def load(
                 f"Could not open configuration file {where} : {reason}",
                 parsing=False,
             )
-    _raise(report)
+    _raise(report, Stage.OPENING)
     known = {**environ, "HAPROXY_LOCALPEER": command_line.local_peer or os.uname().nodename}
     prepare = command_line.apply
-    return _load(texts, known, resolve, report, exists=exists, read=_texts(read), prepare=prepare)
+    return _load(
+        texts,
+        known,
+        resolve,
+        report,
+        exists=exists,
+        read=_texts(read),
+        account=account,
+        prepare=prepare,
+    )
 
 
 def loads(
@@ -122,8 +131,12 @@ def loads(
     resolve: Resolve | None = None,
     exists: Callable[[str], bool] = os.path.exists,
     read: Callable[[Path], bytes] = Path.read_bytes,
+    account: Callable[[str, str], int | None] = lambda _kind, _name: -1,
 ) -> LoadResult:
-    """Load *text*; without *resolve* no host name has an address. Raises ConfigError."""
+    """Load *text*; without *resolve* no host name has an address. Raises ConfigError.
+
+    Without *account* every user and group exists.
+    """
     return _load(
         [(name, text)],
         environ or {},
@@ -131,6 +144,7 @@ def loads(
         Report(),
         exists=exists,
         read=_texts(read),
+        account=account,
     )
 
 
@@ -170,25 +184,28 @@ def _load(
     *,
     exists: Callable[[str], bool],
     read: Callable[[str], str | None],
+    account: Callable[[str, str], int | None],
     prepare: Callable[[GlobalDraft], None] = lambda _: None,
 ) -> LoadResult:
-    context = Context(report, dict(environ), resolve, exists, read)
+    context = Context(report, dict(environ), resolve, exists, read, account)
     prepare(context.draft.global_)
     parser = Parser(context, _SECTIONS)
+    stage = Stage.READING
     try:
         for name, text in texts:
             parser.read(name, text)
     except StopError:
-        pass  # reported where it was raised; nothing after it is read
-    _raise(report)
+        stage = Stage.STOPPED  # reported where it was raised; nothing after it is read
+    _raise(report, stage)
     rules.settle(context)
     read_formats(context)
-    rings = settle_rings(context)
     validity.check(context.draft, report)
     check_programs(context.draft.global_.programs, report)
     _raise(report)
     settle_sticks(context.draft)
+    warn_state_files(context)
     configuration = Lowering(context.draft, report, resolve).run()
+    _raise(report, Stage.NAMES)
     global_ = context.draft.global_
     if global_.zero_warning and report.haproxys:
         report.error(
@@ -196,18 +213,13 @@ def _load(
             "Some warnings were found and 'zero-warning' is set. Aborting.",
             parsing=False,
         )
-    _raise(report)
+    _raise(report, Stage.WARNINGS)
     peers = tuple(
         replace(section.frozen(), disabled=section.disabled or not complete(section))
         for section in context.draft.peers
     )
     return LoadResult(
-        replace(
-            configuration,
-            peers=peers,
-            rings=rings,
-            log_forwards=log_forwards(context.draft),
-        ),
+        replace(configuration, peers=peers),
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
@@ -222,13 +234,12 @@ def _listens(draft: FileDraft) -> bool:
         any(proxy.binds and not proxy.disabled for proxy in draft.proxies)
         or bool(draft.global_.stats_sockets)
         or any(complete(section) and not section.disabled for section in draft.peers)
-        or any(one.streams or one.datagrams for one in draft.log_forwards)
     )
 
 
-def _raise(report: Report) -> None:
+def _raise(report: Report, stage: Stage = Stage.WHOLE) -> None:
     if report.errors:
-        raise ConfigError(tuple(report.errors), tuple(report.warnings))
+        raise ConfigError(tuple(report.errors), tuple(report.warnings), stage, tuple(report.notes))
 
 
 def _resolvers(draft: FileDraft) -> tuple[Resolvers, ...]:
@@ -252,5 +263,4 @@ def _resolver(section: ResolversDraft) -> Resolvers:
         timeout_retry=section.timeouts["retry"],
         hold=dict(section.hold),
         origin=section.origin,
-        labels=tuple(server.name for server in servers),
     )

@@ -39,7 +39,7 @@ def read_formats(context: Context) -> None:
 def _read(context: Context, keyword: str, said: FormatLine) -> Format | None:
     names = keyword == "unique-id-format"
     reading = Reading(
-        Checkpoint.FRONT_HEADERS if names else Checkpoint.LOG,
+        (Checkpoint.FRONT_HEADERS if names else Checkpoint.LOG,),
         sources(context, said.origin),
         Shape.ENCODED if names else Shape.MANDATORY,
         lambda message: context.report.warn(said.origin, message),

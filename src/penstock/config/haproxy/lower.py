@@ -13,6 +13,7 @@ from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.routing import Routing
 from penstock.config.haproxy.shortfalls import Shortfalls
+from penstock.config.haproxy.state_files import global_state_file, state_file
 from penstock.logs.model import Journal
 from penstock.model import Configuration, Origin, Pool, Service, Settings
 from penstock.sections import Section
@@ -72,18 +73,6 @@ class Lowering:
         for proxy, number in zip(proxies, numbers, strict=True):
             proxy.id = number
 
-    def _state_file(self, proxy: ProxyDraft) -> str | None:
-        if proxy.load_state in ("", "none"):
-            return None
-        if proxy.load_state == "global":
-            return ""
-        return self._based(proxy.state_name or proxy.name)
-
-    def _based(self, name: str) -> str:
-        """A file of states in server-state-base, unless it says its own place."""
-        base = self._draft.global_.state_base
-        return name if name.startswith("/") or not base else f"{base}/{name}"
-
     def _section(self, proxy: ProxyDraft) -> Section:
         """*proxy* as it shows in statistics."""
         back = bool(proxy.capability & BACK)
@@ -101,7 +90,7 @@ class Lowering:
             fullconn=proxy.fullconn or 0,
             feeders=tuple(front.maxconn or 0 for front in feeders),
             listeners_counted="socket-stats" in proxy.options,
-            state_file=self._state_file(proxy) if back else None,
+            state_file=state_file(self._draft, proxy) if back else None,
             forced_id=id(proxy) in self._forced,
             disabled=proxy.disabled,
             description=proxy.description,
@@ -117,7 +106,7 @@ class Lowering:
             group=said.group,
             spread_checks=said.spread_checks,
             interfaces=said.interfaces,
-            server_state_file=self._based(said.state_file) if said.state_file else "",
+            server_state_file=global_state_file(self._draft),
             description=said.description or "",
             node=said.node,
             runtime_api=lower_proxied.runtime_sockets(said),

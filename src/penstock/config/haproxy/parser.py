@@ -21,6 +21,7 @@ _NEGATABLE = words(
     "option log busy-polling set-dumpable strict-limits insecure-fork-wanted numa-cpu-mapping"
 )
 _CARET_WIDTH = 80
+_MAX_FATAL = 50  # faulty lines of one file, after which HAProxy reads no more of it
 
 
 @dataclass(slots=True)
@@ -32,10 +33,12 @@ class Context:
     resolve: Resolve
     exists: Callable[[str], bool]
     read: Callable[[str], str | None]  # a file's text; None: it cannot be read
+    account: Callable[[str, str], int | None]  # a user's or group's id, by its name
     draft: FileDraft = field(default_factory=FileDraft)
     section: str = ""
     proxy: ProxyDraft | None = None  # the proxy or defaults section that lines belong to
     last_defaults: ProxyDraft | None = None
+    rings: dict[str, int] = field(default_factory=dict)  # their sizes; lines belong to the last
 
 
 SectionParser = Callable[[Context, Line], None]
@@ -74,6 +77,7 @@ class Parser:
         """Read one file. Raises StopError after an error that ends all reading (it is reported)."""
         self.conditions: list[_Condition] = []
         self.current = None
+        before = len(self.context.report.errors)
         lines = text.split("\n")
         unfinished = bool(lines[-1])  # the last line lacks its LF
         if not unfinished:
@@ -81,6 +85,10 @@ class Parser:
         origin = Origin(file)
         for number, raw in enumerate(lines, start=1):
             origin = Origin(file, number)
+            fatal = len(self.context.report.errors) - before
+            if fatal >= _MAX_FATAL:
+                self._error(origin, f"too many fatal errors ({fatal}), stopping now.")
+                break
             nul = raw.find("\0")
             self._line(origin, raw if nul < 0 else raw[:nul])
             if nul >= 0:
@@ -94,6 +102,7 @@ class Parser:
                 )
         if self.conditions:
             self._error(origin, "non-terminated '.if' block.")
+            raise _AbortError
 
     def _error(self, origin: Origin, message: str, column: int = 0) -> None:
         self.context.report.error(origin, message, column=column)
@@ -134,9 +143,8 @@ class Parser:
         except LexError as error:
             message = error.message
             if message.endswith(":"):
-                shown = text.rstrip("\r")[: _CARET_WIDTH - 4]
-                caret = " " * (error.column - 1 - (len(raw) - len(text))) + "^"
-                message = f"{message}\n  {shown}\n  {caret}"
+                shown, at = _printable(text, error.column - 1 - (len(raw) - len(text)))
+                message = f"{message}\n  {shown}\n  {' ' * at}^"
             raise LineError(message, column=error.column) from None
 
     # -- conditional blocks ------------------------------------------------------------------
@@ -170,7 +178,8 @@ class Parser:
         if name == ".warning":
             self.context.report.warn(origin, said)
         else:
-            self.context.report.note(origin, said)
+            label = "NOTICE" if name == ".notice" else "DIAG"
+            self.context.report.note(origin, said, label=label)
 
     def _if(self, name: str, text: str) -> None:
         if name == ".if":
@@ -221,7 +230,10 @@ class Parser:
     def _statement(self, origin: Origin, words: list[str]) -> None:
         line = Line(origin, words)
         if words[0] in ("no", "default"):
-            line = Line(origin, words[1:], Prefix(words[0]))
+            shifted = words[1:]
+            if words[0] == "default":
+                shifted.append(words[-1])  # which HAProxy leaves behind when it shifts them
+            line = Line(origin, shifted, Prefix(words[0]))
             if line[0] not in _NEGATABLE:
                 self._error(
                     origin,
@@ -242,6 +254,23 @@ class Parser:
             raise StopError(alert.message, column=alert.column, parsing=alert.parsing) from None
         if self.aborted:
             raise _AbortError
+
+
+def _printable(text: str, at: int) -> tuple[str, int]:
+    """What HAProxy shows of a line that is wrong at *at*, and where that is in it."""
+    before = after = ""
+    raw = text.encode(errors="surrogateescape")
+    at = len(text[:at].encode(errors="surrogateescape"))
+    width = _CARET_WIDTH
+    if at >= width:
+        shift = at - width // 2
+        raw, at = raw[shift + 3 :], at - shift
+        before, after, width = "...", "...", width - 6
+    shown = "".join(
+        " " if byte in b" \t\n\v\f\r" else chr(byte) if 32 < byte < 127 else "?"
+        for byte in raw[:width]
+    )
+    return f"{before}{shown}{after}", at
 
 
 def _scope(text: str) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penstock.errors import Diagnostic
 from penstock.model import Origin
@@ -40,20 +40,24 @@ class Report:
     haproxys: int = 0  # how many of the warnings HAProxy gives too
 
     def error(self, origin: Origin, message: str, *, parsing: bool = True, column: int = 0) -> None:
-        self.errors.append(_diagnostic(origin, message, parsing, column))
+        self.errors.append(self._diagnostic(origin, message, parsing, column))
 
     def warn(
         self, origin: Origin, message: str, *, parsing: bool = True, own: bool = False
     ) -> None:
         """Add a warning; *own*: about what HAProxy carries out and penstock does not."""
         self.haproxys += not own
-        self.warnings.append(_diagnostic(origin, message, parsing, 0))
+        self.warnings.append(self._diagnostic(origin, message, parsing, 0))
 
-    def note(self, origin: Origin, message: str) -> None:
-        self.notes.append(_diagnostic(origin, message, True, 0))
+    def note(self, origin: Origin, message: str, *, label: str = "") -> None:
+        self.notes.append(replace(self._diagnostic(origin, message, True, 0), label=label))
 
-
-def _diagnostic(origin: Origin, message: str, parsing: bool, column: int) -> Diagnostic:
-    return Diagnostic(
-        file=origin.file, line=origin.line, message=message, column=column, parsing=parsing
-    )
+    def _diagnostic(self, origin: Origin, message: str, parsing: bool, column: int) -> Diagnostic:
+        return Diagnostic(
+            file=origin.file,
+            line=origin.line,
+            message=message,
+            column=column,
+            parsing=parsing,
+            number=len(self.errors) + len(self.warnings) + len(self.notes),
+        )

@@ -6,6 +6,7 @@ What conditions and actions mean is ``penstock.rules``'; here is which section m
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -18,9 +19,11 @@ from penstock.config.haproxy.draft import (
     ProxyDraft,
     UseBackend,
 )
+from penstock.config.haproxy.keywords import in_order
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
 from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
 from penstock.http_service import HttpRule
@@ -40,6 +43,10 @@ _CHECKPOINTS = {
     (Stage.CONTENT, BACK): Checkpoint.BACK_CONTENT,
     (Stage.RESPONSE, BACK): Checkpoint.RESPONSE,
 }
+
+# Those that HAProxy compares with a misspelt one after all others.
+_LAST_REQUEST = in_order("accept reject capture track-sc expect-proxy expect-netscaler-cip")
+_LAST_RESPONSE = in_order("accept reject close")
 
 
 def sources(context: Context, origin: Origin) -> Sources:
@@ -184,6 +191,8 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
                 line.origin,
             )
         )
+    except actions.UnknownActionError as error:
+        raise LineError(error.message + _meant(line[2], stage)) from None
     except RuleError as error:
         raise LineError(error.message) from None
     if rule.condition is not None and (
@@ -195,6 +204,15 @@ def parse_tcp_rule(context: Context, proxy: ProxyDraft, line: Line) -> bool:
         warn_order(context, proxy, line, f"{name} {kind}")
     proxy.rules.setdefault(f"{name} {kind}", line.origin)
     return True
+
+
+def _meant(word: str, stage: Stage) -> str:
+    """A hint at the action that *word* is most like."""
+    last = _LAST_RESPONSE if stage is Stage.RESPONSE else _LAST_REQUEST
+    listed = re.findall(r"'([a-z0-9-]+)(\(\*\))?'", actions.ACTIONS[stage])
+    names = [name for name, _ in listed if name not in last and not name.startswith("track-sc")]
+    best = closest(word, [*names, *last], {name for name, more in listed if more}) if word else None
+    return f" Did you mean '{best}' maybe ?" if best else ""
 
 
 def _checkpoints(proxy: ProxyDraft, stage: Stage) -> tuple[Checkpoint, ...]:
@@ -312,7 +330,11 @@ _ORDER = (
 
 
 def warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> None:
-    """Warn of a rule that is written after one that is only looked at later."""
+    """Warn of a rule that is written after one that is only looked at later.
+
+    Those of a defaults section are looked at first of all, wherever they stand.
+    """
+    proxy.placed.add(kind)
     shown = kind if kind == "monitor fail" else line[0]
     earlier = _ORDER[: _ORDER.index(kind)]
     for late in reversed(earlier):
@@ -321,7 +343,7 @@ def warn_order(context: Context, proxy: ProxyDraft, line: Line, kind: str) -> No
         elif late == "use-server":
             seen = bool(proxy.use_servers)
         else:
-            seen = late in proxy.rules
+            seen = late in proxy.placed
         if seen:
             article = "an" if late == "http-request" else "a"
             context.report.warn(

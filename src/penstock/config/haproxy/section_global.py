@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import NoReturn
 
 from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
-from penstock.config.haproxy.keywords import GLOBAL, Status, words
+from penstock.config.haproxy.global_variables import parse_variable
+from penstock.config.haproxy.keywords import GLOBAL, Status, in_order, words
 from penstock.config.haproxy.log_line import Else, parse_log
+from penstock.config.haproxy.owner_lines import parse_owner
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.process_lines import HANDLERS as PROCESS_HANDLERS
 from penstock.config.haproxy.report import IgnoredError, LineError
@@ -33,10 +35,40 @@ _ALONE = words(
     " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport"
     " strict-limits numa-cpu-mapping"
 )
-_LISTED = [
-    *(name for name, keyword in GLOBAL.items() if keyword.status is not Status.REFUSED),
-    *("lua-load", "defaults", "listen", "frontend", "backend", "peers", "resolvers"),
-]
+# What HAProxy 2.6 takes a misspelt keyword for: those of its modules (-dKcfg), then the others.
+_LISTED = in_order(
+    "ca-base close-spread-time crt-base default-path grace h1-accept-payload-with-any-method"
+    " h1-case-adjust h1-case-adjust-file hard-stop-after httpclient.resolvers.id"
+    " httpclient.resolvers.prefer httpclient.ssl.ca-file httpclient.ssl.verify issuers-chain-path"
+    " lua-load lua-load-per-thread lua-prepend-path maxsslconn mworker-max-reloads nbthread"
+    " no-memory-trimming pp2-never-send-local profiling.tasks set-var set-var-fmt"
+    " ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-default-bind-curves"
+    " ssl-default-bind-options ssl-default-server-ciphers ssl-default-server-ciphersuites"
+    " ssl-default-server-options ssl-dh-param-file ssl-load-extra-del-ext ssl-load-extra-files"
+    " ssl-mode-async ssl-propquery ssl-provider ssl-provider-path ssl-skip-self-issued-ca stats"
+    " thread-group thread-groups tune.fail-alloc tune.fd.edge-triggered tune.h2.header-table-size"
+    " tune.h2.initial-window-size tune.h2.max-concurrent-streams tune.h2.max-frame-size"
+    " tune.idle-pool.shared tune.listener.multi-queue tune.lua.forced-yield tune.lua.maxmem"
+    " tune.lua.service-timeout tune.lua.session-timeout tune.lua.task-timeout"
+    " tune.peers.max-updates-at-once tune.pool-high-fd-ratio tune.pool-low-fd-ratio"
+    " tune.sched.low-latency tune.ssl.cachesize tune.ssl.capture-buffer-size"
+    " tune.ssl.capture-cipherlist-size tune.ssl.default-dh-param tune.ssl.force-private-cache"
+    " tune.ssl.hard-maxrecord tune.ssl.keylog tune.ssl.lifetime tune.ssl.maxrecord"
+    " tune.ssl.ssl-ctx-cache-size tune.vars.check-max-size tune.vars.global-max-size"
+    " tune.vars.proc-max-size tune.vars.reqres-max-size tune.vars.sess-max-size"
+    " tune.vars.txn-max-size global daemon master-worker noepoll nokqueue noevports nopoll"
+    " busy-polling set-dumpable insecure-fork-wanted insecure-setuid-wanted nosplice nogetaddrinfo"
+    " noreuseport quiet zero-warning tune.runqueue-depth tune.maxpollevents tune.maxaccept"
+    " tune.recv_enough tune.buffers.limit tune.buffers.reserve tune.bufsize tune.maxrewrite"
+    " tune.idletimer tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client tune.sndbuf.server"
+    " tune.pipesize tune.http.cookielen tune.http.logurilen tune.http.maxhdr tune.comp.maxlevel"
+    " tune.pattern.cache-size uid gid external-check user group nbproc maxconn ssl-server-verify"
+    " maxconnrate maxsessrate maxsslrate maxcomprate maxpipes maxzlibmem maxcompcpuusage ulimit-n"
+    " chroot description node pidfile unix-bind log log-send-hostname server-state-base"
+    " server-state-file log-tag spread-checks max-spread-checks cpu-map setenv presetenv unsetenv"
+    " resetenv strict-limits localpeer numa-cpu-mapping defaults listen frontend backend peers"
+    " resolvers cluster-secret penstock.hook penstock.max-flows penstock.interfaces"
+)
 
 
 def parse_global(context: Context, line: Line) -> None:
@@ -139,17 +171,6 @@ def _nbproc(context: Context, settings: GlobalDraft, line: Line) -> None:
         "nbproc is not supported any more since HAProxy 2.5. Threads will automatically be used"
         " on multi-processor machines if available."
     )
-
-
-def _owner(context: Context, settings: GlobalDraft, line: Line) -> None:
-    """user, group, uid and gid: whom the proxy engine's workers run as."""
-    if not line[1]:
-        return
-    name = line[1] if line[0] in ("user", "group") else f"#{atol(line[1])}"
-    if line[0] in ("user", "uid"):
-        settings.user = name
-    else:
-        settings.group = name
 
 
 def _nbthread(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -289,10 +310,12 @@ _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "resetenv": _resetenv,
     "nbproc": _nbproc,
     "nbthread": _nbthread,
-    "user": _owner,
-    "group": _owner,
-    "uid": _owner,
-    "gid": _owner,
+    "set-var": parse_variable,
+    "set-var-fmt": parse_variable,
+    "user": parse_owner,
+    "group": parse_owner,
+    "uid": parse_owner,
+    "gid": parse_owner,
     "description": _description,
     "external-check": _external_check,
     "localpeer": _localpeer,

@@ -26,7 +26,7 @@ from penstock.config.haproxy.draft import (
     ProxyDraft,
     Said,
 )
-from penstock.config.haproxy.keywords import PROXY, Status
+from penstock.config.haproxy.keywords import PROXY, Status, in_order
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.options import parse_option
 from penstock.config.haproxy.parser import Context
@@ -47,10 +47,21 @@ _CAPABILITY = {
 }
 
 
-_SUGGESTED = [
-    *(name for name, keyword in PROXY.items() if keyword.status is not Status.REMOVED),
-    *_CAPABILITY,
-]
+# What HAProxy 2.6 takes a misspelt keyword for: those of its modules (-dKcfg), then the others.
+_SUGGESTED = in_order(
+    "clitcpka-cnt clitcpka-idle clitcpka-intvl clitimeout compression contimeout declare"
+    " errorfile errorfiles errorloc errorloc302 errorloc303 external-check filter http-check"
+    " http-error max-keep-alive-queue rate-limit retry-on srvtcpka-cnt srvtcpka-idle"
+    " srvtcpka-intvl srvtimeout tcp-check tcp-request tcp-response timeout use-fcgi-app listen"
+    " frontend backend defaults server default-server server-template bind monitor-net monitor-uri"
+    " mode id description disabled enabled bind-process acl dynamic-cookie-key cookie email-alert"
+    " persist appsession load-server-state-from-file server-state-file-name max-session-srv-conns"
+    " capture retries http-request http-response http-after-response http-send-name-header block"
+    " redirect use_backend use-server force-persist ignore-persist stick-table stick stats option"
+    " default_backend http-reuse monitor transparent maxconn backlog fullconn dispatch balance"
+    " hash-type hash-balance-factor unique-id-format unique-id-header log-format log-format-sd"
+    " log-tag log source usesrc error-log-format"
+)
 
 
 def parse_proxy(context: Context, line: Line) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from penstock.config.haproxy.draft import Account, FileDraft, Line, UserListDraft
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import LineError, Report, StopError
+from penstock.config.haproxy.report import LineError, Report
 
 
 def parse_userlist(context: Context, line: Line) -> None:
@@ -26,7 +26,7 @@ def parse_userlist(context: Context, line: Line) -> None:
 def _head(context: Context, line: Line) -> None:
     name = line[1]
     if not name:
-        raise StopError("'userlist' expects <name> as arguments.")
+        raise LineError("'userlist' expects <name> as arguments.")
     if line[2]:
         raise LineError(f"'userlist' cannot handle unexpected argument '{line[2]}'.")
     if (char := invalid_char(name)) is not None:

@@ -58,18 +58,6 @@ def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     OptionReader(context, proxy, line, proxy.default_server, "").run(1)
 
 
-def read_server_options(
-    context: Context, proxy: ProxyDraft, line: Line, at: int, name: str
-) -> ServerOptions:
-    """The options that begin with word *at*; without *name* they are *proxy*'s default.
-
-    Raises LineError.
-    """
-    options = proxy.default_server if not name else proxy.default_server.copy()
-    OptionReader(context, proxy, line, options, name).run(at)
-    return options
-
-
 def parse_dynamic(context: Context, proxy: ProxyDraft, line: Line) -> ServerLine:
     """The server of *line*, which an operator adds: nothing of default-server is in it.
 
@@ -98,6 +86,14 @@ def _server(context: Context, proxy: ProxyDraft, line: Line, *, dynamic: bool = 
         target = parse_address(address, Allow.PORT | Allow.OFFSET | Allow.NAME, context.environ)
     except AddressError as bad:
         raise LineError(f"'server {proxy.name}/{name}' : {bad}") from None
+    if target.hostname is not None and "" in target.hostname.removesuffix(".").split("."):
+        fault = f"Can't create DNS resolution for server '{name}'"
+        if target.hostname.startswith("_"):
+            fault = (
+                f"{proxy.describe} '{proxy.name}', server '{name}': failed to parse FQDN"
+                f" '{target.hostname}'"
+            )
+        raise LineError(f"'server {proxy.name}/{name}' : {fault}")
     options = proxy.default_server.copy()
     if target.local is not None:
         options.said.append(Said(line.origin, UNIX_SERVER, f"server {proxy.name}/{name} {address}"))

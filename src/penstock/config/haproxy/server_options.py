@@ -12,6 +12,7 @@ from penstock.config.haproxy.keywords import (
     SERVER_ARGUMENTS,
     Keyword,
     Status,
+    in_order,
 )
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -19,6 +20,7 @@ from penstock.config.haproxy.send_proxy import read_header
 from penstock.config.haproxy.server_names import read_name_option
 from penstock.config.haproxy.source_line import SOURCES, parse_source
 from penstock.config.haproxy.suggest import closest
+from penstock.config.haproxy.syntax import mux_protocol
 from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
 from penstock.config.haproxy.units import (
     DurationError,
@@ -44,6 +46,7 @@ _MISSING = {
     "check-sni": "'check-sni' : missing SNI",
     "check-alpn": "'check-alpn' : missing the comma-delimited ALPN protocol suite",
     "check-proto": "'check-proto' : missing value",
+    "proto": "'proto' : missing value",
     "cookie": "'cookie' expects <value> as argument.",
     "track": "'track' expects [<proxy>/]<server> as argument.",
     "resolve-prefer": "'resolve-prefer' expects either ipv4 or ipv6 as argument.",
@@ -65,6 +68,8 @@ _MISSING = {
         " 'interface' <name> as argument."
     ),
 }
+# Words of other options, which HAProxy too takes a misspelt one for.
+_VALUES = in_order("ipv4 ipv6 legacy octet-count fail-check sudden-death mark-down")
 _BOTH = "unable to enable checks and tracking at the same time!"
 # Words that set one field, and to what.
 _SWITCHES = {
@@ -93,10 +98,6 @@ _CHOICES = {
         ("fastinter", "fail-check", "sudden-death", "mark-down"),
         "'on-error' expects one of 'fastinter', 'fail-check', 'sudden-death' or 'mark-down'"
         " but got '{}'",
-    ),
-    "log-proto": (
-        ("legacy", "octet-count"),
-        "'log-proto' expects one of 'legacy' or 'octet-count' but got '{}'",
     ),
     "on-marked-down": (
         ("shutdown-sessions",),
@@ -134,7 +135,7 @@ class OptionReader:
     def run(self, at: int) -> None:
         line = self.line
         while name := line[at]:
-            keyword = SERVER.get(name)
+            keyword = SERVER.get(name.partition("(")[0])  # HAProxy looks no further
             if keyword is None:
                 raise LineError(self._unknown(name))
             if self.dynamic and name in NOT_DYNAMIC:
@@ -152,7 +153,7 @@ class OptionReader:
                 ) from None
 
     def _unknown(self, name: str) -> str:
-        best = closest(name, SERVER)
+        best = closest(name, [*SERVER, *_VALUES])
         if self.server:
             hint = f"; did you mean '{best}' maybe ?" if best else "."
             return f"'server {self.proxy.name}/{self.server}' : unknown keyword '{name}'{hint}"
@@ -243,6 +244,8 @@ class OptionReader:
                 options.check_sni = value
             case "check-alpn":
                 options.check_alpn = names(value)
+            case "proto":
+                options.proto = mux_protocol(value)
             case "check-proto":
                 options.check_proto = _check_proto(value)
             case _:
@@ -250,7 +253,7 @@ class OptionReader:
         return True
 
     def _of_reactions(self, name: str, value: str) -> bool:
-        """What its clients' errors, and its going down and coming back, lead to; other choices."""
+        """What its clients' errors, and its going down and coming back, lead to."""
         options = self.options
         choices, message = _CHOICES.get(name, ((), ""))
         if choices and value not in choices:
@@ -268,8 +271,6 @@ class OptionReader:
                     )
             case "on-error":
                 options.on_error = OnError(value)
-            case "log-proto":
-                options.log_proto = value
             case "on-marked-down":
                 options.cut_when_down = True
             case "on-marked-up":
@@ -449,8 +450,7 @@ class OptionReader:
 
 
 def _check_proto(value: str) -> str:
-    if value not in ("h1", "h2", "fcgi", "none"):
-        raise LineError(f"'check-proto' :  unknown MUX protocol '{value}'")
+    mux_protocol(value, "check-proto")
     if value == "fcgi":
         raise LineError(f"'check-proto {value}' : checks in this protocol are not carried out.")
     return value

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 _PRESENT = 0  # no class: (_PRESENT, class) says that the class occurs
 _DIGIT = 27
@@ -42,8 +42,11 @@ def distance(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> 
     return sum(abs(one[key] - other[key]) for key in one.keys() | other.keys())
 
 
-def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like *word*, or None when none is near; the first of equals wins."""
+def closest(word: str, candidates: Iterable[str], prefixes: Container[str] = ()) -> str | None:
+    """The candidate most like *word*, or None when none is near; the first of equals wins.
+
+    Those of *prefixes* are followed by arguments and need be less like it.
+    """
     wanted = fingerprint(word)
     best: str | None = None
     best_distance = 0
@@ -51,6 +54,9 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
         apart = distance(wanted, fingerprint(candidate))
         if best is None or apart < best_distance:
             best, best_distance = candidate, apart
-    if best is None or best_distance > 2 * len(word) or best_distance > 2 * len(best):
+    if best is None:
+        return None
+    most = 3 if best in prefixes else 2
+    if best_distance > most * len(word) or best_distance > most * len(best):
         return None
     return best

@@ -8,6 +8,8 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.units import DurationError, parse_time, trailing_message
 
+MUX_PROTOCOLS = ("none", "h1", "h2", "fcgi")  # HAProxy 2.6's multiplexers
+
 
 def at_most(line: Line, count: int, *, option: bool = False) -> None:
     """Refuse more than *count* arguments after the keyword (after its option, for options)."""
@@ -61,4 +63,11 @@ def duration(context: Context, line: Line, text: str, what: str) -> int:
         ) from None
     if rest:
         context.report.warn(line.origin, trailing_message(text, rest), parsing=False)
+    return value
+
+
+def mux_protocol(value: str, word: str = "proto") -> str:
+    """*value*, a protocol of connections that HAProxy knows. Raises LineError."""
+    if value not in MUX_PROTOCOLS:
+        raise LineError(f"'{word}' :  unknown MUX protocol '{value}'")
     return value

@@ -95,8 +95,9 @@ class _Checker:
         check_section(self.draft, proxy, self.report)
         check_stick(self.draft, proxy, self.tables, self.report)
         self._mailers(proxy)
-        self._log(proxy)
+        self._httplog(proxy)
         self._timeouts(proxy)
+        self._log(proxy)
         self.servers.check(proxy)
         if proxy.dispatch is not None and proxy.balance_set:
             self._warn(
@@ -214,8 +215,24 @@ class _Checker:
                 self._warn(
                     origin, f"'option {option}' ignored for {name} as it requires HTTP mode."
                 )
+        self._protocols(proxy)
         for server in proxy.servers:
             self._http_server(proxy, server)
+
+    def _protocols(self, proxy: ProxyDraft) -> None:
+        """What is spoken on connections that are only relayed."""
+        uses = [(bind.proto, f"'bind {bind.text}'", bind.origin) for bind in proxy.binds]
+        uses += [
+            (server.options.proto, f"server '{server.name}'", server.origin)
+            for server in proxy.servers
+        ]
+        for proto, whose, origin in uses:
+            if proto not in (None, "none"):
+                self._error(
+                    origin,
+                    f"{proxy.describe} '{proxy.name}' : MUX protocol '{proto}' is not usable for"
+                    f" {whose} at [{origin}].",
+                )
 
     def _http_server(self, proxy: ProxyDraft, server: ServerLine) -> None:
         name = f"{proxy.describe} '{proxy.name}'"
@@ -241,19 +258,27 @@ class _Checker:
                 alert.origin, f"Proxy '{proxy.name}': unable to find mailers '{alert.mailers}'."
             )
 
-    def _log(self, proxy: ProxyDraft) -> None:
+    def _httplog(self, proxy: ProxyDraft) -> None:
         name = f"{proxy.describe} '{proxy.name}'"
         said = proxy.log_formats.get("log-format")
+        where = proxy.header_format  # HAProxy remembers one place for formats of all kinds
+        if proxy.http_format and where is not None and proxy.mode is not Mode.HTTP:
+            self.report.warn(
+                where, f"HTTP log/header format not usable with {name} (needs 'mode http')."
+            )
         if (
             said is not None
             and proxy.mode is not Mode.HTTP
             and said.shown.startswith(("option httplog", "option httpslog"))
         ):
             self.report.warn(
-                said.origin,
+                where or said.origin,
                 f"'{said.shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
                 " Falling back to 'option tcplog'.",
             )
+
+    def _log(self, proxy: ProxyDraft) -> None:
+        name = f"{proxy.describe} '{proxy.name}'"
         known = proxy.log_formats if proxy.mode is Mode.HTTP else proxy.formats
         said = next(
             (proxy.log_formats[one] for one in ("log-format", "log-format-sd") if one in known),

@@ -76,11 +76,6 @@ class ClearEntries:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
-    """Whom tables are shared with: a tuple of PeersView."""
-
-
-@dataclass(frozen=True, slots=True)
 class GetVariable:
     """A process-wide variable's Sample, or None."""
 
@@ -119,7 +114,6 @@ Question = (
     | PutEntry
     | RemoveEntry
     | ClearEntries
-    | Sharing
     | GetVariable
     | SetVariable
     | Sessions

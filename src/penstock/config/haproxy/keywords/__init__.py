@@ -20,7 +20,7 @@ from penstock.config.haproxy.keywords.proxy import (
     USESRC_HEADER,
 )
 from penstock.config.haproxy.keywords.server import NOT_DYNAMIC, SERVER, SERVER_ARGUMENTS
-from penstock.config.haproxy.keywords.table import Keyword, Need, Status, words
+from penstock.config.haproxy.keywords.table import Keyword, Need, Status, in_order, words
 
 __all__ = [
     "Keyword",
@@ -46,5 +46,6 @@ __all__ = [
     "USESRC",
     "USESRC_HEADER",
     "SOURCE_INTERFACE",
+    "in_order",
     "words",
 ]

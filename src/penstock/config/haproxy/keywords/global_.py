@@ -61,7 +61,8 @@ GLOBAL = index(
     ),
     rows(
         "noepoll nokqueue noevports nopoll nosplice nogetaddrinfo noreuseport busy-polling"
-        " no-memory-trimming profiling.tasks default-path maxpipes maxsslconn maxsslrate"
+        " no-memory-trimming expose-experimental-directives"
+        " profiling.tasks default-path maxpipes maxsslconn maxsslrate"
         " maxcomprate maxcompcpuusage maxzlibmem pp2-never-send-local"
         " h1-accept-payload-with-any-method h1-case-adjust h1-case-adjust-file"
         " tune.bufsize tune.maxaccept tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client"

@@ -52,6 +52,11 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def in_order(text: str) -> tuple[str, ...]:
+    """The same, where it counts which comes first."""
+    return tuple(text.split())
+
+
 def rows(
     names: str,
     need: Need,

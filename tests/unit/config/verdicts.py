@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small files and what HAProxy 2.6 says of them: lines and wording, without full stops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Said = tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """*file* in a message stands for the name of the file; line 0: HAProxy gives none."""
+
+    name: str
+    text: str
+    errors: Said = ()
+    warnings: Said = ()
+
+
+_TIMES = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n"
+_TCP = f"listen l\n mode tcp\n bind :1999\n{_TIMES}"  # the next line is the seventh
+
+CASES = (
+    Case(
+        "protocols of HTTP are not spoken in mode tcp",
+        f"{_TCP} bind :2000 proto h2\n server s 192.0.2.1:1 proto h1\n"
+        " server t 192.0.2.1:1 proto none\n",
+        errors=(
+            (0, "proxy 'l' : MUX protocol 'h2' is not usable for 'bind :2000' at [{file}:7]"),
+            (0, "proxy 'l' : MUX protocol 'h1' is not usable for server 's' at [{file}:8]"),
+        ),
+    ),
+    Case(
+        "protocols that nobody knows",
+        f"{_TCP} bind :2000 proto h9\n server s 192.0.2.1:1 proto h3\n"
+        " server t 192.0.2.1:1 proto\n default-server proto h7\n",
+        errors=(
+            (7, "'bind :2000' in section 'listen' : 'proto' :  unknown MUX protocol 'h9'"),
+            (8, "'server l/s' : 'proto' :  unknown MUX protocol 'h3'"),
+            (9, "'server l/t' : 'proto' : missing value"),
+            (10, "'proto' :  unknown MUX protocol 'h7'"),
+        ),
+    ),
+    Case(
+        "a format in a rule of HTTP moves the place of option httplog",
+        f"listen l\n mode tcp\n option httplog\n log 192.0.2.9 local0\n bind :1999\n{_TIMES}"
+        " http-request set-header X-Port %[dst_port]\n server s 192.0.2.1:1\n",
+        warnings=(
+            (0, "'http-request' rules ignored for proxy 'l' as they require HTTP mode"),
+            (
+                9,
+                "'option httplog' not usable with proxy 'l' (needs 'mode http')."
+                " Falling back to 'option tcplog'",
+            ),
+        ),
+    ),
+    Case(
+        "a format that asks for a request",
+        f"{_TCP} http-request add-header X %[req.hdr(host)]\n server s 192.0.2.1:1\n",
+        warnings=(
+            (0, "'http-request' rules ignored for proxy 'l' as they require HTTP mode"),
+            (7, "HTTP log/header format not usable with proxy 'l' (needs 'mode http')"),
+        ),
+    ),
+    Case(
+        "a faulty rule of HTTP ends the reading",
+        f"{_TCP} http-request set-header X %[nothing]\n nonsense\n",
+        errors=(
+            (
+                7,
+                "error detected in proxy 'l' while parsing 'http-request set-header' rule : failed"
+                " to parse sample expression <nothing]> : unknown fetch method 'nothing'",
+            ),
+        ),
+    ),
+    Case(
+        "an action without what it is about",
+        f"{_TCP} http-response replace-header X y\n",
+        errors=(
+            (
+                7,
+                "error detected in proxy 'l' while parsing 'http-response replace-header' rule :"
+                " expects exactly 3 arguments",
+            ),
+        ),
+    ),
+    Case(
+        "rules of defaults come first wherever they stand",
+        "defaults d\n tcp-request session accept if { src 192.0.2.1 }\n"
+        " tcp-request content accept if { src 192.0.2.1 }\n"
+        "frontend f from d\n mode tcp\n bind :1999\n timeout client 1s\n"
+        " tcp-request connection reject if { src 192.0.2.2 }\n"
+        " tcp-request session reject if { src 192.0.2.2 }\n",
+    ),
+    Case(
+        "blanks in the arguments of an expression",
+        f'{_TCP} tcp-request content set-var-fmt(req.a) "%[str(a b),regsub(a b,c d)]"\n'
+        " server s 192.0.2.1:1\n",
+    ),
+    Case(
+        "a converter that may have no argument",
+        f'{_TCP} tcp-request content set-var(req.a) "str(x),json"\n server s 192.0.2.1:1\n',
+    ),
+    Case(
+        "no fetch at all",
+        f'{_TCP} tcp-request content set-var(req.a) "(x)"\n',
+        errors=((7, "missing fetch method"),),
+    ),
+    Case(
+        "names with nothing between their dots",
+        "backend b\n server v a..b:80\n server w _a..b:80\n server x . nonsense\n server y .a:80\n",
+        errors=(
+            (2, "'server b/v' : Can't create DNS resolution for server 'v'"),
+            (3, "'server b/w' : backend 'b', server 'w': failed to parse FQDN '_a..b'"),
+            (4, "'server b/x' : Can't create DNS resolution for server 'x'"),
+            (5, "'server b/y' : Can't create DNS resolution for server 'y'"),
+        ),
+    ),
+    Case(
+        "files of states that are not there",
+        "global\n server-state-file /nowhere/global\ndefaults\n load-server-state-from-file local\n"
+        f"{_TCP} server s 192.0.2.1:1\n server-state-file-name /nowhere/l\n",
+        warnings=(
+            (
+                0,
+                "config: Can't open global server state file '/nowhere/global': No such file or"
+                " directory",
+            ),
+            (
+                0,
+                "Proxy 'l': Can't open server state file '/nowhere/l': No such file or directory",
+            ),
+        ),
+    ),
+    Case(
+        "experiments may be permitted",
+        f"global\n expose-experimental-directives\n{_TCP} server s 192.0.2.1:1\n",
+    ),
+    Case(
+        "fifty faults of a file are enough",
+        "global\n" + " nonsense\n" * 60 + "listen l\n bind :1999 nonsense\n",
+        errors=(
+            *((line, "unknown keyword 'nonsense' in 'global' section") for line in range(2, 52)),
+            (52, "too many fatal errors (50), stopping now"),
+        ),
+    ),
+    Case(
+        "a block without its end ends the reading",
+        ".if 1\nlisten l\n nonsense\n",
+        errors=(
+            (3, "unknown keyword 'nonsense' in 'listen' section"),
+            (3, "non-terminated '.if' block"),
+        ),
+    ),
+    Case(
+        "accounts that are not there",
+        f"global\n user nobody-is-called-so\n group nobody-is-called-so\n uid x\n{_TCP}",
+        errors=(
+            (2, "cannot find user id for 'nobody-is-called-so' (0:Success)"),
+            (3, "cannot find group id for 'nobody-is-called-so' (0:Success)"),
+        ),
+        warnings=((4, "uid: string 'x' is not a number"),),
+    ),
+    Case(
+        "variables of the process",
+        "global\n set-var proc.a str(x),upper\n set-var proc.b\n set-var sess.c str(y)\n"
+        ' set-var proc.d src\n set-var-fmt proc.e "%[nope]"\n set-var x str(y)\n',
+        errors=(
+            (
+                3,
+                "'set-var' requires a process-wide variable name ('proc.<name>') and a sample"
+                " expression",
+            ),
+            (
+                4,
+                "'set-var': cannot set variable 'sess.c', only scope 'proc' is permitted in the"
+                " global section",
+            ),
+            (
+                5,
+                "fetch method 'set-var(proc.d)' extracts information from 'client address', none"
+                " of which is available here",
+            ),
+            (6, "failed to parse sample expression <nope]> : unknown fetch method 'nope'"),
+            (
+                7,
+                "invalid variable name 'x'. A variable name must be start by its scope. The scope"
+                " can be 'proc', 'sess', 'txn', 'req', 'res' or 'check'",
+            ),
+        ),
+    ),
+    Case(
+        "misspelt words",
+        "global\n demon\nlisten l\n conect 3s\n server s 192.0.2.1:1 resolve-perfer ipv6 ipv9\n"
+        " server t 192.0.2.1:1 ipv9\n",
+        errors=(
+            (2, "unknown keyword 'demon' in 'global' section; did you mean 'daemon' maybe ?"),
+            (4, "unknown keyword 'conect' in 'listen' section"),
+            (
+                5,
+                "'server l/s' : unknown keyword 'resolve-perfer'; did you mean 'resolve-prefer'"
+                " maybe ?",
+            ),
+            (6, "'server l/t' : unknown keyword 'ipv9'; did you mean 'ipv4' maybe ?"),
+        ),
+    ),
+    Case(
+        "a bracket ends the name of an option",
+        f"{_TCP} bind :2000 name( x\n server s 192.0.2.1:1 weight( 10\n",
+    ),
+    Case(
+        "the prefix default repeats the last word",
+        f"{_TCP} default server s 192.0.2.1:1\n default bind :2000,\n",
+        errors=(
+            (
+                7,
+                "negation/default currently supported only for options, log, busy-polling,"
+                " set-dumpable, strict-limits, insecure-fork-wanted and numa-cpu-mapping",
+            ),
+            (7, "'server l/s' : unknown keyword '192.0.2.1:1'"),
+            (
+                8,
+                "negation/default currently supported only for options, log, busy-polling,"
+                " set-dumpable, strict-limits, insecure-fork-wanted and numa-cpu-mapping",
+            ),
+            (8, "'bind :2000,' in section 'listen': unknown keyword ':2000,'"),
+        ),
+    ),
+    Case(
+        "a fault beyond letters of more than a byte",
+        'listen l\n acl \u00e4\u00f6 "x\n',
+        errors=((2, "unmatched quote at position 11:"),),
+    ),
+    Case(
+        "rings",
+        "ring r\n format fancy\n size x\n size 100\n maxlen 0\n description\n nonsense\n"
+        "ring\nring r\n",
+        errors=(
+            (2, "unknown format 'fancy'"),
+            (3, "invalid size 'x' for new sink buffer"),
+            (5, "invalid size '0' for new sink buffer"),
+            (6, "missing ring description text"),
+            (7, "unknown statement 'nonsense'"),
+            (8, "missing ring name"),
+            (9, "sink named 'r' already exists"),
+        ),
+        warnings=(
+            (4, "ignoring new size '100' that is smaller than current size '16384' for ring 'r'"),
+        ),
+    ),
+)
