@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType
 
 from penstock.config.haproxy import loads
-from penstock.desired import all_on_proxy, desired_state
+from penstock.control.desired import all_on_proxy, desired_state
+from penstock.control.plan import diff
 from penstock.engine.proxy import ProxyEngine
 from penstock.model import EngineKind
-from penstock.plan import diff
 
 
 def main(arguments: list[str]) -> None:

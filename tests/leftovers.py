@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
+from penstock.instance.runtime import RuntimePaths, foreign_namespace
 from penstock.lab.network import NAMESPACES, Namespace
-from penstock.runtime import RuntimePaths, foreign_namespace
 
 _NAME = "penstock-leftovers"
 _MARK = "PENSTOCK_TESTS"

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import structlog
 
-from penstock import notify
 from penstock.api.server import ControlServer
-from penstock.beside import BesideOthers
 from penstock.config.haproxy import LoadResult, load
 from penstock.config.system_names import system_resolve
-from penstock.controller import Controller, Staged
-from penstock.desired import all_on_proxy
+from penstock.control.controller import Controller, Staged
+from penstock.control.desired import all_on_proxy
+from penstock.control.overrides import OverrideStore
+from penstock.control.refusal import refuse_unsupported
+from penstock.control.state_file import Recalled, recall
 from penstock.director import Director
 from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
@@ -45,29 +46,28 @@ from penstock.events import Events
 from penstock.health.agents import Agents
 from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner
+from penstock.instance import notify
+from penstock.instance.beside import BesideOthers
+from penstock.instance.lifetime import Lifetime, of_this_namespace
+from penstock.instance.log import own_log
+from penstock.instance.main_loop import AT_ONCE, MainLoop, Worker, register, run_once, signals
+from penstock.instance.runtime import InstanceLock, RuntimePaths
+from penstock.instance.surroundings import mtu, surroundings
+from penstock.instance.tenure import Beside
 from penstock.ipvs.journal import Journal
 from penstock.ipvs_sync import Synchroniser
 from penstock.kernel import bpffs, probe
-from penstock.lifetime import Lifetime, of_this_namespace
-from penstock.log import own_log
 from penstock.logs.events import EventLog
 from penstock.logs.flows import FlowLog
 from penstock.logs.process import PROGRAM, means_of
 from penstock.logs.sinks import Sinks
 from penstock.mail.queues import MailQueues
-from penstock.main_loop import AT_ONCE, MainLoop, Worker, register, run_once, signals
 from penstock.model import Configuration, EngineKind, Hook
 from penstock.names import Follower
-from penstock.overrides import OverrideStore
-from penstock.refusal import refuse_unsupported
-from penstock.runtime import InstanceLock, RuntimePaths
 from penstock.runtime_api.commands import registry
 from penstock.runtime_api.context import Runtime
 from penstock.runtime_api.server import RuntimeServer
-from penstock.state_file import Recalled, recall
 from penstock.statistics.collector import Collector
-from penstock.surroundings import mtu, surroundings
-from penstock.tenure import Beside
 from penstock.web.running import Running
 from penstock.web.server import WebServer
 from penstock.web.site import site

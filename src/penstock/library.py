@@ -18,23 +18,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from penstock import log
 from penstock.api.wire import Done, Reload, SetState, SetWeight, Status
 from penstock.config.haproxy import LoadResult
 from penstock.config.haproxy import load as load_haproxy
 from penstock.config.system_names import system_resolve
-from penstock.controller import Controller
-from penstock.desired import all_on_proxy
+from penstock.control.controller import Controller
+from penstock.control.desired import all_on_proxy
+from penstock.control.overrides import OverrideStore
+from penstock.control.refusal import refuse_unsupported
 from penstock.engine.api import Counters, Engine, together
 from penstock.errors import CapabilityError, PenstockError
 from penstock.health.agents import Agents
 from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner
+from penstock.instance import log
+from penstock.instance.runtime import InstanceLock, RuntimePaths
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
-from penstock.overrides import OverrideStore
-from penstock.refusal import refuse_unsupported
-from penstock.runtime import InstanceLock, RuntimePaths
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.secure import TlsContexts

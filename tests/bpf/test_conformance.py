@@ -17,12 +17,12 @@ import pytest
 from bpf_namespace import Namespace
 from unit_conformance import CHECKS, Subject, bring, key, refused, serve_one, service, whole
 
+from penstock.control.plan import diff
 from penstock.engine.api import DatapathState, PutService, RealKey, RemovePool, RetireReal
 from penstock.engine.kernel import KernelEngine
 from penstock.kernel.bpffs import BPFFS, mount
 from penstock.lab.network import until
 from penstock.model import Bind, PortRange, Settings
-from penstock.plan import diff
 
 pytestmark = pytest.mark.root
 

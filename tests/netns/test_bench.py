@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from bench.flood import Figures
 
+from penstock.instance.runtime import RuntimePaths
 from penstock.lab.network import NAMESPACES, PROGRAMS, until
-from penstock.runtime import RuntimePaths
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--quick", "--idle", "20", "--rate", "50")

@@ -19,11 +19,13 @@ import penstock
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, Status
 from penstock.errors import NotRunning
+from penstock.instance.runtime import RuntimePaths
 from penstock.kernel import bpffs
 from penstock.lab.network import LabError, Namespace, Network, until
-from penstock.runtime import RuntimePaths
 
-_COOKIE: Final = "from penstock.runtime import foreign_namespace; print(foreign_namespace())"
+_COOKIE: Final = (
+    "from penstock.instance.runtime import foreign_namespace; print(foreign_namespace())"
+)
 
 
 class Place:

@@ -19,10 +19,11 @@ import pytest
 from structlog.testing import capture_logs
 from unit_building import configuration, pool, real, reals, service
 
-from penstock import daemon, main_loop
+from penstock import daemon
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, SetWeight, Status
 from penstock.config.haproxy import LoadResult
+from penstock.control.refusal import refuse_unsupported
 from penstock.daemon import Options
 from penstock.engine.fake import FakeEngine
 from penstock.engine.kernel import KernelEngine
@@ -34,11 +35,11 @@ from penstock.errors import (
     NotRunning,
     PenstockError,
 )
+from penstock.instance import main_loop
+from penstock.instance.lifetime import Lifetime
+from penstock.instance.runtime import InstanceLock, RuntimePaths
 from penstock.kernel import bpffs, probe
-from penstock.lifetime import Lifetime
 from penstock.model import Configuration, EngineKind, Hook, Origin, Settings
-from penstock.refusal import refuse_unsupported
-from penstock.runtime import InstanceLock, RuntimePaths
 
 
 class NothingToTell:
@@ -323,7 +324,7 @@ def _yielding(paths: RuntimePaths) -> Iterator[subprocess.Popen[bytes]]:
     paths.create()
     script = (
         "import sys, pathlib\n"
-        "from penstock.runtime import InstanceLock, RuntimePaths\n"
+        "from penstock.instance.runtime import InstanceLock, RuntimePaths\n"
         "paths = RuntimePaths(pathlib.Path(sys.argv[1]), pathlib.Path('/x'))\n"
         "lock = InstanceLock(paths, yields=True)\n"
         "print('locked', flush=True)\n"

@@ -39,16 +39,16 @@ def test_this_tree(checker: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("model.py", "from penstock.plan import diff"),
+        ("model.py", "from penstock.control.plan import diff"),
         ("model.py", "import random"),
         ("schedulers/wrr.py", "from time import monotonic"),
         ("schedulers/wrr.py", "from penstock import config"),
         ("health/state.py", "def f():\n    import asyncio"),
         ("engine/fake.py", "from penstock.kernel.maps import Map"),
         ("engine/api.py", "from penstock.engine.kernel.engine import KernelEngine"),
-        ("controller.py", "import penstock.kernel"),
+        ("control/controller.py", "import penstock.kernel"),
         ("kernel/maps.py", "from penstock.model import Address"),
-        ("cli/status.py", "from penstock.controller import Controller"),
+        ("cli/status.py", "from penstock.control.controller import Controller"),
         ("config/haproxy/lower.py", "from penstock.config.resolve import query"),
         ("surprise.py", "X = 1"),
     ],
@@ -63,14 +63,17 @@ def test_wrong_imports_are_found(
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("plan.py", "from penstock.engine.api import Step\nfrom penstock.desired import desired"),
+        (
+            "control/plan.py",
+            "from penstock.engine.api import Step\nfrom penstock.control.desired import desired",
+        ),
         ("engine/kernel/engine.py", "from penstock.kernel.maps import Map"),
         ("config/resolve.py", "import socket"),
         ("health/runner.py", "import asyncio\nfrom penstock.health.state import Health"),
         ("__init__.py", "from penstock.model import Service"),
         (
             "model.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import penstock.plan",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import penstock.control.plan",
         ),
     ],
 )

@@ -22,8 +22,8 @@ import penstock
 from penstock import library
 from penstock.engine.fake import FakeEngine
 from penstock.errors import CapabilityError, CommandRefused, InstanceRunning, PenstockError
+from penstock.instance.runtime import RuntimePaths
 from penstock.model import CheckKind, Configuration, EngineKind
-from penstock.runtime import RuntimePaths
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 import selectors
 import socket
 
-from penstock.main_loop import MainLoop, register
+from penstock.instance.main_loop import MainLoop, register
 
 
 class Idle:

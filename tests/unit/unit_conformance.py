@@ -14,6 +14,7 @@ from typing import Protocol as TypingProtocol
 
 import pytest
 
+from penstock.control.plan import diff
 from penstock.engine.api import (
     DatapathState,
     Engine,
@@ -35,7 +36,6 @@ from penstock.engine.api import (
 from penstock.errors import DatapathError
 from penstock.lab.network import until
 from penstock.model import Bind, PortMode, Protocol, RealPort
-from penstock.plan import diff
 
 
 class Subject(TypingProtocol):

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from penstock.config.haproxy import loads
-from penstock.desired import Health, all_on_proxy, desired_state
+from penstock.control.desired import Health, all_on_proxy, desired_state
+from penstock.control.plan import diff
+from penstock.control.refusal import refuse_unsupported
 from penstock.engine.api import RealKey
 from penstock.engine.proxy import Owner, ProxyEngine
 from penstock.engine.proxy.privileges import NOBODY_ELSE
 from penstock.engine.proxy.tls_files import with_digests
 from penstock.model import EngineKind
-from penstock.plan import diff
-from penstock.refusal import refuse_unsupported
 
 PATIENCE = 20.0  # seconds that anything may take before it counts as never
 DEFAULTS = """

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from penstock.checks.codes import CheckCode
 from penstock.config.haproxy import LoadResult, ServerReader
-from penstock.controller import Controller
+from penstock.control.controller import Controller
+from penstock.control.overrides import OverrideStore
+from penstock.control.state_file import Recalled
 from penstock.director import Director
 from penstock.engine.api import PoolState, RealKey
 from penstock.engine.fake import FakeEngine
@@ -21,8 +23,6 @@ from penstock.health.status import Change
 from penstock.ipvs.journal import Journal
 from penstock.model import Configuration, EngineKind
 from penstock.names import Follower
-from penstock.overrides import OverrideStore
-from penstock.state_file import Recalled
 
 
 @dataclass

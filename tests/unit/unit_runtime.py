@@ -13,7 +13,7 @@ import pytest
 from unit_rig import Clock, Rig
 
 from penstock.config.haproxy.loading import loads
-from penstock.controller import Controller
+from penstock.control.controller import Controller
 from penstock.engine.api import Engine
 from penstock.model import Configuration
 from penstock.runtime_api.commands import registry

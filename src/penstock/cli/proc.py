@@ -8,9 +8,9 @@ import os
 import click
 
 from penstock.api.wire import Connections, GetConnections, GetRules, RuleTable
+from penstock.instance.runtime import RuntimePaths
 from penstock.ipvsadm import procfs
 from penstock.ipvsadm.start import ask_started
-from penstock.runtime import RuntimePaths
 
 
 @click.command("proc")

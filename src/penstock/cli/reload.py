@@ -9,7 +9,7 @@ import click
 
 from penstock.api.client import ask
 from penstock.api.wire import Done, Reload
-from penstock.runtime import RuntimePaths
+from penstock.instance.runtime import RuntimePaths
 
 
 @click.command("reload")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from penstock import daemon, log
+from penstock import daemon
 from penstock.cli.files import files_argument
 from penstock.config.haproxy import LoadResult
 from penstock.errors import InstanceRunning
+from penstock.instance import log
+from penstock.instance.runtime import RuntimePaths
 from penstock.model import Hook
-from penstock.runtime import RuntimePaths
 
 
 @click.command("run", short_help="Run the load balancer in the foreground until SIGTERM.")

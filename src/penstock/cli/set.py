@@ -9,7 +9,7 @@ import click
 
 from penstock.api.client import ask
 from penstock.api.wire import Done, SetState, SetWeight
-from penstock.runtime import RuntimePaths
+from penstock.instance.runtime import RuntimePaths
 
 _USAGE = "say what to set: BACKEND/SERVER weight N|N%, or BACKEND/SERVER state ready|drain|maint"
 

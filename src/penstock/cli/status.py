@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, Status
-from penstock.runtime import RuntimePaths
+from penstock.instance.runtime import RuntimePaths
 
 if TYPE_CHECKING:
     from rich.text import Text

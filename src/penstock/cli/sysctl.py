@@ -14,9 +14,9 @@ import click
 
 from penstock.api.wire import DirectorInfo, GetDirector, Rules, RulesDone
 from penstock.errors import PenstockError
+from penstock.instance.runtime import RuntimePaths
 from penstock.ipvs.model import SetSysctl
 from penstock.ipvsadm.start import ask_started
-from penstock.runtime import RuntimePaths
 
 _PREFIX: Final = "net.ipv4.vs."
 _PAIRS: Final = {"sync_threshold": ("sync_threshold", "sync_period")}  # two numbers in one setting

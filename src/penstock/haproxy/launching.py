@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from penstock import notify
 from penstock.config.haproxy import LoadResult
 from penstock.dialect import VERSION
 from penstock.haproxy.arguments import Arguments
@@ -24,6 +23,7 @@ from penstock.haproxy.roster import VARIABLE, Child, Roster
 from penstock.haproxy.serving import Surroundings, serve
 from penstock.haproxy.start import Start
 from penstock.haproxy.voice import Voice
+from penstock.instance import notify
 from penstock.process import ProcessSettings, Program
 
 _CANNOT_EXECUTE = 127

@@ -17,13 +17,13 @@ import sys
 import time
 from typing import Final, NoReturn
 
-from penstock import notify
 from penstock.dialect import VERSION
 from penstock.errors import PenstockError
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.master_sockets import Address, MasterSockets
 from penstock.haproxy.roster import VARIABLE, Child, Roster
 from penstock.haproxy.voice import Voice
+from penstock.instance import notify
 
 SIGNALS: Final = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP),

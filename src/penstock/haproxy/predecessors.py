@@ -12,7 +12,7 @@ from typing import Final
 
 from penstock.engine.proxy.handover import Handed, receive_listeners
 from penstock.errors import PenstockError
-from penstock.runtime import RuntimePaths
+from penstock.instance.runtime import RuntimePaths
 
 _PATIENCE: Final = 5.0  # seconds
 _NONE: Final = "/dev/null"  # as -x: nothing is to be taken over

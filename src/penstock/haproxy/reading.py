@@ -11,11 +11,11 @@ from penstock.config.certificates import has_tls
 from penstock.config.haproxy.command_line import CommandLine
 from penstock.config.haproxy.loading import LoadResult, load
 from penstock.config.system_names import system_resolve
+from penstock.control.refusal import refuse_unsupported
 from penstock.errors import ConfigError, Diagnostic, Stage
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.voice import Voice
 from penstock.model import Configuration
-from penstock.refusal import refuse_unsupported
 
 _SUMMARIES = {
     Stage.READING: "Fatal errors found in configuration.",

@@ -19,11 +19,11 @@ from penstock.errors import CapabilityError, PenstockError
 from penstock.haproxy.arguments import Arguments
 from penstock.haproxy.predecessors import Predecessors
 from penstock.haproxy.voice import Voice, speak_through
+from penstock.instance.runtime import InstanceLock, RuntimePaths
+from penstock.instance.tenure import Beside, Tenure
 from penstock.kernel import bpffs, probe
 from penstock.model import Configuration, EngineKind
 from penstock.proxied import LocalAddress, LocalKind
-from penstock.runtime import InstanceLock, RuntimePaths
-from penstock.tenure import Beside, Tenure
 
 _PROGRAM = "haproxy"  # what logs call it, for whoever reads them looks for that
 

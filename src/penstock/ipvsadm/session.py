@@ -106,7 +106,7 @@ class Daemon:
     def _ask(self, request: Request) -> Reply:
         from penstock.api.client import ask  # noqa: PLC0415
         from penstock.errors import NotRunning, PenstockError  # noqa: PLC0415
-        from penstock.runtime import RuntimePaths  # noqa: PLC0415
+        from penstock.instance.runtime import RuntimePaths  # noqa: PLC0415
 
         try:
             paths = RuntimePaths.of(os.environ)

@@ -22,7 +22,7 @@ import penstock
 from penstock.api.client import ask
 from penstock.api.wire import Reply, Request
 from penstock.errors import NotRunning, PenstockError
-from penstock.runtime import RuntimePaths
+from penstock.instance.runtime import RuntimePaths
 
 _PATIENCE: Final = 60.0  # seconds: loading programs takes long on a busy machine, but not so long
 _PAUSE: Final = 0.02  # seconds between two tries to reach it

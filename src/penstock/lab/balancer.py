@@ -14,8 +14,8 @@ import penstock
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, PoolStatus, RealStatus, ServiceStatus, Status
 from penstock.errors import NotRunning
+from penstock.instance.runtime import RuntimePaths
 from penstock.lab.network import LabError, Namespace, stop, until
-from penstock.runtime import RuntimePaths
 
 _START_SECONDS: Final = 30.0
 _PACKAGE_ROOT: Final = str(Path(penstock.__file__).parents[1])

@@ -23,9 +23,9 @@ from rich.console import Console
 from penstock.api.client import ask
 from penstock.api.wire import GetStatus, Status
 from penstock.errors import NotRunning
+from penstock.instance.runtime import RuntimePaths
 from penstock.lab.network import LabError, until
 from penstock.lab.story import Finding
-from penstock.runtime import RuntimePaths
 
 _SERVERS: Final = ("s1", "s2", "s3")
 _ASKED: Final = 30  # connections a step: ten for each server

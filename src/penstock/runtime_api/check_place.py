@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from penstock.control.numbers import whole
 from penstock.events import Level
 from penstock.model import Address
-from penstock.numbers import whole
 from penstock.runtime_api.registry import CommandFailed
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from penstock.controller import Controller
+from penstock.control.controller import Controller
 from penstock.engine.proxy.handover import Handed
 from penstock.runtime_api.registry import Registry
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import structlog
 
-from penstock.edits import Added, with_server, without_server
+from penstock.control.edits import Added, with_server, without_server
+from penstock.control.server_values import takes_weights
 from penstock.errors import CommandRefused
 from penstock.model import Pool, RealServer
 from penstock.runtime_api.context import Context
@@ -13,7 +14,6 @@ from penstock.runtime_api.registry import Answer, CommandFailed, Message, comman
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_server, names_in, pool_called, server_called
 from penstock.runtime_sockets import AccessLevel
-from penstock.server_values import takes_weights
 from penstock.states import MAINT, Admin
 
 _log = structlog.get_logger("penstock")

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from penstock.edits import with_front, with_override_of
-from penstock.numbers import atol
+from penstock.control.edits import with_front, with_override_of
+from penstock.control.numbers import atol
+from penstock.control.server_values import ValueRefused, read_maxconn
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, command, refusal
 from penstock.runtime_api.request import Arguments
@@ -15,7 +16,6 @@ from penstock.runtime_api.servers import find_enabled, find_frontend
 from penstock.runtime_api.set_server import override_of
 from penstock.runtime_api.toggles import front_edit
 from penstock.runtime_sockets import AccessLevel
-from penstock.server_values import ValueRefused, read_maxconn
 
 _MOST: Final = (1 << 31) - 1  # HAProxy keeps limits as C's int
 _RATES: Final = (

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penstock.control.server_values import ValueRefused
 from penstock.errors import PenstockError
 from penstock.events import Level
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_sockets import AccessLevel
-from penstock.server_values import ValueRefused
 
 if TYPE_CHECKING:
     from penstock.runtime_api.context import Context

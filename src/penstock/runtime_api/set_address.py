@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from penstock.control.numbers import strtol
 from penstock.model import Address, PortMode, RealPort, RealServer
-from penstock.numbers import strtol
 
 _FROM = " by 'stats socket command'"
 _NEEDS_CHECK_PORT = (

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from penstock.desired import Override
-from penstock.edits import with_override_of
+from penstock.control.desired import Override
+from penstock.control.edits import with_override_of
 from penstock.model import AgentCheck, Pool, RealServer
 from penstock.runtime_api.check_place import checked_address, checked_port
 from penstock.runtime_api.context import Context

@@ -9,8 +9,8 @@ from typing import Final
 
 import structlog
 
-from penstock.desired import Override
-from penstock.edits import with_override_of
+from penstock.control.desired import Override
+from penstock.control.edits import with_override_of
 from penstock.events import Level
 from penstock.model import AdminState, Pool, RealServer
 from penstock.runtime_api.check_place import checked_address, checked_port

@@ -10,11 +10,11 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from penstock.desired import tables_of
+from penstock.control.desired import tables_of
+from penstock.control.numbers import whole
 from penstock.engine.api import TableKeeper
 from penstock.errors import DatapathError
 from penstock.model import Configuration
-from penstock.numbers import whole
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, command
 from penstock.runtime_api.request import Arguments

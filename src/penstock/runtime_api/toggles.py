@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from penstock.edits import FrontEdit, FrontState, with_front
+from penstock.control.edits import FrontEdit, FrontState, with_front
 from penstock.errors import DatapathError
 from penstock.events import Level
 from penstock.model import AdminState, Service

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.desired import Override, weight_of
+from penstock.control.desired import Override, weight_of
+from penstock.control.server_values import ValueRefused, read_weight
 from penstock.model import Pool, RealServer
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, command, refusal
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_api.servers import find_enabled, find_server
 from penstock.runtime_sockets import AccessLevel
-from penstock.server_values import ValueRefused, read_weight
 
 
 def change_weight(context: Context, pool: Pool, real: RealServer, text: str) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
 
-from penstock.controller import Controller
-from penstock.desired import real_key, weight_of, weights_of
-from penstock.edits import FrontEdit, FrontState
+from penstock.control.controller import Controller
+from penstock.control.desired import real_key, weight_of, weights_of
+from penstock.control.edits import FrontEdit, FrontState
 from penstock.health.status import CheckStatus
 from penstock.model import Configuration, EngineKind, Pool, RealServer, Service
 from penstock.proxied import Listener, LocalAddress

@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 from unit_building import configuration, pool, real
 from unit_rig import Rig
 
-from penstock import cli, log
+from penstock import cli
 from penstock.api.server import ControlServer
 from penstock.api.wire import Reply, Request
+from penstock.instance import log
 from penstock.model import HealthCheck
 
 

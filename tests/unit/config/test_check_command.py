@@ -12,8 +12,8 @@ import pytest
 
 from penstock.cli import main
 from penstock.config.haproxy import loads
+from penstock.control.refusal import refuse_unsupported
 from penstock.errors import ConfigError
-from penstock.refusal import refuse_unsupported
 
 FILES = Path(__file__).parent / "files"
 

@@ -7,9 +7,9 @@ import pytest
 
 from penstock.config.haproxy import loads
 from penstock.config.haproxy.loading import LoadResult
+from penstock.control.refusal import refuse_unsupported
 from penstock.errors import ConfigError
 from penstock.http_service import HttpAction, HttpService
-from penstock.refusal import refuse_unsupported
 
 HEAD = "defaults\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
 

@@ -14,7 +14,7 @@ from unit_haproxy import HaproxyRig
 from unit_ports import closed_port
 from unit_proxy import ProxyRig, Server, rig, wait_for
 
-from penstock.desired import RealHealth
+from penstock.control.desired import RealHealth
 
 BOTH = ["penstock", pytest.param("haproxy", marks=pytest.mark.needs("haproxy"))]
 

@@ -12,7 +12,7 @@ import pytest
 from unit_ports import closed_port
 from unit_proxy import PATIENCE, ProxyRig, rig, wait_for
 
-from penstock.desired import RealHealth
+from penstock.control.desired import RealHealth
 from penstock.engine.proxy import ProxyEngine
 from penstock.errors import ConfigError
 

@@ -18,7 +18,7 @@ import pytest
 from unit_ports import closed_port
 
 from penstock.haproxy.arguments import parse
-from penstock.runtime import RuntimePaths
+from penstock.instance.runtime import RuntimePaths
 
 _PATIENCE = 30.0  # seconds, on a busy machine
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from unit_waiting import ready
 
 from penstock.config.haproxy import loads
-from penstock.desired import real_key
+from penstock.control.desired import real_key
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.health.attempts import AttemptMaker
 from penstock.health.runner import Runner

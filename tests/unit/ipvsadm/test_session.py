@@ -23,11 +23,11 @@ from penstock.api.wire import (
     RuleTable,
 )
 from penstock.errors import CommandRefused, NotRunning, PenstockError
+from penstock.instance.runtime import RuntimePaths
 from penstock.ipvs.model import Flush, ServiceKey
 from penstock.ipvsadm import main, save_main, start
 from penstock.ipvsadm.names import Numeric, SystemNames
 from penstock.ipvsadm.session import Daemon, Unavailable
-from penstock.runtime import RuntimePaths
 
 INFO = DirectorInfo(1, 2, 3, (), {})
 ANSWERS: dict[type, Reply] = {

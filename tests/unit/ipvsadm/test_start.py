@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
+from penstock.instance.runtime import InstanceLock, RuntimePaths
 from penstock.ipvsadm import start
-from penstock.runtime import InstanceLock, RuntimePaths
 
 # Says what it was given, answers one connection and ends.
 DAEMON = """\

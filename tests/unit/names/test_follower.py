@@ -13,8 +13,8 @@ from unit_rig import Rig
 from unit_waiting import ready
 
 from penstock.api.wire import SetState
-from penstock.desired import Override
-from penstock.edits import Edits
+from penstock.control.desired import Override
+from penstock.control.edits import Edits
 from penstock.errors import DatapathError
 from penstock.model import HealthCheck, NameLookup
 from penstock.names import Changes, Failed, Follower, Found, Outcome, Place, Question, Section
