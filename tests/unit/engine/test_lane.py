@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
 import random
 import socket
 import struct
@@ -17,7 +19,7 @@ from unit_ports import closed_port
 from unit_proxy import ProxyRig, rig, wait_for
 
 from penstock.engine.api import SetMaxconn
-from penstock.engine.proxy.lane.library import Head, News, library
+from penstock.engine.proxy.lane.library import Head, Library, News, library
 from penstock.engine.proxy.lane.plain import socket_address
 
 
@@ -50,6 +52,17 @@ def test_addresses_as_connect_takes_them(
 def test_the_library_is_there_and_fits() -> None:
     assert library() is not None
     assert Head.news.offset % News.server.size == 0
+
+
+def test_a_library_of_other_sources_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = importlib.import_module(Library.__module__)
+
+    class Grown(Head):
+        _fields_ = (("more", ctypes.c_int64),)
+
+    monkeypatch.setattr(built, "_SHARED", (Grown, *built._SHARED[1:]))
+    with pytest.raises(OSError, match="other sources"):
+        Library(built._FILE)
 
 
 LISTEN = """

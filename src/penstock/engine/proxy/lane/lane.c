@@ -7,6 +7,8 @@
 #define _GNU_SOURCE
 #include "opening.h"
 
+#include <stddef.h>
+
 #define SPARE_SESSIONS 256
 
 /* -- deadlines ------------------------------------------------------------------------------ */
@@ -146,6 +148,16 @@ int lane_turn(struct lane *lane, int timeout)
 }
 
 /* -- what Python says ----------------------------------------------------------------------- */
+
+/* The sizes of what both languages see, for Python to compare with its own. */
+void lane_sizes(uint32_t sizes[5])
+{
+	sizes[0] = offsetof(struct lane, epoll);
+	sizes[1] = sizeof(struct news);
+	sizes[2] = sizeof(struct columns);
+	sizes[3] = sizeof(struct terms);
+	sizes[4] = sizeof(struct listed);
+}
 
 /* *area*: the cells of this worker's on the board. NULL: no memory. */
 struct lane *lane_open(int epoll, int64_t *area, const struct columns *columns, choose_t choose)

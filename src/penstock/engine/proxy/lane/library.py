@@ -107,6 +107,8 @@ class Listed(ctypes.Structure):
     )
 
 
+_SHARED = (Head, News, Columns, Terms, Listed)  # as lane_sizes() has them
+
 Choose = ctypes.CFUNCTYPE(c_void_p, c_uint64, c_int)
 
 _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -139,12 +141,17 @@ class Library:
     """Its functions. ``turn`` waits and lets other threads run; the others return at once."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError where it was not built for this machine."""
+        """Raises OSError where it was not built for this machine, or from other sources."""
         waiting = ctypes.CDLL(str(path))
         waiting.lane_turn.restype = c_int
         waiting.lane_turn.argtypes = (c_void_p, c_int)
         self.turn = waiting.lane_turn
         quick = ctypes.PyDLL(str(path))
+        sizes = (c_uint32 * len(_SHARED))()
+        if tell := getattr(quick, "lane_sizes", None):
+            tell(sizes)
+        if tuple(sizes) != tuple(ctypes.sizeof(one) for one in _SHARED):
+            raise OSError(f"{path} was built from other sources: run make setup")
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(quick, name)
             function.restype, function.argtypes = result, arguments
