@@ -338,12 +338,14 @@ def _live(
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
         commands.tallies = web.tally
         all_workers: list[Worker] = [*workers, web]
+        regain = None
         try:
             if options.beside is not None:
                 beside_others = BesideOthers(
                     options.beside, selector, controller, collector, all_workers
                 )
                 beside_others.answer(commands, runtime, pending)
+                regain = beside_others.regain
             controller.stage = partial(_stage, runtime, web)
             controller.stage(loaded.configuration).commit()
             for worker in all_workers:
@@ -364,7 +366,7 @@ def _live(
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
             beside, servers = options.beside, (server, runtime)
-            going = MainLoop(selector, all_workers, controller, collector, servers, pending, beside)
+            going = MainLoop(selector, all_workers, controller, collector, servers, pending, regain)
             going.loop(lifetime, reloads=beside is None)
             if beside is not None and not pending & AT_ONCE:
                 beside.proxy.pass_on()  # before tables go with their services

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import selectors
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from penstock.control.controller import Controller
 from penstock.engine.kernel.journal_reader import JournalReader
-from penstock.instance.main_loop import Worker
+from penstock.instance.main_loop import Worker, register, run_once
 from penstock.instance.tenure import Beside
 from penstock.model import EngineKind
 from penstock.runtime_api.context import Runtime
@@ -26,6 +27,7 @@ class BesideOthers:
     controller: Controller
     collector: Collector
     workers: list[Worker]
+    readers: list[JournalReader] = field(default_factory=list)  # of an engine that we let go of
 
     def answer(self, commands: Runtime, runtime: RuntimeServer, pending: set[int]) -> None:
         """Hand over what they ask for; end with the master."""
@@ -47,4 +49,19 @@ class BesideOthers:
         for worker in [one for one in self.workers if isinstance(one, JournalReader)]:
             self.selector.unregister(worker.fileno())
             self.workers.remove(worker)
+            self.readers.append(worker)
         return tenure.release()
+
+    def regain(self) -> None:
+        """Take the kernel engine up again where whoever we let go of it for has ended too early."""
+        engine = self.beside.tenure.regain()
+        if engine is None:
+            return
+        for reader in self.readers:
+            reader.follow(engine.journal)
+            self.workers.append(reader)
+            register(self.selector, reader.fileno(), partial(run_once, reader))
+        self.readers.clear()
+        register(self.selector, engine.fileno(), self.controller.tick)
+        self.collector.take_up(engine)
+        self.controller.take_up(EngineKind.KERNEL, engine)

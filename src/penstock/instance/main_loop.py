@@ -19,8 +19,6 @@ from penstock.control.controller import Controller
 from penstock.errors import CommandRefused, DatapathError
 from penstock.instance import notify
 from penstock.instance.lifetime import Lifetime
-from penstock.instance.tenure import Beside
-from penstock.model import EngineKind
 from penstock.runtime_api.server import RuntimeServer
 from penstock.statistics.collector import Collector
 
@@ -58,7 +56,7 @@ class MainLoop:
     collector: Collector
     servers: tuple[ControlServer | RuntimeServer, ...]
     pending: set[int]
-    beside: Beside | None
+    regain: Callable[[], None] | None  # an engine that whoever took it over has left
 
     def loop(self, lifetime: Lifetime | None, *, reloads: bool) -> None:
         """Until SIGTERM, SIGINT, SIGUSR1, or the end of its life."""
@@ -108,9 +106,8 @@ class MainLoop:
                 worker.run_once(now)
 
     def _tick(self) -> None:
-        if self.beside is not None and (engine := self.beside.tenure.regain()) is not None:
-            register(self.selector, engine.fileno(), self.controller.tick)
-            self.controller.take_up(EngineKind.KERNEL, engine)
+        if self.regain is not None:
+            self.regain()
         self.controller.tick()
         try:
             self.collector.tick()

@@ -98,6 +98,12 @@ class FlowLog:
         self._offset = 0
         self.written = 0  # lines
 
+    def follow(self, numbers: Numbers) -> None:
+        """Go on with an engine that was opened anew."""
+        self._numbers = numbers
+        self._by_number.clear()
+        self._servers.clear()
+
     def configure(self, configuration: Configuration) -> None:
         """From now on, as *configuration* has it."""
         self._services = {

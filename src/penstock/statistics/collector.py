@@ -185,6 +185,10 @@ class Collector:
         """Look at it no more: another process goes on with it."""
         self._watched = [one for one in self._watched if one.engine is not engine]
 
+    def take_up(self, engine: Engine) -> None:
+        """The opposite."""
+        self._watched.append(_Watched(engine))
+
     def tick(self) -> None:
         """Look at live numbers and totals."""
         now = self._clock()

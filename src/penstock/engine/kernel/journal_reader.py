@@ -37,6 +37,13 @@ class JournalReader:
         self.one_in = 1
         journal.thin_out(1)
 
+    def follow(self, journal: KernelJournal) -> None:
+        """Go on with that of an engine that was opened anew."""
+        self._journal = journal
+        self._flows.follow(journal)
+        self._full = 0.0
+        journal.thin_out(self.one_in)
+
     def fileno(self) -> int:
         return self._journal.fileno()
 
