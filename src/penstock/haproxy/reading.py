@@ -49,6 +49,10 @@ def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> 
     if arguments.diagnose:
         said += [(one, voice.diagnosis) for one in told.notes if one.label == "DIAG"]
     by_file = False
+    if isinstance(told, ConfigError) and told.stage is Stage.OPENING:
+        for one in told.diagnostics:
+            voice.alert(one.message if os.path.exists(one.file) else _nowhere(one))
+        return
     if isinstance(told, ConfigError):
         said += [(one, voice.alert) for one in told.diagnostics]
         by_file = told.stage in (Stage.READING, Stage.STOPPED)
@@ -62,6 +66,12 @@ def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> 
         say(f"config : {one}")
     if wrong:
         voice.alert(f"config : Error(s) found in configuration file : {wrong}")
+
+
+def _nowhere(said: Diagnostic) -> str:
+    """HAProxy words it another way where there is nothing of that name (src/haproxy.c)."""
+    file = f"configuration file/directory {said.file}"
+    return f"config : Cannot open {file} : {said.message.rpartition(' : ')[2]}"
 
 
 def _load(arguments: Arguments) -> LoadResult:

@@ -97,3 +97,11 @@ def test_what_the_file_itself_has_told(capfd: pytest.CaptureFixture[str], tmp_pa
     diagnosis = "[DIAG] config : parsing [0.cfg:2] : 'more'."
     assert said(capfd, tmp_path, text) == [notice]
     assert said(capfd, tmp_path, text, words=("-dD",)) == [notice, diagnosis]
+
+
+def test_files_that_are_not_there(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    missing = tmp_path / "nope.cfg"
+    assert said(capfd, tmp_path, GOOD, words=("-f", str(missing))) == [
+        "[ALERT] config : Cannot open configuration file/directory nope.cfg :"
+        " No such file or directory",
+    ]
