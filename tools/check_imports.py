@@ -21,7 +21,8 @@ PACKAGE: Final = "penstock"
 # name that fits a module decides.
 # What a haproxy.cfg says beyond addresses and pools, and the model made of it.
 SAID: Final = (
-    *("terms", "rules.model", "stick.model", "proxied", "http_service", "admission"),
+    *("terms", "rules.model", "stick.model", "stick.sections", "stick.peers_view"),
+    *("proxied", "http_service", "admission"),
     *("logs.model", "events", "mail.model"),
     *("checks.codes", "checks.model"),
     *("runtime_sockets", "process", "sections"),
@@ -87,6 +88,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "rules.model": ("terms",),
     "stick.model": ("terms", "rules.model"),
     "proxied": ("terms", "rules.model", "stick.model"),
+    "stick.peers_view": (),
+    "stick.sections": ("terms", "rules.model", "stick.model", "proxied"),
     "checks.codes": (),
     "checks.model": ("terms", "rules.model", "stick.model", "proxied", "checks.codes"),
     "runtime_sockets": ("terms", "proxied"),
@@ -101,7 +104,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "admission_rules": (*SAID, "admission"),
     "model": SAID,
     # What is logged of connections and servers: the text, and whom it is sent to.
-    "logs.model": ("terms", "rules.model", "events"),
+    "logs.model": ("terms", "rules.model", "proxied", "events"),
     "logs": (*SAID, "model", "rules", "facts"),
     "mail.model": ("terms", "events"),
     # A mail is a check of a mail server, with other steps.
@@ -236,7 +239,6 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 # Decides, and never looks at the world: clocks, seeds and answers are its arguments.
 PURE: Final = (
     *SAID,
-    "admission",
     "admission_rules",
     "logs",
     "mail.dialogue",
@@ -270,7 +272,8 @@ PURE: Final = (
 # Lies in a pure part's folder and does look: the rest of that part must not import it.
 _FLOWS: Final = ("logs.flows", "logs.flow_subject")
 _NAMES: Final = ("config.resolve", "config.system_names")
-EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", "logs.sinks", "logs.process", *_FLOWS)
+_LOGS: Final = ("logs.sinks", "logs.process", "logs.rings", "logs.forwarder")
+EXCEPTIONS: Final = (*_NAMES, "ipvs.journal", *_LOGS, *_FLOWS)
 IMPURE: Final = frozenset({"socket", "time", "asyncio", "random", "select", "secrets", "datetime"})
 
 

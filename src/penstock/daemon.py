@@ -35,6 +35,7 @@ from penstock.engine.api import Engine
 from penstock.engine.kernel import KernelEngine
 from penstock.engine.kernel.journal_reader import JournalReader
 from penstock.engine.proxy import Owner, ProxyEngine, worker_count
+from penstock.engine.proxy.listening import each_port, open_socket
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.tls_files import check_files, with_digests
 from penstock.errors import (
@@ -59,7 +60,10 @@ from penstock.ipvs_sync import Synchroniser
 from penstock.kernel import bpffs, probe
 from penstock.logs.events import EventLog
 from penstock.logs.flows import FlowLog
+from penstock.logs.forwarder import Forwarder
+from penstock.logs.outlet import Means
 from penstock.logs.process import PROGRAM, means_of
+from penstock.logs.rings import Rings
 from penstock.logs.sinks import Sinks
 from penstock.mail.queues import MailQueues
 from penstock.model import Configuration, EngineKind, Hook
@@ -229,14 +233,22 @@ def serve(
         stack.callback(runner.close)
         stack.callback(agents.close)
         stack.callback(names.close)
-        sinks = Sinks(_log.warning)
+        rings = Rings()
+        stack.callback(rings.close)
+        workers.append(rings)
+        proxy.ring = rings.descriptor
+        sinks = Sinks(_log.warning, ring=rings.descriptor)
         stack.callback(sinks.close)
         means = means_of(sinks, tag=options.program)
         events = EventLog(options.events, means)
         mails = MailQueues(socket.gethostname(), _log.warning)
         stack.callback(mails.close)
         workers.append(mails)
-        followers: list[Callable[[Configuration], None]] = [events.configure, mails.configure]
+        followers: list[Callable[[Configuration], None]] = [
+            lambda to: rings.configure(to.rings, means.named(to.settings.naming)),
+            events.configure,
+            mails.configure,
+        ]
         if engine is not None:
             flows = FlowLog(engine.journal, means, time.monotonic_ns)
             followers.append(flows.configure)
@@ -269,6 +281,8 @@ def serve(
             engines,
             tuple(workers),
             loaded,
+            rings=rings,
+            means=means,
             paths=paths,
             options=options,
             lifetime=lifetime,
@@ -322,6 +336,8 @@ def _live(
     workers: tuple[Worker, ...],
     loaded: LoadResult,
     *,
+    rings: Rings,
+    means: Means,
     paths: RuntimePaths,
     options: Options,
     lifetime: Lifetime | None,
@@ -337,7 +353,9 @@ def _live(
         runtime = RuntimeServer(selector, commands, time.monotonic)
         web = WebServer(partial(site, statistics=Running(commands)), time.monotonic)
         commands.tallies = web.tally
-        all_workers: list[Worker] = [*workers, web]
+        forwarder = Forwarder(open_socket, each_port)
+        commands.rings, commands.lines_received = rings, lambda: forwarder.received
+        all_workers: list[Worker] = [*workers, web, forwarder]
         regain = None
         try:
             if options.beside is not None:
@@ -346,7 +364,7 @@ def _live(
                 )
                 beside_others.answer(commands, runtime, pending)
                 regain = beside_others.regain
-            controller.stage = partial(_stage, runtime, web)
+            controller.stage = partial(_stage, runtime, web, forwarder, means)
             controller.stage(loaded.configuration).commit()
             for worker in all_workers:
                 register(selector, worker.fileno(), partial(run_once, worker))
@@ -372,11 +390,13 @@ def _live(
                 beside.proxy.pass_on()  # before tables go with their services
                 controller.stop_serving()
                 web.stage(()).commit()  # whoever is connected still gets an answer
+                forwarder.stage((), means).commit()
                 going.drain(loaded.configuration.settings.process.hard_stop_after)
             if beside is None:  # else it is the master's to say
                 notify.stopping()
             return frozenset(pending)
         finally:
+            forwarder.close()
             web.close()
             runtime.close()
             server.close()
@@ -398,15 +418,23 @@ def _recalled(configuration: Configuration) -> Recalled:
     return found
 
 
-def _stage(runtime: RuntimeServer, web: WebServer, configuration: Configuration) -> Staged:
+def _stage(
+    runtime: RuntimeServer,
+    web: WebServer,
+    forwarder: Forwarder,
+    means: Means,
+    configuration: Configuration,
+) -> Staged:
     """Open the sockets that *configuration* adds. Raises PenstockError, and has opened none."""
-    both = AllStaged([runtime.stage(configuration.settings.runtime_api)])
+    staged = AllStaged([runtime.stage(configuration.settings.runtime_api)])
     try:
-        both.parts.append(web.stage(configuration.http))
+        staged.parts.append(web.stage(configuration.http))
+        named = means.named(configuration.settings.naming)
+        staged.parts.append(forwarder.stage(configuration.log_forwards, named))
     except PenstockError:
-        both.drop()
+        staged.drop()
         raise
-    return both
+    return staged
 
 
 @dataclass(frozen=True, slots=True)

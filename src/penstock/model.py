@@ -16,13 +16,13 @@ from penstock.admission import Admission
 from penstock.checks.model import PLAIN_LINK, CheckLink, External, Ruleset
 from penstock.errors import InvalidModel
 from penstock.http_service import HttpService
-from penstock.logs.model import Journal, Naming, SessionLog, UniqueId
+from penstock.logs.model import Journal, LogForward, Naming, RingSpec, SessionLog, UniqueId
 from penstock.mail.model import EmailAlert
 from penstock.process import ProcessSettings
 from penstock.proxied import Back, Front, Link
 from penstock.runtime_sockets import RuntimeSockets
 from penstock.sections import Section
-from penstock.stick.model import PeersSpec
+from penstock.stick.sections import PeersSpec
 from penstock.terms import Address as Address
 from penstock.terms import Network as Network
 from penstock.terms import Origin as Origin
@@ -428,6 +428,8 @@ class Configuration:
     pools: tuple[Pool, ...] = ()
     settings: Settings = field(default_factory=Settings)
     peers: tuple[PeersSpec, ...] = ()  # that stick tables are shared with
+    rings: tuple[RingSpec, ...] = ()
+    log_forwards: tuple[LogForward, ...] = ()
     sections: tuple[Section, ...] = ()  # what a file made the rest of; empty: it is Python's
     http: tuple[HttpService, ...] = ()  # that the daemon itself answers for
 

@@ -71,6 +71,8 @@ class Stage:
             self.rig.site.balancer.namespace.start(
                 "socat", "-u", "UDP-RECV:514", "STDOUT", output=output
             )
+        # As a first `show servers state` leaves it; HAProxy warns of a file that is not there.
+        Path(self.here("/var/lib/haproxy/state")).write_text("1\n")
         (text,) = blocks("haproxy")
         self.rig.start(self.here(text))
         until("both servers to be up", lambda: self.run(SEEN)[0].count("L4OK") == 2)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -37,6 +38,7 @@ from penstock.errors import (
 )
 from penstock.instance import main_loop
 from penstock.instance.lifetime import Lifetime
+from penstock.instance.main_loop import MainLoop
 from penstock.instance.runtime import InstanceLock, RuntimePaths
 from penstock.kernel import bpffs, probe
 from penstock.model import Configuration, EngineKind, Hook, Origin, Settings
@@ -405,3 +407,45 @@ def test_what_no_engine_here_can_do_is_named_with_the_line_that_decides_it() -> 
     assert "'mode http'" in said.message
     stopped = service("web", engine=EngineKind.PROXY, unsupported=True, disabled=True)
     refuse_unsupported(Configuration((stopped,), (pool([real("s1")]),)))
+
+
+class _Selector:
+    """Has nothing to tell, and keeps how long it was asked to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def select(self, timeout: float) -> list[object]:
+        self.waits.append(timeout)
+        return []
+
+    def get_map(self) -> dict[int, object]:
+        return {}
+
+
+@dataclass
+class _Due:
+    deadline: float | None
+    ran: int = 0
+
+    def next_deadline(self) -> float | None:
+        return self.deadline
+
+    def run_once(self, now: float) -> None:
+        self.ran += 1
+
+
+def test_a_turn_does_not_wait_for_what_has_been_due_since_the_beginning_of_time() -> None:
+    selector, due, idle = _Selector(), _Due(0.0), _Due(None)
+    going = MainLoop(
+        cast("Any", selector),
+        cast("Any", [idle, due]),
+        cast("Any", None),
+        cast("Any", None),
+        (),
+        set(),
+        None,
+    )
+    going.turn(time.monotonic() + 60)
+    assert selector.waits == [0.0]
+    assert (due.ran, idle.ran) == (1, 0)

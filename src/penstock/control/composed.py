@@ -17,7 +17,7 @@ from penstock.control.listed import References
 from penstock.control.overrides import OverrideStore
 from penstock.errors import CommandRefused, PenstockError
 from penstock.model import Configuration
-from penstock.names import Follower, asker, sections, with_places
+from penstock.names import Follower, Ledger, asker, sections, with_places
 
 _log = structlog.get_logger("penstock")
 
@@ -37,6 +37,7 @@ class Composed:
         self._overrides = overrides
         self._names = names
         self.sources = Sources(LoadResult(Configuration()))
+        self.ledger = Ledger()  # of name servers
 
     @property
     def files(self) -> Configuration:
@@ -67,7 +68,7 @@ class Composed:
     def follow_names(self, configuration: Configuration, now: float) -> None:
         """Ask DNS for the names of *configuration*, and for no others."""
         resolvers = self.sources.loaded.resolvers
-        self._names.follow(configuration, sections(resolvers), asker(resolvers), now)
+        self._names.follow(configuration, sections(resolvers), asker(resolvers, self.ledger), now)
 
     # -- servers that operators add ----------------------------------------------------
 

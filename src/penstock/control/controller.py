@@ -23,7 +23,7 @@ from penstock.api.wire import (
     SetWeight,
     Status,
 )
-from penstock.config.haproxy import LoadResult, NewServer
+from penstock.config.haproxy import LoadResult, NewServer, Resolvers
 from penstock.control.asked import Asked, ask, find
 from penstock.control.checking import around, check_targets
 from penstock.control.composed import Composed
@@ -128,6 +128,7 @@ class Controller:
         self.adopted = adopted  # the datapath was there before us
         self._composed = Composed(overrides, names)
         self._lists_changed = False
+        self.ledger = self._composed.ledger  # of name servers
         self._configuration = Configuration()  # with what operators and DNS make of it
         self._started_with = Settings()
         self.states = ServerStates(
@@ -317,6 +318,8 @@ class Controller:
     def on_names(self, changes: Changes, outcome: Outcome) -> None:
         """DNS gave servers other addresses, or took theirs away."""
         before = {name: find(self._configuration, *name)[1] for name in changes}
+        for section in {real.lookup.resolvers for real in before.values() if real.lookup}:
+            self.ledger.updated(section)
         configuration = with_places(self._configuration, changes)
         causes = {
             name: why_gone(before[name], outcome)
@@ -410,6 +413,11 @@ class Controller:
         """Connections that a server has now."""
         key = real_key(pool, real)
         return 0 if key is None else self._datapaths.live(key)
+
+    @property
+    def resolvers(self) -> tuple[Resolvers, ...]:
+        """The sections of the configuration that runs."""
+        return self._composed.sources.loaded.resolvers
 
     @property
     def stick_tables(self) -> tuple[TableKeeper, ...]:

@@ -34,7 +34,9 @@ from penstock.model import (
     SourceAddress,
 )
 from penstock.proxied import Back, Front, Link, LocalAddress
-from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
+from penstock.stick.model import EntryView, Filter, Key, TableSpec
+from penstock.stick.peers_view import PeersView
+from penstock.stick.sections import PeersSpec
 
 if TYPE_CHECKING:
     from penstock.engine.figures import Figure, Readings
@@ -326,6 +328,9 @@ class TableKeeper(TypingProtocol):
         self, spec: TableSpec, filters: tuple[Filter, ...]
     ) -> Iterator[Sequence[EntryView]]:
         """Those that pass all *filters*, a few at a time; of tables below 20,000 by key."""
+
+    def peers(self) -> tuple[PeersView, ...]:
+        """The sections by which they are shared, of those that run."""
 
     def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
         """The one entry of *key*."""

@@ -35,7 +35,9 @@ from penstock.engine.figures import MAXIMA, Figure, Readings, Table
 from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
 from penstock.ipvs.model import Connection, DestKey, ServiceKey
-from penstock.stick.model import EntryView, Filter, Key, PeersSpec, TableSpec
+from penstock.stick.model import EntryView, Filter, Key, TableSpec
+from penstock.stick.peers_view import PeersView
+from penstock.stick.sections import PeersSpec
 from penstock.stick.table import Table as StickTable
 from penstock.stick.view import matches, place, view
 
@@ -107,6 +109,10 @@ class FakeTables:
         for one in sorted(seen, key=lambda one: place(spec, one.key)):
             if matches(spec, one, filters):
                 yield (one,)
+
+    def peers(self) -> tuple[PeersView, ...]:
+        """None: they are the proxy engine's."""
+        return ()
 
     def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
         table = self._table(spec)

@@ -16,7 +16,7 @@ from penstock.rules.http_samples import HttpFetch, http_fetch
 from penstock.rules.model import Expression
 from penstock.rules.samples import WAITING, Found, Sample
 from penstock.rules.subject import Act, Process, Subject, Tables, Traffic
-from penstock.terms import Address
+from penstock.terms import Address, Origin
 from penstock.wire.http_answer import Answer
 
 Ends = tuple[Address | None, int, Address | None, int]
@@ -86,6 +86,9 @@ class CheckSubject:
         return self._world.random()
 
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
+        return None
+
+    def decided_by(self) -> Origin | None:
         return None
 
     def header(self, fetch: str) -> Sample | None:

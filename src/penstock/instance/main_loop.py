@@ -93,7 +93,8 @@ class MainLoop:
 
     def turn(self, until: float) -> None:
         now = time.monotonic()
-        due = min(until, *(worker.next_deadline() or until for worker in self.workers))
+        deadlines = (worker.next_deadline() for worker in self.workers)
+        due = min(until, *(one for one in deadlines if one is not None), until)
         watched = self.selector.get_map()
         for key, events in self.selector.select(max(0.0, due - now)):
             # What came before it in this turn may have ended its being watched.

@@ -16,7 +16,7 @@ from penstock.logs.record import Record
 from penstock.model import Service
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Act, Process, Tables, Traffic
-from penstock.terms import Address
+from penstock.terms import Address, Origin
 
 _BEYOND = "services whose lines ask for this are placed on the proxy engine"
 
@@ -110,6 +110,9 @@ class FlowSubject:
 
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         return False if fetch == "ssl_fc" else None
+
+    def decided_by(self) -> Origin | None:
+        return None
 
     def header(self, fetch: str) -> Sample | None:
         return False if fetch == "fc_rcvd_proxy" else None

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Flag, IntEnum, StrEnum
 
 from penstock.errors import InvalidModel
 from penstock.events import Level
+from penstock.proxied import Listener
 from penstock.rules.model import Expression
-from penstock.terms import Address
+from penstock.terms import Address, Origin
 
 SHORTEST_LINE = 80
 LONGEST_LINE = 65535
 USUAL_LENGTH = 1024  # RFC 3164, 4.1
 SYSLOG_PORT = 514
+LONGEST_EVENT = RING_SIZE = 16384  # bytes, unless set (HAProxy's tune.bufsize)
 
 
 class Facility(IntEnum):
@@ -86,7 +88,15 @@ class Descriptor:
     number: int
 
 
-Destination = SyslogServer | SyslogSocket | Descriptor
+@dataclass(frozen=True, slots=True)
+class RingBuffer:
+    """A ring of this process."""
+
+    name: str
+    longest: int = LONGEST_EVENT  # bytes of an event, its heading included
+
+
+Destination = SyslogServer | SyslogSocket | Descriptor | RingBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class Target:
     length: int = USUAL_LENGTH  # bytes of a line, its heading and its end included
     heading: Heading | None = None  # None: local
     sampling: Sampling | None = None
+    origin: Origin = field(default=Origin(), compare=False)
 
     def __post_init__(self) -> None:
         if not SHORTEST_LINE <= self.length <= LONGEST_LINE:
@@ -244,3 +255,48 @@ class UniqueId:
 
     format: Format
     header: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RingServer:
+    """Who is sent the events of a ring, over TCP or a UNIX socket."""
+
+    name: str
+    address: Address | SyslogSocket
+    port: int = 0
+    octet_counting: bool = False  # else each event ends with LF (RFC 6587, 3.4.1 and 3.4.2)
+
+
+@dataclass(frozen=True, slots=True)
+class RingSpec:
+    """A ``ring`` section (manual 3.9): the last events, in memory."""
+
+    name: str
+    description: str
+    heading: Heading | None = Heading.RAW  # None: local
+    longest: int = LONGEST_EVENT  # bytes of an event
+    size: int = RING_SIZE  # bytes of all of them
+    connect_timeout: int | None = None  # ms
+    servers: tuple[RingServer, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.longest < 1:
+            raise InvalidModel(f"ring {self.name} has no room")
+
+
+# The one that HAProxy always has; its standard output and error are no rings.
+BUILTIN_RING = RingSpec("buf0", "in-memory ring buffer", Heading.TIMED, size=1 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class LogForward:
+    """A ``log-forward`` section (manual 3.10): log lines of others, and where they go."""
+
+    name: str
+    streams: tuple[Listener, ...]  # of TCP and UNIX stream sockets
+    datagrams: tuple[Listener, ...]
+    targets: tuple[Target, ...]
+    maxconn: int = 10
+    backlog: int = 0  # 0: maxconn
+    client_timeout: int | None = None  # ms
+    origin: Origin = field(default=Origin(), compare=False)

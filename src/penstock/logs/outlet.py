@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from penstock.logs.dates import Dates
 from penstock.logs.heading import Sender, head_of
-from penstock.logs.model import Destination, Journal, Naming, Sampling, Target
+from penstock.logs.model import Destination, Journal, Naming, RingBuffer, Sampling, Target
 
 Send = Callable[[bytes], None]
 Open = Callable[[Destination], Send]
 
 
-class _Sampler:
+class Sampler:
     """The places of a ``sample`` in turn; as HAProxy's, it counts what a level has let through."""
 
     __slots__ = ("_at", "_place", "_sampling")
@@ -38,13 +38,16 @@ class _Sampler:
 class _Way:
     """To one target."""
 
-    __slots__ = ("floor", "head", "level", "room", "sampler", "send")
+    __slots__ = ("event", "floor", "head", "length", "level", "room", "sampler", "send")
 
     def __init__(self, target: Target, sender: Sender, means: Means) -> None:
         self.level = int(target.level)
         self.floor = int(target.floor)
+        self.length = target.length
         self.room = target.length - 1  # for all but the LF
-        self.sampler = _Sampler(target.sampling) if target.sampling is not None else None
+        to = target.destination
+        self.event = to.longest if isinstance(to, RingBuffer) else 0  # bytes of a ring's event
+        self.sampler = Sampler(target.sampling) if target.sampling is not None else None
         self.send = means.open_sink(target.destination)
         self.head = head_of(
             target.heading,
@@ -92,4 +95,7 @@ class Outlet:
             if level > way.level or (way.sampler is not None and not way.sampler.takes()):
                 continue
             head = way.head(max(level, way.floor), now, structured)
-            way.send((head + text)[: way.room] + b"\n")
+            if way.event:
+                way.send((head + text[: way.length])[: way.event])
+            else:
+                way.send((head + text)[: way.room] + b"\n")

@@ -12,7 +12,13 @@ import select
 import socket
 from collections.abc import Callable, Mapping
 
-from penstock.logs.model import Descriptor, Destination, SyslogServer, SyslogSocket
+from penstock.logs.model import (
+    Descriptor,
+    Destination,
+    RingBuffer,
+    SyslogServer,
+    SyslogSocket,
+)
 
 Send = Callable[[bytes], None]
 
@@ -24,11 +30,18 @@ class Sinks:
     """One process's. A send function is for one destination, and may be called at any time."""
 
     def __init__(
-        self, complain: Callable[[str], None], descriptors: Mapping[int, int] | None = None
+        self,
+        complain: Callable[[str], None],
+        descriptors: Mapping[int, int] | None = None,
+        ring: Callable[[str], int | None] = lambda name: None,
     ) -> None:
-        """*descriptors*: where inherited files are, if not under their own number."""
+        """*descriptors*: where inherited files are, if not under their own number.
+
+        *ring*: the socket that takes the events of a ring; None: it has gone.
+        """
         self.dropped = 0  # as "DroppedLogs" of show info
         self._complain = complain
+        self._ring = ring
         self._descriptors = {} if descriptors is None else descriptors
         self._sockets: dict[int, socket.socket] = {}
         self._told: set[Destination] = set()
@@ -44,6 +57,20 @@ class Sinks:
                 return self._datagrams(destination, socket.AF_UNIX, path)
             case Descriptor(number):
                 return self._file(destination, self._descriptors.get(number, number))
+            case RingBuffer(name):
+                return self._event(name)
+
+    def _event(self, name: str) -> Send:
+        number = self._ring(name)
+
+        def send(event: bytes) -> None:
+            try:
+                if number is not None:
+                    os.write(number, event)
+            except OSError:
+                self.dropped += 1
+
+        return send
 
     def _datagrams(
         self, destination: Destination, family: int, address: tuple[str, int] | str
@@ -117,3 +144,5 @@ def shown(destination: Destination) -> str:
             return f"abns@{name}" if abstract else name
         case Descriptor(number):
             return {1: "stdout", 2: "stderr"}.get(number, f"fd@{number}")
+        case RingBuffer(name):
+            return f"ring@{name}"

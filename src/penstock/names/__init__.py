@@ -4,6 +4,7 @@
 from penstock.names.dns import asker, sections
 from penstock.names.follower import Changes, Follower, Question
 from penstock.names.group import Failed, Found, Group, Member, Outcome, Place, Section
+from penstock.names.ledger import Ledger
 from penstock.names.placed import told, why_gone, with_places
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Follower",
     "Found",
     "Group",
+    "Ledger",
     "Member",
     "Outcome",
     "Place",

@@ -8,12 +8,14 @@ configurations have none.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from penstock.config.haproxy import Resolvers
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.model import Address
 from penstock.names.follower import Ask, Question
 from penstock.names.group import Failed, Found, Outcome, Place, Section
+from penstock.names.ledger import Count, Ledger
 
 
 def sections(resolvers: Sequence[Resolvers]) -> tuple[Section, ...]:
@@ -29,8 +31,8 @@ def sections(resolvers: Sequence[Resolvers]) -> tuple[Section, ...]:
     )
 
 
-def asker(resolvers: Sequence[Resolvers]) -> Ask:
-    """Asks the name servers of a question's section."""
+def asker(resolvers: Sequence[Resolvers], ledger: Ledger) -> Ask:
+    """Asks the name servers of a question's section; *ledger* is told how they answer."""
     by_name = {one.name: one for one in resolvers}
 
     def ask(question: Question) -> Outcome:
@@ -42,14 +44,17 @@ def asker(resolvers: Sequence[Resolvers]) -> Ask:
             else AddressFamilyPreference.PREFER_IPV6
         )
         section = by_name[question.section]
+        count = partial(ledger.count, section.name)
         try:
             if not question.is_srv:
-                return Found(tuple(map(Place, query(section, question.hostname, preference))))
+                return Found(
+                    tuple(map(Place, query(section, question.hostname, preference, count)))
+                )
             return Found(
                 tuple(
                     Place(address, record.port, record.weight)
-                    for record in query_srv(section, question.hostname)
-                    for address in _first(section, record.target, preference)
+                    for record in query_srv(section, question.hostname, count)
+                    for address in _first(section, record.target, preference, count)
                 )
             )
         except ResolutionError as error:
@@ -59,12 +64,12 @@ def asker(resolvers: Sequence[Resolvers]) -> Ask:
 
 
 def _first(
-    section: Resolvers, host: str, preference: AddressFamilyPreference
+    section: Resolvers, host: str, preference: AddressFamilyPreference, count: Count
 ) -> tuple[Address, ...]:
     """The address of an SRV record's host; none when it has none, which is that server's affair."""
     from penstock.config.resolve import ResolutionError, query  # noqa: PLC0415
 
     try:
-        return query(section, host, preference)[:1]
+        return query(section, host, preference, count)[:1]
     except ResolutionError:
         return ()

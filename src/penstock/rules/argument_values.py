@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from penstock.rules.patterns import (
     read_network,
     read_patterns,
 )
-from penstock.wire import mqtt
+from penstock.wire import fix, mqtt
 
 _SCOPE: Final = re.compile(r"(proc|sess|txn|req|res|check)\.(?=.)")
 _BOOLS: Final = ("true", "false", "0", "1")
@@ -157,6 +159,24 @@ def _mqtt(arguments: tuple[str, ...]) -> None:
         raise RuleError(f"Unknown MQTT field name '{field}' for packet type '{packet}'") from None
 
 
+def _fix(arguments: tuple[str, ...]) -> None:
+    if fix.tag_number(arguments[0]) is None:
+        raise RuleError(f"Unknown FIX tag name '{arguments[0]}'")
+
+
+def _hmac(arguments: tuple[str, ...]) -> None:
+    _digest(arguments)
+    if is_variable(arguments[1]):
+        return
+    try:
+        base64.b64decode(arguments[1], validate=True)
+    except (binascii.Error, ValueError):
+        raise RuleError(
+            "failed to parse key : argument needs to be base64 encoded, and can either be a string"
+            " or a variable"
+        ) from None
+
+
 def _regsub(arguments: tuple[str, ...]) -> None:
     for flag in arguments[2] if len(arguments) > 2 else "":
         if flag not in "ig":
@@ -173,6 +193,8 @@ _CONVERTERS: Final[dict[str, Callable[[tuple[str, ...]], None]]] = {
     "json": _json,
     "url_enc": _url_enc,
     "digest": _digest,
+    "hmac": _hmac,
+    "fix_tag_value": _fix,
     "mqtt_field_value": _mqtt,
     "regsub": _regsub,
     "set-var": lambda arguments: check_variable(arguments[0]),

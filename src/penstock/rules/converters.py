@@ -6,10 +6,13 @@ Those that need no subject are in ``sample_converters``.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 from collections.abc import Callable
 from typing import Final, cast
 
+from penstock.rules.argument_values import is_variable
 from penstock.rules.arguments import is_int64
 from penstock.rules.calendar import civil_time
 from penstock.rules.counters import table_converter
@@ -20,6 +23,7 @@ from penstock.rules.sample_converters import BUILDERS
 from penstock.rules.samples import (
     CAST,
     Sample,
+    Waiting,
     to_bytes,
     to_integer,
     to_text,
@@ -27,7 +31,10 @@ from penstock.rules.samples import (
 from penstock.rules.subject import Subject
 from penstock.rules.vocabulary import CONVERTERS, Type
 
-Convert = Callable[[Sample, Subject], Sample | None]
+Convert = Callable[[Sample, Subject], Sample | Waiting | None]
+
+# What they say of a protocol's first bytes stands, however many follow; else they wait.
+DECIDING: Final = frozenset({"fix_is_valid", "fix_tag_value", "mqtt_is_valid", "mqtt_field_value"})
 
 
 def compile_converter(call: Call, section: str) -> Convert:
@@ -38,7 +45,7 @@ def compile_converter(call: Call, section: str) -> Convert:
         return convert
     to_input = CAST[kind]
 
-    def converted(sample: Sample, subject: Subject) -> Sample | None:
+    def converted(sample: Sample, subject: Subject) -> Sample | Waiting | None:
         given = to_input(sample)
         return None if given is None else convert(given, subject)
 
@@ -164,6 +171,24 @@ def _secure_memcmp(arguments: tuple[str, ...]) -> Convert:
     return convert
 
 
+def _hmac(arguments: tuple[str, ...]) -> Convert:
+    """The key is Base64, in a variable or as it stands."""
+    name, key = arguments
+    written = None if is_variable(key) else base64.b64decode(key)
+
+    def convert(sample: Sample, subject: Subject) -> Sample | None:
+        secret = written
+        if secret is None:
+            value = subject.variable(key)
+            try:
+                secret = None if value is None else base64.b64decode(to_bytes(value), validate=True)
+            except (binascii.Error, ValueError):
+                return None
+        return None if secret is None else hmac.digest(secret, to_bytes(sample), name)
+
+    return convert
+
+
 def _add_item(arguments: tuple[str, ...]) -> Convert:
     delimiter, name, suffix = (*arguments, "", "")[:3]
 
@@ -212,6 +237,7 @@ _SPECIAL: Final[dict[str, Callable[[tuple[str, ...]], Convert]]] = {
     "concat": _concat,
     "strcmp": _strcmp,
     "secure_memcmp": _secure_memcmp,
+    "hmac": _hmac,
     "add_item": _add_item,
     "nbsrv": _usable_servers,
     "srv_queue": _server_queue,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from penstock.rules import http_fetches
-from penstock.rules.converters import compile_converter
+from penstock.rules.converters import DECIDING, compile_converter
 from penstock.rules.fetches import Fetch, Fetcher, compile_fetch
 from penstock.rules.matching import compile_patterns
 from penstock.rules.model import (
@@ -73,6 +73,7 @@ def with_converters(fetch: Fetch, converters: tuple[Call, ...], where: Where = N
 
 def _converted(fetch: Fetch, call: Call, where: Where) -> Fetch:
     convert = compile_converter(call, where.section)
+    decides = call.name in DECIDING
 
     def converted(subject: Subject) -> Found:
         found = fetch(subject)
@@ -80,8 +81,12 @@ def _converted(fetch: Fetch, call: Call, where: Where) -> Fetch:
             return found
         if isinstance(found, Changing):
             made = convert(found.value, subject)
+            if decides or isinstance(made, Waiting):
+                return made
             return WAITING if made is None else Changing(made)
-        return convert(found, subject)
+        made = convert(found, subject)
+        # There is no more to come of a sample that does not change.
+        return None if isinstance(made, Waiting) else made
 
     return converted
 

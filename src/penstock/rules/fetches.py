@@ -11,8 +11,9 @@ from typing import Final
 from penstock.rules.counters import counter_fetch
 from penstock.rules.model import Call
 from penstock.rules.payload import PAYLOAD
-from penstock.rules.samples import WAITING, Found
+from penstock.rules.samples import WAITING, Found, Sample
 from penstock.rules.subject import Subject
+from penstock.terms import Origin
 
 Fetch = Callable[[Subject], Found]
 Builder = Callable[[tuple[str, ...], str], Fetch]
@@ -143,6 +144,12 @@ def _env(arguments: tuple[str, ...], section: str) -> Fetch:
     return lambda subject: subject.process.environment(name)
 
 
+def _decided(subject: Subject, what: Callable[[Origin], Sample]) -> Sample | None:
+    """Of the rule that decided last; None: none did."""
+    rule = subject.decided_by()
+    return None if rule is None else what(rule)
+
+
 def _is_local(subject: Subject, address: IPv4Address | IPv6Address | None) -> Found:
     return None if address is None else subject.process.is_local(address)
 
@@ -193,6 +200,8 @@ _BUILDERS: Final[dict[str, Builder]] = {
     # Rules see no connection that has failed.
     "fc_err": _plain(lambda subject: 0),
     "fc_err_str": _plain(lambda subject: "Success"),
+    "last_rule_file": _plain(lambda subject: _decided(subject, lambda rule: rule.file)),
+    "last_rule_line": _plain(lambda subject: _decided(subject, lambda rule: rule.line)),
     "fc_rcvd_proxy": _plain(lambda subject: subject.header("fc_rcvd_proxy")),
     "fc_pp_authority": _plain(lambda subject: subject.header("fc_pp_authority")),
     "fc_pp_unique_id": _plain(lambda subject: subject.header("fc_pp_unique_id")),

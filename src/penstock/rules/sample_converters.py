@@ -17,10 +17,18 @@ from penstock.rules import hashes
 from penstock.rules.calendar import civil_time
 from penstock.rules.maps import with_groups
 from penstock.rules.patterns import read_regex
-from penstock.rules.samples import Sample, to_bytes, to_integer, to_text, wrap64
-from penstock.wire import crc32c, mqtt
+from penstock.rules.samples import (
+    WAITING,
+    Sample,
+    Waiting,
+    to_bytes,
+    to_integer,
+    to_text,
+    wrap64,
+)
+from penstock.wire import crc32c, fix, mqtt
 
-Builder = Callable[[tuple[str, ...]], Callable[[Sample], Sample | None]]
+Builder = Callable[[tuple[str, ...]], Callable[[Sample], Sample | Waiting | None]]
 
 
 def _simple(convert: Callable[[Sample], Sample | None]) -> Builder:
@@ -217,9 +225,36 @@ def _be2dec(arguments: tuple[str, ...], *, hexadecimal: bool) -> Callable[[Sampl
     return convert
 
 
-def _mqtt_value(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | None]:
+def _judged(judge: Callable[[bytes], bool | None]) -> Builder:
+    """Of a verdict that is None as long as more bytes are needed."""
+
+    def convert(sample: Sample) -> Sample | Waiting:
+        verdict = judge(to_bytes(sample))
+        return WAITING if verdict is None else verdict
+
+    return lambda arguments: convert
+
+
+def _mqtt_value(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | Waiting | None]:
     packet, field = arguments
-    return lambda sample: mqtt.value(to_bytes(sample), packet, field)
+
+    def convert(sample: Sample) -> Sample | Waiting | None:
+        data = to_bytes(sample)
+        if mqtt.is_valid(data) is None:
+            return WAITING
+        return mqtt.value(data, packet, field) or None
+
+    return convert
+
+
+def _fix_value(arguments: tuple[str, ...]) -> Callable[[Sample], Sample | Waiting | None]:
+    tag = fix.tag_number(arguments[0]) or 0  # it has been checked
+
+    def convert(sample: Sample) -> Sample | Waiting | None:
+        found = fix.value(to_bytes(sample), tag)
+        return WAITING if found == b"" else found
+
+    return convert
 
 
 def _lower(sample: Sample) -> Sample:
@@ -274,6 +309,8 @@ BUILDERS: Final[dict[str, Builder]] = {
     "url_dec": _simple(lambda sample: to_text(unquote_to_bytes(to_bytes(sample)))),
     "url_enc": _simple(lambda sample: quote_from_bytes(to_bytes(sample), safe="")),
     "debug": _simple(lambda sample: sample),
-    "mqtt_is_valid": _simple(lambda sample: bool(mqtt.is_valid(to_bytes(sample)))),
+    "fix_is_valid": _judged(fix.is_valid),
+    "fix_tag_value": _fix_value,
+    "mqtt_is_valid": _judged(mqtt.is_valid),
     "mqtt_field_value": _mqtt_value,
 }

@@ -225,6 +225,9 @@ class Subject(Protocol):
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         """What ``ssl_fc_…``, ``ssl_c_…``, ``ssl_f_…`` or ``ssl_bc_…`` gives."""
 
+    def decided_by(self) -> Origin | None:
+        """The last rule about content that has let it pass, or not."""
+
     def header(self, fetch: str) -> Sample | None:
         """What ``fc_rcvd_proxy``, ``fc_pp_authority`` or ``fc_pp_unique_id`` gives."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from penstock.control.controller import Controller
 from penstock.engine.proxy.handover import Handed
+from penstock.logs.rings import Rings
 from penstock.runtime_api.registry import Registry
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput
 from penstock.statistics.collector import Collector
@@ -51,6 +52,8 @@ class Runtime:
     clock: Callable[[], float] = time.monotonic
     began: float = field(default_factory=time.monotonic)  # on ``clock``
     started: float = field(default_factory=time.time)  # the same moment on the wall clock
+    rings: Rings | None = None  # None: there are none
+    lines_received: Callable[[], int] = int  # by log-forward sections
     startup_logs: Sequence[str] = ()  # what was said when penstock was started
 
 

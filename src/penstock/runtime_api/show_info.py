@@ -21,6 +21,7 @@ def _show_info(context: Context, arguments: Arguments, payload: str | None) -> A
     runtime = context.runtime
     moment = Moment(runtime.clock() - runtime.began, runtime.started)
     values = info(context.view(), runtime.collector.process(), moment)
+    values["CumRecvLogs"] = runtime.lines_received()
     fields = filled(values, fractions="float" in words)
     described = "desc" in words
     if "json" in words:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from penstock.rules.model import Condition, Expression
-from penstock.terms import Address, Origin
+from penstock.terms import Origin
 
 
 class KeyType(StrEnum):
@@ -81,29 +81,6 @@ class StickRule:
     expression: Expression
     table: str | None = None  # None: the pool's own
     condition: Condition | None = None
-    origin: Origin = Origin()
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Another node that tables are shared with."""
-
-    name: str
-    address: Address
-    port: int
-    origin: Origin = Origin()
-
-
-@dataclass(frozen=True, slots=True)
-class PeersSpec:
-    """One ``peers`` section (manual 3.5)."""
-
-    name: str
-    local: str  # this node's name
-    listen: tuple[Address, int] | None = None  # None: the section does not name this node
-    peers: tuple[Peer, ...] = ()  # the others
-    tables: tuple[TableSpec, ...] = ()  # declared in the section itself; named section/table
-    disabled: bool = False
     origin: Origin = Origin()
 
 

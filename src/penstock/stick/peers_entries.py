@@ -42,6 +42,10 @@ class SentTexts:
     def __init__(self) -> None:
         self._numbers: OrderedDict[str, int] = OrderedDict()
 
+    def known(self) -> dict[int, str]:
+        """By number, from 1."""
+        return {number: text for text, number in self._numbers.items()}
+
     def encode(self, text: str | None) -> bytes:
         if text is None:
             return encode(0)
@@ -66,6 +70,10 @@ class HeardTexts:
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}
+
+    def known(self) -> dict[int, str]:
+        """By number, from 1."""
+        return dict(self._texts)
 
     def read(self, reader: Reader) -> str | None:
         """Raises WireError."""

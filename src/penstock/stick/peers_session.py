@@ -15,6 +15,7 @@ from typing import Final
 
 from penstock.stick import peers_entries as entries
 from penstock.stick import peers_wire as wire
+from penstock.stick.peers_view import SharedView
 from penstock.stick.peers_wire import Control, Definition, Fault, Group, Kinds, WireError
 from penstock.stick.table import Entry, Table, Value
 
@@ -59,6 +60,10 @@ class Progress:
     """How far a peer has acknowledged our changes: kept from one connection to the next."""
 
     acked: dict[str, int] = field(default_factory=dict)  # by name of table
+    heartbeats_sent: int = 0
+    heartbeats_heard: int = 0
+    silences: int = 0  # of connections that ended because nothing was heard
+    faults: int = 0  # of messages that could not be read
 
 
 @dataclass(slots=True)
@@ -144,10 +149,12 @@ class PeerSession:
             return
         if now >= self._last_heard + SILENCE:
             self.state = State.CLOSED
+            self._progress.silences += 1
         elif now >= self._heartbeat:
             self._heartbeat = now + HEARTBEAT
             if self.state is State.OPEN:
                 self._out += wire.control(Control.HEARTBEAT)
+                self._progress.heartbeats_sent += 1
 
     @property
     def behind(self) -> bool:
@@ -164,6 +171,29 @@ class PeerSession:
     def teaching(self) -> bool:
         """Whether the other side has asked for all, and has not confirmed that it has it."""
         return self._lesson_left is not None or self._taught
+
+    def heartbeat_in(self, now: int) -> int:
+        """ms until the next heartbeat is due, if nothing else is said before."""
+        return self._heartbeat - now
+
+    def texts(self) -> tuple[dict[int, str], dict[int, str]]:
+        """What was sent, and heard, once to be called by a number from 1."""
+        return self._sent.known(), self._heard.known()
+
+    def shared(self) -> tuple[SharedView, ...]:
+        """Our tables, and how far they have been told."""
+        return tuple(
+            SharedView(
+                one.table.spec.name,
+                one.number,
+                one.definition.number if one.definition is not None else 0,
+                self._progress.acked.get(one.table.spec.wire_name, 0),
+                one.pushed,
+                one.received,
+                one.table.update,
+            )
+            for one in self._shared
+        )
 
     def use_progress(self, progress: Progress) -> None:
         """As a listener, once ``remote`` is known: how far that peer was last time."""
@@ -208,6 +238,7 @@ class PeerSession:
     def _fail(self, fault: Fault) -> None:
         self._out += wire.fault(fault)
         self.state = State.CLOSED
+        self._progress.faults += 1
 
     # -- hello -----------------------------------------------------------------------------------
 
@@ -303,6 +334,8 @@ class PeerSession:
                     finished = kind == Control.FINISHED
                     self.lesson = Lesson.FINISHED if finished else Lesson.PARTIAL
                 self._out += wire.control(Control.CONFIRM)
+            case Control.HEARTBEAT:
+                self._progress.heartbeats_heard += 1
             case Control.CONFIRM:
                 if self._taught:
                     self._taught, self.confirmed = False, True

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Change
-from penstock.stick.model import PeersSpec, TableSpec
+from penstock.stick.model import TableSpec
+from penstock.stick.sections import PeersSpec
 from penstock.stick.table import Entry, Snapshot, Table, rate_of
 
 

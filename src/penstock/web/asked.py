@@ -13,7 +13,7 @@ from penstock.facts import ProcessFacts
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Act, Process, Tables, Traffic
 from penstock.stick import tables as stick_tables
-from penstock.terms import Address
+from penstock.terms import Address, Origin
 from penstock.web.http1 import Request
 
 _FACTS = ProcessFacts(0, 1)
@@ -130,6 +130,9 @@ class Asked:
                 return None if info is None else 0  # others did not get this far
             case "ssl_c_s_dn" if arguments in ((), ("CN",)):
                 return None if info is None else info.common_name
+        return None
+
+    def decided_by(self) -> Origin | None:
         return None
 
     def header(self, fetch: str) -> Sample | None:

@@ -202,6 +202,21 @@ def test_rules_for_answers_are_told_not_to_be_carried_out() -> None:
         ("http-request set-log-level nope", "expects exactly 1 argument (log level name"),
         ("http-request deny nope", "expects either 'if' or 'unless' followed by a condition but"),
         ("http-request redirect", "redirection type expected ('prefix', 'location', or 'scheme')"),
+        (
+            "http-request set-header a %[nope]",
+            "while parsing 'http-request set-header' rule : failed to parse sample expression"
+            " <nope]> : unknown fetch method 'nope'.",
+        ),
+        ("http-request set-header a", "expects exactly 2 arguments."),
+        ("http-request set-path", "expects exactly 1 argument <format>."),
+        ("http-request replace-header a (b c", "failed to parse the regex : "),
+        ("http-request set-var(a) src", "'http-request set-var(a)' rule : invalid variable name"),
+        ("http-request track-sc0 nope", "rule : unknown fetch method 'nope'."),
+        (
+            "http-response set-header a b c",
+            "'http-response set-header' expects either 'if' or 'unless' followed by a condition but"
+            " found 'c'.",
+        ),
         ("redirect location", "while parsing redirect rule : missing argument for 'location'."),
         ("redirect nope", "or 'append-slash' (was 'nope')."),
         ("http-request return status 1000", "Unexpected status code '1000'"),

@@ -199,7 +199,7 @@ def test_a_global_keyword_given_twice_keeps_its_first_value() -> None:
 def test_zero_warning() -> None:
     text = "global\n zero-warning\nlisten x\n bind :80\n"
     assert read(text).configuration.services
-    ours = f"{text} server s 1.1.1.1:1\nring r\n"
+    ours = f"{text} server s 1.1.1.1:1\nring r\n backing-file /x\n"
     assert read(ours).warnings  # they are not among HAProxy's
     assert errors("global\n zero-warning\nlisten x\n bind :80\n", "") == [
         "Some warnings were found and 'zero-warning' is set. Aborting."

@@ -106,6 +106,67 @@ frontend f from d
         assert str(criterion.patterns[0]) == network
 
 
+_NAMED = """\
+defaults d
+    mode http
+    http-request set-header a %[srv_conn(s)]
+    http-request set-header a %[src,table_gpc0]
+    http-request set-path /%[be_conn(nope)] if { srv_conn(s) gt 1 }
+    http-request track-sc0 src
+    http-response set-header a %[srv_conn(s)]
+    http-request set-var(txn.a) srv_conn(b/nope)
+    http-request set-map(f) %[be_conn] %[srv_conn(b/s)]
+frontend f from d
+    bind :80
+    http-request replace-path (.*) %[srv_conn(s)]
+    http-request track-sc1 src table none
+backend b from d
+    server s 192.0.2.1:80
+"""
+
+
+def test_names_in_http_rules_are_looked_for_once_in_the_section_that_holds_them() -> None:
+    with pytest.raises(ConfigError) as raised:
+        loads(_NAMED)
+    said = [(one.line, one.message.strip()) for one in raised.value.diagnostics]
+    expression = "in http-request expression in proxy"
+    assert sorted(said) == [
+        (
+            3,
+            "backend name must be set in arg 1 of sample fetch keyword 'srv_conn'"
+            f" {expression} 'd'.",
+        ),
+        (
+            4,
+            "table name must be set in arg 1 of conversion keyword 'table_gpc0' for sample fetch"
+            f" keyword 'src' {expression} 'd'.",
+        ),
+        (5, "backend name must be set in arg 1 of ACL keyword 'srv_conn' in proxy 'd'."),
+        (
+            5,
+            "unable to find backend 'nope' referenced in arg 1 of sample fetch keyword 'be_conn'"
+            f" {expression} 'd'.",
+        ),
+        (6, "Proxy 'd': unable to find table 'd' referenced by track-sc0."),
+        (
+            7,
+            "backend name must be set in arg 1 of sample fetch keyword 'srv_conn' in http-response"
+            " response in proxy 'd'.",
+        ),
+        (
+            8,
+            "unable to find server 'nope' in proxy 'b', referenced in arg 1 of sample fetch keyword"
+            f" 'srv_conn' {expression} 'd'.",
+        ),
+        (
+            12,
+            "unable to find server 's' in proxy 'f', referenced in arg 1 of sample fetch keyword"
+            f" 'srv_conn' {expression} 'f'.",
+        ),
+        (13, "Proxy 'f': unable to find table 'none' referenced by track-sc1."),
+    ]
+
+
 def test_a_file_that_cannot_be_read() -> None:
     with pytest.raises(ConfigError) as raised:
         loads("frontend f\n    bind :80\n    acl a src -f /nowhere/at/all\n")

@@ -10,15 +10,15 @@ import haproxy_oracle as oracle
 import pytest
 
 from penstock.config.haproxy import LoadResult, loads
+from penstock.proxied import LocalAddress, LocalKind, TlsVerify
 from penstock.stick.model import (
     KeyType,
-    Peer,
-    PeersSpec,
     ServerKey,
     StickKind,
     Stored,
     TableSpec,
 )
+from penstock.stick.sections import Peer, PeersSpec
 from penstock.terms import Origin
 
 _HEAD = """\
@@ -127,6 +127,8 @@ _SECTIONS = (
     "peers p\n peer",
     "peers p\n peer o 127.0.0.1:1 weight 3 check\n peer me 127.0.0.1:3",
     "peers p\n bind :3\n server me\n server o 127.0.0.1:3",
+    "peers p\n bind :3\n server me\n server o 127.0.0.1",
+    "peers p\n bind :3\n server me\n server o ${nope}:${nope}",
     "peers p\n bind :3\n peer me 127.0.0.1:5",
     "peers p\n peer me 127.0.0.1:5\n bind :3",
     "peers p\n bind :3\n bind :4\n server me",
@@ -297,3 +299,38 @@ def test_a_table_after_one_of_its_name_is_refused(tmp_path: Path) -> None:
     assert [message for _, message in oracle.ours(path)[0].errors] == [
         f"stick-table name 't' conflicts with table declared in backend 't' at {path}:14"
     ]
+
+
+_PEERS_TLS = """\
+global
+    crt-base /certs
+peers p
+    default-bind ssl crt own.pem
+    bind fd@7
+    default-server ssl crt own.pem verify none
+    server me
+    server b 192.0.2.1:10000
+    server c 192.0.2.2:10000 no-ssl
+backend t
+    stick-table type ip size 1k peers p
+"""
+
+
+def test_peers_over_tls_and_inherited_sockets() -> None:
+    environ = {"HAPROXY_LOCALPEER": "me"}
+    (section,) = loads(_PEERS_TLS, environ=environ, exists=lambda name: True).configuration.peers
+    assert section.listen == (LocalAddress(LocalKind.INHERITED, "7"), 0)
+    assert section.tls is not None
+    assert section.tls.certificates == ("/certs/own.pem",)
+    b, c = section.peers
+    assert (b.name, c.name, c.tls) == ("b", "c", None)
+    assert b.tls is not None
+    assert (b.tls.certificate, b.tls.settings.verify) == ("/certs/own.pem", TlsVerify.NONE)
+
+
+def test_a_peers_section_is_carried_out_without_a_word() -> None:
+    read = loads(
+        "peers p\n peer me 127.0.0.1:10000\n peer b 127.0.0.1:10001\n",
+        environ={"HAPROXY_LOCALPEER": "me"},
+    )
+    assert read.warnings == ()

@@ -234,19 +234,15 @@ CASES = (
     ),
     Case(
         "rings",
-        "ring r\n format fancy\n size x\n size 100\n maxlen 0\n description\n nonsense\n"
-        "ring\nring r\n",
+        "ring r\n format fancy\n size x\n maxlen 0\n description\n nonsense\nring\nring r\n",
         errors=(
             (2, "unknown format 'fancy'"),
             (3, "invalid size 'x' for new sink buffer"),
-            (5, "invalid size '0' for new sink buffer"),
-            (6, "missing ring description text"),
-            (7, "unknown statement 'nonsense'"),
-            (8, "missing ring name"),
-            (9, "sink named 'r' already exists"),
-        ),
-        warnings=(
-            (4, "ignoring new size '100' that is smaller than current size '16384' for ring 'r'"),
+            (4, "invalid size '0' for new sink buffer"),
+            (5, "missing ring description text"),
+            (6, "unknown statement 'nonsense'"),
+            (7, "missing ring name"),
+            (8, "sink named 'r' already exists"),
         ),
     ),
 )

@@ -65,6 +65,26 @@ def test_a_client_that_leaves_between_two_tries(stage: Stage) -> None:
     assert line.startswith("<134>127.0.0.1:PORT [DATE] fe be/s1 T/-1/T 0 CC 1/1/0/0/")
 
 
+def test_the_rule_that_decided_last(stage: Stage) -> None:
+    server = stage.rig.server()
+    stage.run(
+        "log-format rule=%[last_rule_line]\ntcp-request inspect-delay 20s\n"
+        "tcp-request content accept if { req.payload(0,5) -m str first }\n"
+        "tcp-request content reject if { req.payload(0,5) -m str other }",
+        f"server s1 {server.where}",
+    )
+    lines = {}
+    for said in (b"first", b"other", b"none"):
+        with stage.client() as client:
+            client.sendall(said)
+            client.shutdown(socket.SHUT_WR)
+            if said != b"other":
+                server.accept().close()
+            lines[said] = stage.receiver.line().rstrip().rpartition("rule=")[2]
+    assert int(lines[b"other"]) == int(lines[b"first"]) + 1
+    assert lines[b"none"] == "-"
+
+
 @pytest.mark.parametrize("cause", CutCause)
 def test_connections_that_are_cut(stage: Stage, cause: CutCause) -> None:
     server = stage.rig.server()

@@ -124,6 +124,7 @@ class FakeSubject:
     tracks: dict[int, tuple[str, Sample]] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
     bits: int = 0
+    decided: Origin | None = None
 
     @property
     def socket_ends(self) -> tuple[Address | None, int, Address | None, int]:
@@ -151,6 +152,9 @@ class FakeSubject:
 
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         return {"ssl_fc": True, "ssl_fc_sni": "www.example.org"}.get(fetch)
+
+    def decided_by(self) -> Origin | None:
+        return self.decided
 
     def header(self, fetch: str) -> Sample | None:
         return None

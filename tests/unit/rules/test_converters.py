@@ -14,7 +14,7 @@ from penstock.rules.arguments import RuleError
 from penstock.rules.calendar import civil_time
 from penstock.rules.evaluate import compile_expression, sample_of
 from penstock.rules.expressions import read_expression
-from penstock.rules.samples import to_text
+from penstock.rules.samples import WAITING, to_text
 
 # An empty text: there is no sample. Files of maps are those of rule_subject.
 MEASURED = [
@@ -185,6 +185,37 @@ def test_measured(text: str, expected: str) -> None:
     assert ("" if sample is None else to_text(sample)) == expected
 
 
+_FIX = b"8=FIX.4.2\x019=5\x0135=0\x0110="
+_CONNECT = bytes.fromhex("100c00044d5154540402003c0000")
+
+
+@pytest.mark.parametrize(
+    ("text", "request_", "expected"),
+    [
+        ("fix_is_valid", _FIX + b"161\x01", True),
+        ("fix_is_valid", _FIX + b"164\x01", False),
+        ("fix_is_valid", _FIX, WAITING),
+        ("fix_tag_value(MsgType)", _FIX, b"0"),
+        ("fix_tag_value(49)", _FIX + b"161\x01", None),
+        ("fix_tag_value(49)", _FIX, WAITING),
+        ("mqtt_is_valid", _CONNECT, True),
+        ("mqtt_is_valid", b"\x11" + _CONNECT[1:], False),
+        ("mqtt_is_valid", _CONNECT[:-1], WAITING),
+        ("mqtt_field_value(connect,flags)", _CONNECT, b"2"),
+        ("mqtt_field_value(connect,username)", _CONNECT, None),
+        ("mqtt_field_value(connect,flags)", _CONNECT[:-1], WAITING),
+    ],
+)
+def test_what_is_decided_does_not_wait_for_more(
+    text: str, request_: bytes, expected: object
+) -> None:
+    """All of a buffer may change with what comes; a verdict on its first bytes does not."""
+    read = read_expression([f"req.payload(0,0),{text}"], 0, SOURCES)
+    found = compile_expression(read.expression)(subject(request=request_))
+    assert found == expected
+    assert type(found) is type(expected)
+
+
 def test_variables() -> None:
     one = subject(variables={"txn.a": "x", "txn.n": 4})
 
@@ -198,6 +229,17 @@ def test_variables() -> None:
     assert value("str(new),set-var(txn.a)") == "new"
     assert value("var(txn.a)") == "new"
     assert value("str(l),add_item(;,txn.a)") == "l;new"
+    one.set_variable("txn.key", "a2V5")
+    signed = (
+        "6e9ef29b75fffc5b7abae527d58fdadb2fe42e7219011976917343065f58ed4a"  # openssl dgst -hmac
+    )
+    for key in ("a2V5", "txn.key"):
+        found = value(f"str(message),hmac(sha256,{key})")
+        assert isinstance(found, bytes)
+        assert found.hex() == signed
+    one.set_variable("txn.key", "not Base64")
+    assert value("str(message),hmac(sha256,txn.key)") is None
+    assert value("str(message),hmac(sha256,txn.nope)") is None
     assert value("str(x),unset-var(txn.a)") == "x"
     assert value("var(txn.a)") is None
     assert value("var(txn.a,other)") == "other"
@@ -228,6 +270,20 @@ def test_local_time() -> None:
             "invalid args in converter 'map' : failed to open pattern file <none>",
         ),
         ("", "missing fetch method"),
+        (
+            "str(a),hmac(nope,a2V5)",
+            "invalid args in converter 'hmac' : algorithm must be a valid OpenSSL message digest"
+            " name.",
+        ),
+        (
+            "str(a),hmac(sha256,!!)",
+            "invalid args in converter 'hmac' : failed to parse key : argument needs to be base64"
+            " encoded, and can either be a string or a variable",
+        ),
+        (
+            "bin(00),fix_tag_value(nope)",
+            "invalid args in converter 'fix_tag_value' : Unknown FIX tag name 'nope'",
+        ),
     ],
 )
 def test_refused(text: str, message: str) -> None:

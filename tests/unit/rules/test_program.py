@@ -7,17 +7,19 @@ from ipaddress import IPv4Address
 from typing import cast
 
 import pytest
-from rule_subject import SOURCES, FakeSubject, FakeTables, FakeTraffic, condition
+from rule_subject import SOURCES, FakeSubject, FakeTables, FakeTraffic, condition, subject
 
 from penstock.rules.actions import Line, read_tcp_rule
 from penstock.rules.arguments import RuleError
 from penstock.rules.evaluate import (
     compile_condition,
+    compile_expression,
     compile_format,
     compile_persist_rules,
     compile_routes,
     compile_server_rules,
 )
+from penstock.rules.expressions import read_expression
 from penstock.rules.formats import read_format
 from penstock.rules.model import PersistRule, Route, ServerRule, Stage, TcpRule
 from penstock.rules.patterns import Sources
@@ -63,6 +65,13 @@ def run(
 )
 def test_verdicts(action: str, verdict: Verdict) -> None:
     assert run([action], FakeSubject()).verdict is verdict
+
+
+def test_the_rule_that_decided_last_may_be_asked_for() -> None:
+    for fetch, expected in (("last_rule_file", "x.cfg"), ("last_rule_line", 7)):
+        compiled = compile_expression(read_expression([fetch], 0, SOURCES).expression)
+        assert compiled(subject()) is None
+        assert compiled(subject(decided=Origin("x.cfg", 7))) == expected
 
 
 def test_the_first_that_decides_is_named() -> None:

@@ -21,8 +21,9 @@ from unit_ports import closed_port
 from unit_waiting import ready
 
 from penstock.engine.proxy.peers import Peers
-from penstock.stick.model import KeyType, Peer, PeersSpec, Stored, TableSpec
+from penstock.stick.model import KeyType, Stored, TableSpec
 from penstock.stick.peers_session import Code, Lesson, PeerSession, State
+from penstock.stick.sections import Peer, PeersSpec
 from penstock.stick.table import Entry, Table
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 from penstock.rules import subject
 from penstock.rules.subject import Change
-from penstock.stick.model import KeyType, PeersSpec, Stored, TableSpec
+from penstock.stick.model import KeyType, Stored, TableSpec
+from penstock.stick.sections import PeersSpec
 from penstock.stick.tables import Tables
 
 _CLIENT = ip_address("10.0.0.1")

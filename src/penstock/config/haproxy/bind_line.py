@@ -72,9 +72,14 @@ def parse_bind(context: Context, proxy: ProxyDraft, line: Line) -> None:
     _options(context, proxy, bind, line)
 
 
-def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line) -> None:
+def read_bind_options(context: Context, bind: BindLine, line: Line, at: int) -> None:
+    """The options that begin with word *at*, of a line of no proxy. Raises LineError."""
+    proxy = ProxyDraft(context.section, "", FRONT, line.origin)
+    _options(context, proxy, bind, line, at)
+
+
+def _options(context: Context, proxy: ProxyDraft, bind: BindLine, line: Line, at: int = 2) -> None:
     head = f"'bind {line[1]}' in section '{context.section}'"
-    at = 2
     while name := line[at]:
         keyword = BIND.get(name.partition("(")[0])  # HAProxy looks no further
         if keyword is None:

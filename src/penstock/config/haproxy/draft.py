@@ -13,11 +13,11 @@ from penstock.config.haproxy.keywords import Keyword
 from penstock.config.haproxy.tls_words import TlsDefaults, TlsDraft
 from penstock.events import Level
 from penstock.http_service import DEFAULT_URI, HttpRule
-from penstock.logs.model import Format, Naming
+from penstock.logs.model import LONGEST_EVENT, RING_SIZE, Format, Heading, Naming, SyslogSocket
 from penstock.logs.model import Target as LogTarget
 from penstock.mail.model import USUAL_PATIENCE, Mailer
 from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
-from penstock.proxied import SourceKind
+from penstock.proxied import ListenerTls, LocalAddress, ServerTls, SourceKind
 from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
     Condition,
@@ -31,7 +31,8 @@ from penstock.rules.model import (
 )
 from penstock.rules.vocabulary import Type
 from penstock.runtime_sockets import AccessLevel, SeverityOutput
-from penstock.stick.model import Peer, PeersSpec, StickRule, TableSpec
+from penstock.stick.model import StickRule, TableSpec
+from penstock.stick.sections import Peer, PeersSpec
 
 
 class Prefix(Enum):
@@ -155,6 +156,7 @@ class ServerOptions:
     backup: bool = False
     disabled: bool = False
     dynamic: bool = False  # added at run time
+    log_proto: str = "legacy"  # of a ring's server
     check: bool = False
     inter: int = 2000
     fastinter: int | None = None
@@ -286,6 +288,18 @@ class Timeout:
     inherited: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HttpUse:
+    """What a rule that penstock does not carry out names of what may stand elsewhere."""
+
+    origin: Origin
+    keyword: str  # http-request or http-response
+    expressions: tuple[Expression, ...]
+    track: str | None = None  # the action, where it counts in a table
+    table: str | None = None  # which; None: its own
+    condition: Condition | None = None
+
+
 @dataclass(slots=True)
 class ProxyDraft:
     """A defaults, frontend, backend or listen section."""
@@ -353,6 +367,8 @@ class ProxyDraft:
     http_needed: bool = False  # a rule of HTTP has asked for what only a request says
     header_format: Origin | None = None  # the last format in such a rule
     http_format: bool = False  # one of them asks for something after http_needed
+    http_uses: list[HttpUse] = field(default_factory=list)  # of those rules, its own alone
+    parent: ProxyDraft | None = None  # the defaults section that it inherits from
     log_targets: list[LogTarget] = field(default_factory=list)
     log_tag: str | None = None
     log_formats: dict[str, FormatLine] = field(default_factory=dict)  # by their keyword
@@ -380,6 +396,7 @@ class ProxyDraft:
     def inherit(self, parent: ProxyDraft) -> None:
         """Take over what a defaults section hands down."""
         front, back = bool(self.capability & FRONT), bool(self.capability & BACK)
+        self.parent = parent
         self.mode = parent.mode
         self.mode_origin = parent.mode_origin
         self.disabled = parent.disabled
@@ -537,12 +554,16 @@ class PeersDraft:
     name: str
     local: str
     origin: Origin
-    listen: tuple[Address, int] | None = None
+    listen: tuple[Address | LocalAddress, int] | None = None
     local_origin: Origin | None = None  # where this node is named
     bound: Origin | None = None  # the bind line
     peer_lines: bool = False
     lines: bool = False  # whether anything stands in the section that makes HAProxy listen
     peers: list[Peer] = field(default_factory=list)
+    bind: BindLine | None = None  # the options of bind and default-bind lines
+    own_tls: ListenerTls | None = None  # of them
+    local_tls: ServerTls | None = None  # of the server line of this node
+    servers: ProxyDraft | None = None  # what server and default-server lines are read into
     tables: list[TableSpec] = field(default_factory=list)
     disabled: bool = False
 
@@ -555,7 +576,49 @@ class PeersDraft:
             tuple(self.tables),
             self.disabled,
             self.origin,
+            self.own_tls,
+            self.local_tls,
         )
+
+
+@dataclass(slots=True)
+class RingDraft:
+    """A ring section; *proxy* has its servers."""
+
+    name: str
+    origin: Origin
+    description: str
+    proxy: ProxyDraft
+    heading: Heading = Heading.RAW
+    longest: int = LONGEST_EVENT
+    size: int = RING_SIZE
+    connect_timeout: int | None = None  # ms
+
+
+@dataclass(slots=True)
+class ForwardDraft:
+    """A log-forward section; *proxy* is what bind lines are read into."""
+
+    name: str
+    origin: Origin
+    proxy: ProxyDraft
+    streams: list[BindLine] = field(default_factory=list)
+    datagrams: list[BindLine] = field(default_factory=list)
+    targets: list[LogTarget] = field(default_factory=list)
+    maxconn: int = 10
+    backlog: int = 0
+    client_timeout: int | None = None  # ms
+
+
+@dataclass(frozen=True, slots=True)
+class StreamServer:
+    """A log server that takes a stream: HAProxy makes a ring for it."""
+
+    name: str  # as it is written
+    address: Address | SyslogSocket
+    port: int
+    heading: Heading | None
+    origin: Origin
 
 
 @dataclass(slots=True)
@@ -625,6 +688,9 @@ class FileDraft:
     peers: list[PeersDraft] = field(default_factory=list)
     mailers: list[MailersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)
+    rings: list[RingDraft] = field(default_factory=list)
+    implied_rings: list[StreamServer] = field(default_factory=list)
+    log_forwards: list[ForwardDraft] = field(default_factory=list)
     # What ``proxy()`` has looked at so far: files of thousands of sections name each other.
     _looked_at: int = field(default=0, init=False)
     _by_name: dict[tuple[str, bool], ProxyDraft] = field(default_factory=dict, init=False)

@@ -7,6 +7,7 @@ from penstock.config.haproxy.draft import Capability, Line, ProxyDraft
 from penstock.config.haproxy.header_formats import read_header_format
 from penstock.config.haproxy.http_rules import (
     RuleWithoutMeaningError,
+    read_http_use,
     read_redirect,
     read_rule,
 )
@@ -46,15 +47,20 @@ def parse_http_rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 
 def _rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
-    if line[0] != "http-request":
+    if line[0] == "http-request":
+        try:
+            proxy.http_rules.append(read_rule(context, proxy, line, 1))
+        except RuleWithoutMeaningError as action:
+            proxy.unserved.setdefault(f"http-request {action}", line.origin)
+            use = action.use
+        else:
+            return
+    else:
         proxy.unserved.setdefault(line[0], line.origin)
-        read_header_format(context, proxy, line)
-        return
-    try:
-        proxy.http_rules.append(read_rule(context, proxy, line, 1))
-    except RuleWithoutMeaningError as action:
-        proxy.unserved.setdefault(f"http-request {action}", line.origin)
-        read_header_format(context, proxy, line)
+        use = read_http_use(context, proxy, line, 1)
+    read_header_format(context, proxy, line)
+    if use is not None:
+        proxy.http_uses.append(use)
 
 
 def parse_redirect(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.config.haproxy.draft import BACK, FRONT, Line, ProxyDraft
+from penstock.config.haproxy.draft import BACK, FRONT, HttpUse, Line, ProxyDraft
+from penstock.config.haproxy.http_actions import read_use
 from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -52,6 +53,10 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 class RuleWithoutMeaningError(Exception):
     """A rule that penstock does not carry out; the text is what it is called."""
 
+    def __init__(self, name: str, use: HttpUse | None = None) -> None:
+        super().__init__(name)
+        self.use = use  # what it names, where that is looked at
+
 
 def read_rule(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpRule:
     """The rule whose action is word *at*.
@@ -68,19 +73,49 @@ def read_rule(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpR
     try:
         rule, end = _action(line, name, at + 1)
     except RuleError as error:
-        raise LineError(
-            f"error detected in {proxy.describe} '{proxy.name}' while parsing 'http-request"
-            f" {name}' rule : {error.message}."
+        raise _fault(proxy, line, name, error) from None
+    except RuleWithoutMeaningError as action:
+        raise RuleWithoutMeaningError(
+            f"{action}", read_http_use(context, proxy, line, at)
         ) from None
-    if line[end] in ("if", "unless"):
-        condition = _condition(context, proxy, line, end, f"an 'http-request {name}'")
-        rule = replace(rule, condition=condition)
-    elif line[end]:
+    return replace(rule, origin=line.origin, condition=_ending(context, proxy, line, end, name))
+
+
+def read_http_use(context: Context, proxy: ProxyDraft, line: Line, at: int) -> HttpUse | None:
+    """What a rule names that penstock does not carry out; None: nothing that is looked at.
+
+    Raises LineError for what HAProxy refuses.
+    """
+    name = line[at]
+    try:
+        found = read_use(line, at, sources(context, line.origin))
+    except RuleError as error:
+        raise _fault(proxy, line, name, error) from None
+    if found is None:
+        return None
+    use, end = found
+    return replace(use, condition=_ending(context, proxy, line, end, name))
+
+
+def _ending(
+    context: Context, proxy: ProxyDraft, line: Line, at: int, name: str
+) -> Condition | None:
+    """What stands behind an action: a condition, or nothing."""
+    if line[at] in ("if", "unless"):
+        return _condition(context, proxy, line, at, f"an '{line[0]} {name}'")
+    if line[at]:
         raise LineError(
-            f"'http-request {name}' expects either 'if' or 'unless' followed by a condition but"
-            f" found '{line[end]}'."
+            f"'{line[0]} {name}' expects either 'if' or 'unless' followed by a condition but"
+            f" found '{line[at]}'."
         )
-    return replace(rule, origin=line.origin)
+    return None
+
+
+def _fault(proxy: ProxyDraft, line: Line, name: str, error: RuleError) -> LineError:
+    return LineError(
+        f"error detected in {proxy.describe} '{proxy.name}' while parsing '{line[0]} {name}' rule :"
+        f" {error.message}."
+    )
 
 
 def read_redirect(context: Context, proxy: ProxyDraft, line: Line) -> HttpRule:

@@ -22,15 +22,16 @@ from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.log_formats import read_formats
 from penstock.config.haproxy.lower import Lowering
+from penstock.config.haproxy.lower_logs import log_forwards, settle_rings
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_global import parse_global
+from penstock.config.haproxy.section_logs import parse_log_forward, parse_ring
 from penstock.config.haproxy.section_mailers import parse_mailers
 from penstock.config.haproxy.section_other import parse_other, parse_resolvers
 from penstock.config.haproxy.section_peers import parse_peers
 from penstock.config.haproxy.section_program import check_programs, parse_program
 from penstock.config.haproxy.section_proxy import parse_proxy
-from penstock.config.haproxy.section_ring import parse_ring
 from penstock.config.haproxy.section_users import parse_userlist
 from penstock.config.haproxy.state_files import warn_state_files
 from penstock.config.haproxy.stick_check import complete, settle_sticks
@@ -46,6 +47,7 @@ _PARSERS: dict[str, SectionParser] = {
     "userlist": parse_userlist,
     "program": parse_program,
     "ring": parse_ring,
+    "log-forward": parse_log_forward,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
 }
 _SECTIONS = {name: _PARSERS.get(name, parse_other) for name in SECTIONS}
@@ -64,6 +66,7 @@ class Resolvers:
     timeout_retry: int
     hold: Mapping[str, int]  # nx, other, refused, timeout, valid, obsolete
     origin: Origin
+    labels: tuple[str, ...] = ()  # what the name servers are called, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,7 @@ def _load(
     _raise(report, stage)
     rules.settle(context)
     read_formats(context)
+    rings = settle_rings(context)
     validity.check(context.draft, report)
     check_programs(context.draft.global_.programs, report)
     _raise(report)
@@ -219,7 +223,12 @@ def _load(
         for section in context.draft.peers
     )
     return LoadResult(
-        replace(configuration, peers=peers),
+        replace(
+            configuration,
+            peers=peers,
+            rings=rings,
+            log_forwards=log_forwards(context.draft),
+        ),
         tuple(report.warnings),
         tuple(report.notes),
         _resolvers(context.draft),
@@ -234,6 +243,7 @@ def _listens(draft: FileDraft) -> bool:
         any(proxy.binds and not proxy.disabled for proxy in draft.proxies)
         or bool(draft.global_.stats_sockets)
         or any(complete(section) and not section.disabled for section in draft.peers)
+        or any(one.streams or one.datagrams for one in draft.log_forwards)
     )
 
 
@@ -263,4 +273,5 @@ def _resolver(section: ResolversDraft) -> Resolvers:
         timeout_retry=section.timeouts["retry"],
         hold=dict(section.hold),
         origin=section.origin,
+        labels=tuple(server.name for server in servers),
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.address import Target as Written
-from penstock.config.haproxy.draft import Line, Prefix
+from penstock.config.haproxy.draft import Line, Prefix, StreamServer
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.units import INT_MAX, atol
@@ -22,6 +22,7 @@ from penstock.logs.model import (
     Destination,
     Facility,
     Heading,
+    RingBuffer,
     Sampling,
     SyslogServer,
     SyslogSocket,
@@ -31,7 +32,8 @@ from penstock.terms import Address
 
 _STANDARD: Final = {"stdout": Descriptor(1), "stderr": Descriptor(2)}
 _DATAGRAMS: Final = {"udp@": "", "udp4@": "ipv4@", "udp6@": "ipv6@", "uxdg@": "unix@"}
-_STREAMS: Final = ("tcp@", "tcp4@", "tcp6@", "stream+", "ring@")
+_STREAMS: Final = {"tcp@": "", "tcp4@": "ipv4@", "tcp6@": "ipv6@", "stream+": "", "uxst@": "unix@"}
+IMPLIED_TIMEOUT: Final = 1000  # ms to connect to a log server that takes a stream (2.6)
 
 
 class Else(Enum):
@@ -39,7 +41,6 @@ class Else(Enum):
 
     NONE = "no log"  # of those that were named before
     GLOBAL = "log global"  # those of the global section
-    NOWHERE = "a target that penstock has not"  # which has been told of
 
 
 def parse_log(context: Context, line: Line, *, in_proxy: bool) -> Target | Else:
@@ -77,12 +78,10 @@ def parse_log(context: Context, line: Line, *, in_proxy: bool) -> Target | Else:
     floor = _level(line[at + 2], "minimum log level", Level.EMERG)
     if line[at + 3]:
         raise LineError(f"log : cannot handle unexpected argument '{line[at + 3]}'")
-    destination = _destination(context, line[1])
-    if destination is None:
-        lack = "logs are not kept in rings" if line[1].startswith("ring@") else "datagrams only"
-        context.report.warn(line.origin, f"'log {line[1]}' is not carried out: {lack}.", own=True)
-        return Else.NOWHERE
-    return Target(destination, facility, level, floor, length, heading, sampling)
+    destination = _destination(context, line, heading)
+    return Target(
+        destination, facility, level, floor, length, heading, sampling, origin=line.origin
+    )
 
 
 _FACILITIES: Final = {facility.name.lower(): facility for facility in Facility}
@@ -96,23 +95,29 @@ def _level(word: str, what: str, default: Level) -> Level:
     return level
 
 
+def heading_named(word: str) -> Heading | None:
+    """None: no format is called so."""
+    return next((one for one in Heading if one == word), None)
+
+
 def _heading(word: str) -> Heading:
-    try:
-        return Heading(word)
-    except ValueError:
-        raise LineError(f"log : unknown log format '{word}'") from None
+    found = heading_named(word)
+    if found is None:
+        raise LineError(f"log : unknown log format '{word}'")
+    return found
 
 
-def _destination(context: Context, text: str) -> Destination | None:
-    """None: it is none that takes datagrams or lines. Raises LineError."""
+def _destination(context: Context, line: Line, heading: Heading | None) -> Destination:
+    """Raises LineError."""
+    text = line[1]
     if text in _STANDARD:
         return _STANDARD[text]
     if text.startswith("ring@"):
-        return None
-    shown = text
-    for prefix, meant in _DATAGRAMS.items():
+        return RingBuffer(text.removeprefix("ring@"))
+    shown, stream = text, False
+    for prefix, meant in (_DATAGRAMS | _STREAMS).items():
         if text.startswith(prefix):
-            shown = meant + text[len(prefix) :]
+            shown, stream = meant + text[len(prefix) :], prefix in _STREAMS
     try:
         written = parse_address(shown, Allow.PORT | Allow.NAME | Allow.SOCKET, context.environ)
     except AddressError as bad:
@@ -121,11 +126,27 @@ def _destination(context: Context, text: str) -> Destination | None:
         case "fd":
             return Descriptor(min(atol(written.local_name), INT_MAX))  # nobody has such a one
         case "unix" | "abns":
-            return SyslogSocket(written.local_name, abstract=written.local == "abns")
+            local = SyslogSocket(written.local_name, abstract=written.local == "abns")
+            return _stream(context, line, local, 0, heading) if stream else local
         case "sockpair":
-            return None
-    address = _address(context, written, text)
-    return None if text.startswith(_STREAMS) else SyslogServer(address, written.low or SYSLOG_PORT)
+            raise LineError(f"log : lines cannot be written to '{text}'")
+    address, port = _address(context, written, text), written.low or SYSLOG_PORT
+    if stream:
+        return _stream(context, line, address, port, heading)
+    return SyslogServer(address, port)
+
+
+def _stream(
+    context: Context,
+    line: Line,
+    address: Address | SyslogSocket,
+    port: int,
+    heading: Heading | None,
+) -> RingBuffer:
+    """The ring that stands between lines and a server that takes a stream."""
+    server = StreamServer(line[1], address, port, heading, line.origin)
+    context.draft.implied_rings.append(server)
+    return RingBuffer(server.name)
 
 
 def _address(context: Context, written: Written, text: str) -> Address:

@@ -40,7 +40,7 @@ _RETRIES = 3  # HAProxy manual 4.2, "retries"
 def front(proxy: ProxyDraft, global_: GlobalDraft, v4v6: dict[int, bool]) -> Front:
     """A frontend's side; *v4v6* says which targets (by id()) take IPv4 as well."""
     listeners = [
-        _listener(line, target, global_, v4v6=v4v6.get(id(target), False))
+        listener(line, target, global_, v4v6=v4v6.get(id(target), False))
         for line in proxy.binds
         for target in line.targets
         if target.local or (target.address is not None and target.low >= 1)
@@ -84,7 +84,7 @@ def runtime_sockets(said: GlobalDraft) -> RuntimeSockets:
     found = RuntimeSockets(
         tuple(
             RuntimeSocket(
-                _listener(one.bind, target, said, v4v6=one.bind.v4v6),
+                listener(one.bind, target, said, v4v6=one.bind.v4v6),
                 one.level,
                 one.severity,
                 one.exposes_listeners,
@@ -113,7 +113,7 @@ def _more(listener: Listener) -> int:
     return len(listener.ports) - 1 if listener.ports is not None else 0
 
 
-def _listener(line: BindLine, target: Target, global_: GlobalDraft, *, v4v6: bool) -> Listener:
+def listener(line: BindLine, target: Target, global_: GlobalDraft, *, v4v6: bool) -> Listener:
     local = local_address(target)
     address = local or target.address
     assert address is not None  # noqa: S101  # the caller has looked

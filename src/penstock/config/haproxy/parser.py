@@ -38,7 +38,6 @@ class Context:
     section: str = ""
     proxy: ProxyDraft | None = None  # the proxy or defaults section that lines belong to
     last_defaults: ProxyDraft | None = None
-    rings: dict[str, int] = field(default_factory=dict)  # their sizes; lines belong to the last
 
 
 SectionParser = Callable[[Context, Line], None]

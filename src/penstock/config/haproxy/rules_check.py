@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from penstock.config.haproxy.draft import BACK, FRONT, FileDraft, ProxyDraft
+from penstock.config.haproxy.draft import (
+    BACK,
+    FRONT,
+    TRAFFIC_RULES,
+    Capability,
+    FileDraft,
+    ProxyDraft,
+)
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.stick_check import KEY_TYPES
 from penstock.logs.model import Sampled
@@ -30,6 +37,13 @@ def check_rules(draft: FileDraft, tables: Mapping[str, TableSpec], report: Repor
             checker.proxy(proxy)
 
 
+_HTTP_PLACES = {
+    "http-request": " in http-request expression",
+    "http-response": " in http-response response",
+    "http-after-response": " in http-response response",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Use:
     """An expression in its place; *place* is how HAProxy ends its sentence about it."""
@@ -46,16 +60,35 @@ class _Checker:
     draft: FileDraft
     report: Report
     tables: Mapping[str, TableSpec]
+    _parents: dict[int, frozenset[Origin]] = field(default_factory=dict)  # lines, by id()
 
     def proxy(self, proxy: ProxyDraft) -> None:
+        """Also the defaults section that hands it rules, once, whoever inherits them."""
+        parent = proxy.parent
+        handed: frozenset[Origin] = frozenset()
+        if parent is not None and TRAFFIC_RULES.intersection(parent.rules):
+            if id(parent) not in self._parents:
+                self._parents[id(parent)] = frozenset(_lines(parent))
+                self._section(parent, frozenset())
+            handed = self._parents[id(parent)]
+        self._section(proxy, handed)
+
+    def _section(self, proxy: ProxyDraft, handed: frozenset[Origin]) -> None:
+        """*handed* are lines of another section."""
         told: set[tuple[Origin, str]] = set()
         for use in _uses(proxy):
+            if use.origin in handed:
+                continue
             for message in self._faults(proxy, use):
                 if (use.origin, message) not in told:
                     told.add((use.origin, message))
                     self.report.error(use.origin, message)
         for rule in proxy.tcp_rules:
-            self._rule(proxy, rule)
+            if rule.origin not in handed:
+                self._rule(proxy, rule)
+        for one in proxy.http_uses:
+            if one.track is not None:
+                self._track(proxy, one.track, one.expressions[0], one.table, one.origin)
 
     def _rule(self, proxy: ProxyDraft, rule: TcpRule) -> None:
         name = rule.action.name
@@ -67,19 +100,29 @@ class _Checker:
                     f"Proxy '{proxy.name}': Can't find resolvers section '{resolvers}' for"
                     " do-resolve action.",
                 )
-        if not name.startswith("track-sc") or rule.expression is None:
-            return
-        table = self.tables.get(proxy.name if rule.table is None else rule.table)
+        if name.startswith("track-sc") and rule.expression is not None:
+            self._track(proxy, name, rule.expression, rule.table, rule.origin)
+
+    def _track(
+        self,
+        proxy: ProxyDraft,
+        name: str,
+        expression: Expression,
+        wanted: str | None,
+        origin: Origin,
+    ) -> None:
+        """An action that counts in a table; *wanted* None: the section's own."""
+        called = proxy.name if wanted is None else wanted
+        table = self.tables.get(called)
         if table is None:
-            wanted = proxy.name if rule.table is None else rule.table
             self._error(
-                rule.origin,
-                f"Proxy '{proxy.name}': unable to find table '{wanted}' referenced by"
+                origin,
+                f"Proxy '{proxy.name}': unable to find table '{called}' referenced by"
                 f" {_shown(name)}.",
             )
-        elif KEY_TYPES[table.key] not in CASTS[output_of(rule.expression)]:
+        elif KEY_TYPES[table.key] not in CASTS[output_of(expression)]:
             self._error(
-                rule.origin,
+                origin,
                 f"Proxy '{proxy.name}': stick-table '{table.name}' uses a type incompatible with"
                 f" the '{_shown(name)}' rule.",
             )
@@ -102,7 +145,9 @@ class _Checker:
         match kind:
             case "table":
                 name = text or proxy.name
-                if name not in self.tables:
+                if not text and proxy.capability & Capability.DEFAULTS:
+                    yield f"table name must be set in {where}."
+                elif name not in self.tables:
                     yield f"unable to find table '{name}' referenced in {where}."
             case "frontend" | "backend":
                 side = _SIDES[kind]
@@ -130,6 +175,8 @@ class _Checker:
             backend = self.draft.proxy(owner, BACK)
         if not text:
             yield f"missing server name in {where}."
+        elif not slash and proxy.capability & Capability.DEFAULTS:
+            yield f"backend name must be set in {where}."
         elif backend is None:
             yield f"unable to find proxy '{owner}' referenced in {where}."
         elif all(server.name != name for server in backend.servers):
@@ -145,6 +192,12 @@ def _references(call: Call, signature: Signature) -> Iterator[tuple[int, str, st
             yield at + 1, kind, call.arguments[at]
         elif at < signature.needed:
             yield at + 1, kind, ""
+
+
+def _lines(section: ProxyDraft) -> Iterator[Origin]:
+    """Of all that it hands down."""
+    yield from (use.origin for use in _uses(section))
+    yield from (rule.origin for rule in section.tcp_rules)
 
 
 def _shown(name: str) -> str:
@@ -176,6 +229,10 @@ def _uses(proxy: ProxyDraft) -> Iterator[_Use]:
             ]
         for expression in expressions:
             yield _Use(expression, expression.fetch.name, kind, place, rule.origin)
+    for use in proxy.http_uses:
+        place = " in tracking rule" if use.track else _HTTP_PLACES[use.keyword]
+        for expression in use.expressions:
+            yield _Use(expression, expression.fetch.name, "sample fetch", place, use.origin)
     yield from _uses_of_formats(proxy)
 
 
@@ -197,6 +254,7 @@ def _conditions(proxy: ProxyDraft) -> Iterator[Condition]:
         *(rule.condition for rule in proxy.tcp_rules),
         *(rule.condition for rule in proxy.http_rules),
         *(rule.condition for rule in proxy.redirects),
+        *(one.condition for one in proxy.http_uses),
         *proxy.monitor_fail,
     ]
     if proxy.stats is not None:

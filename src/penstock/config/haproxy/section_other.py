@@ -15,15 +15,8 @@ from penstock.config.haproxy.units import atol
 _MISSING_NAME = {
     "peers": "missing name for peers section.",
     "cache": "'cache' expects a <name> argument",
-    "ring": "missing ring name.",
     "http-errors": "missing name for http-errors section.",
     "fcgi-app": "'fcgi-app' expects <name> as argument.",
-    "log-forward": "missing name for ip-forward section.",
-}
-_READ_ON = ("ring", "fcgi-app")  # even without a name
-_UNKNOWN = {
-    "ring": "unknown statement '{}'.",
-    "log-forward": "unknown keyword '{}' in log-forward section.",
 }
 _HOLDS = ("nx", "timeout", "refused", "other", "valid", "obsolete")
 
@@ -137,9 +130,8 @@ def parse_other(context: Context, line: Line) -> None:
         if section.status is Status.REFUSED:
             raise LineError(f"'{name}' is not supported: {section.text}.")
         if not line[1]:
-            kind = LineError if name in _READ_ON else StopError
-            raise kind(_MISSING_NAME[name])
-        if line[2] and name not in ("ring", "http-errors"):
+            raise StopError(_MISSING_NAME[name])
+        if line[2] and name != "http-errors":
             raise LineError(f"'{name}' cannot handle unexpected argument '{line[2]}'.")
         if section.status is Status.LATER:
             context.report.warn(
@@ -154,6 +146,4 @@ def parse_other(context: Context, line: Line) -> None:
     if known is None:
         return  # the section itself was refused
     if line[0] not in known:
-        raise LineError(
-            _UNKNOWN.get(name, "unknown keyword '{}' in '" + name + "' section").format(line[0])
-        )
+        raise LineError(f"unknown keyword '{line[0]}' in '{name}' section")

@@ -4,23 +4,34 @@
 from __future__ import annotations
 
 from penstock.config.haproxy.address import AddressError, Allow, Target, parse_address
-from penstock.config.haproxy.draft import Line, PeersDraft
+from penstock.config.haproxy.bind_line import read_bind_options
+from penstock.config.haproxy.draft import (
+    BACK,
+    BindLine,
+    Line,
+    PeersDraft,
+    ProxyDraft,
+    ServerOptions,
+)
 from penstock.config.haproxy.keywords import (
     BIND,
     BIND_ARGUMENTS,
-    SECTIONS,
     SERVER,
     SERVER_ARGUMENTS,
 )
 from penstock.config.haproxy.keywords.other import PEERS
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.log_line import parse_log
+from penstock.config.haproxy.lower_proxied import local_address
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
+from penstock.config.haproxy.server_line import read_server_options
 from penstock.config.haproxy.stick_lines import no_second_table, read_table
 from penstock.config.haproxy.suggest import closest
+from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Address
-from penstock.stick.model import Peer
+from penstock.proxied import LocalAddress
+from penstock.stick.sections import Peer
 
 # Options of servers that HAProxy takes here and does not use.
 _USELESS = frozenset({"init-addr", "resolvers", "check", "agent-check"})
@@ -46,6 +57,7 @@ def parse_peers(context: Context, line: Line) -> None:
             _peer(context, section, line)
         case "default-server":
             _options(context, line, 1, "default-server")
+            _server_options(context, section, line)
         case "table":
             _table(context, section, line)
         case "log":
@@ -71,11 +83,6 @@ def _head(context: Context, line: Line) -> None:
             )
     local = context.environ.get("HAPROXY_LOCALPEER", "")
     context.draft.peers.append(PeersDraft(name, local, line.origin))
-    context.report.warn(
-        line.origin,
-        f"section 'peers {name}' is not carried out: {SECTIONS['peers'].text}.",
-        own=True,
-    )
 
 
 def _bind(context: Context, section: PeersDraft, line: Line) -> None:
@@ -101,6 +108,11 @@ def _bind(context: Context, section: PeersDraft, line: Line) -> None:
                 f"'{line[0]} {line[1]}' in section 'peers': unknown keyword '{word}'{hint}"
             )
         at += 1 + BIND_ARGUMENTS.get(word, 0)
+    if section.bind is None:
+        section.bind = BindLine(line.origin, "")
+    read_bind_options(context, section.bind, line, 2 if line[0] == "bind" else 1)
+    if section.bind.ssl:
+        section.own_tls = listener_tls(section.bind.tls, context.draft.global_.tls)
 
 
 def _peer(context: Context, section: PeersDraft, line: Line) -> None:
@@ -123,19 +135,39 @@ def _peer(context: Context, section: PeersDraft, line: Line) -> None:
                 " for this server.",
             )
         _options(context, line, 2, f"{line[0]} {name}")
+        options = _server_options(context, section, line, 2)
+        if options.ssl:
+            section.local_tls = server_tls(options.tls, context.draft.global_.tls)
         return
     if not text:
         return  # HAProxy takes no notice
     where = _endpoint(context, line, text, f"'{line[0]} {name}'")
     if local:
         section.listen, section.local_origin = where, line.origin
-    elif where is not None:
-        section.peers.append(Peer(name, *where, line.origin))
     _options(context, line, 3, f"{line[0]} {name}")
+    if local or where is None:
+        return
+    address, port = where
+    if isinstance(address, LocalAddress):
+        raise LineError(f"'{line[0]} {name}' : '{text}' is no address of a network.")
+    options = _server_options(context, section, line)
+    tls = server_tls(options.tls, context.draft.global_.tls) if options.ssl else None
+    section.peers.append(Peer(name, address, port, line.origin, tls))
+
+
+def _server_options(
+    context: Context, section: PeersDraft, line: Line, at: int = 3
+) -> ServerOptions:
+    """As of any server, with what default-server lines before it say."""
+    if section.servers is None:
+        section.servers = ProxyDraft("peers", section.name, BACK, section.origin)
+    if line[0] == "default-server":
+        return read_server_options(context, section.servers, line, 1, "")
+    return read_server_options(context, section.servers, line, at, line[1])
 
 
 def _options(context: Context, line: Line, at: int, shown: str) -> None:
-    """Words after a peer's address: HAProxy's server options, of which none is used."""
+    """Words after a peer's address: HAProxy's server options, of which those of TLS are used."""
     while word := line[at]:
         if word not in SERVER:
             best = closest(word, list(SERVER))
@@ -145,10 +177,6 @@ def _options(context: Context, line: Line, at: int, shown: str) -> None:
             context.report.warn(
                 line.origin,
                 f"'{shown}' : init_addr, resolvers, check and agent are ignored for peers.",
-            )
-        elif word == "ssl":
-            context.report.warn(
-                line.origin, f"'{shown}' : TLS is not spoken with peers yet.", own=True
             )
         at += 1 + SERVER_ARGUMENTS.get(word, 0)
 
@@ -160,12 +188,22 @@ def _table(context: Context, section: PeersDraft, line: Line) -> None:
     section.tables.append(table)
 
 
-def _endpoint(context: Context, line: Line, text: str, shown: str) -> tuple[Address, int] | None:
-    """An address with its port; None for a socket of another kind. Raises LineError."""
+def _endpoint(
+    context: Context, line: Line, text: str, shown: str
+) -> tuple[Address | LocalAddress, int] | None:
+    """An address with its port, or a socket of another kind. Raises LineError."""
+    allowed = Allow.PORT | Allow.NAME
+    if line[0] != "server":  # without a port it is one that never answers
+        allowed |= Allow.PORT_NEEDED
+    if line[0] == "bind":
+        allowed |= Allow.SOCKET
     try:
-        target = parse_address(text, Allow.PORT | Allow.PORT_NEEDED | Allow.NAME, context.environ)
+        target = parse_address(text, allowed, context.environ)
     except AddressError as bad:
         raise LineError(f"{shown} : {bad}") from None
+    local = local_address(target)
+    if local is not None:
+        return local, 0
     address = _address(context, target)
     if target.hostname is not None and address is None:
         raise LineError(f"{shown} : invalid address: '{target.hostname}' in '{text}'")

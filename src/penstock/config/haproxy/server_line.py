@@ -58,6 +58,18 @@ def _default_server(context: Context, proxy: ProxyDraft, line: Line) -> None:
     OptionReader(context, proxy, line, proxy.default_server, "").run(1)
 
 
+def read_server_options(
+    context: Context, proxy: ProxyDraft, line: Line, at: int, name: str
+) -> ServerOptions:
+    """The options that begin with word *at*; without *name* they are *proxy*'s default.
+
+    Raises LineError.
+    """
+    options = proxy.default_server if not name else proxy.default_server.copy()
+    OptionReader(context, proxy, line, options, name).run(at)
+    return options
+
+
 def parse_dynamic(context: Context, proxy: ProxyDraft, line: Line) -> ServerLine:
     """The server of *line*, which an operator adds: nothing of default-server is in it.
 

@@ -99,6 +99,10 @@ _CHOICES = {
         "'on-error' expects one of 'fastinter', 'fail-check', 'sudden-death' or 'mark-down'"
         " but got '{}'",
     ),
+    "log-proto": (
+        ("legacy", "octet-count"),
+        "'log-proto' expects one of 'legacy' or 'octet-count' but got '{}'",
+    ),
     "on-marked-down": (
         ("shutdown-sessions",),
         "'on-marked-down' expects 'shutdown-sessions' but got '{}'",
@@ -253,7 +257,7 @@ class OptionReader:
         return True
 
     def _of_reactions(self, name: str, value: str) -> bool:
-        """What its clients' errors, and its going down and coming back, lead to."""
+        """What its clients' errors, and its going down and coming back, lead to; other choices."""
         options = self.options
         choices, message = _CHOICES.get(name, ((), ""))
         if choices and value not in choices:
@@ -271,6 +275,8 @@ class OptionReader:
                     )
             case "on-error":
                 options.on_error = OnError(value)
+            case "log-proto":
+                options.log_proto = value
             case "on-marked-down":
                 options.cut_when_down = True
             case "on-marked-up":

@@ -15,6 +15,7 @@ from penstock.kernel.nested import MapArray
 from penstock.stick.counters import read_rate
 from penstock.stick.data import DataType, Kind
 from penstock.stick.model import EntryView, Filter, Key, KeyType, Stored, StoredValue, TableSpec
+from penstock.stick.peers_view import PeersView
 from penstock.stick.table import layout
 from penstock.stick.view import matches, place
 
@@ -55,6 +56,10 @@ class SourceTables:
         found.sort(key=lambda one: place(spec, one.key))
         for at in range(0, len(found), _PAGE):
             yield found[at : at + _PAGE]
+
+    def peers(self) -> tuple[PeersView, ...]:
+        """None: they are the proxy engine's."""
+        return ()
 
     def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
         table = self._open(spec)

@@ -19,6 +19,7 @@ from penstock.engine.proxy.questions import (
     RemoveEntry,
     Sessions,
     SetVariable,
+    Sharing,
     TablesUsed,
 )
 from penstock.stick.model import EntryView, Filter, Key
@@ -44,7 +45,9 @@ class Answers:
         self._listings = Listings(world)
         self._dumps: dict[int, list[Key]] = {}  # keys that are still to be looked at, last first
 
-    def answer(self, question: Question) -> object:
+    def answer(  # noqa: PLR0912 one branch a question
+        self, question: Question
+    ) -> object:
         tables, now = self._world.tables, self._world.tables.now()
         match question:
             case TablesUsed():
@@ -66,6 +69,8 @@ class Answers:
             case ClearEntries(name, filters):
                 table = tables.table(name)
                 return 0 if table is None else _clear(table, filters, now)
+            case Sharing():
+                return self._world.peers.views()
             case GetVariable(name):
                 return self._world.variables.get(name)
             case Sessions(dump):

@@ -15,7 +15,7 @@ from penstock.engine.proxy.dial import NOBODY, Peer, peer_of
 from penstock.rules.samples import Sample
 from penstock.rules.subject import Act, Expect, Mark, Process, SetEnd, Tables, Track, Traffic
 from penstock.stick.table import Entry
-from penstock.terms import Address
+from penstock.terms import Address, Origin
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
@@ -39,13 +39,14 @@ _TCP_INFO_BYTES = 104
 class Asked:
     """Of one session; kept for as long as it lasts, for it is counted in tables."""
 
-    __slots__ = ("_entries", "_session", "_variables", "expect", "final")
+    __slots__ = ("_entries", "_session", "_variables", "decided", "expect", "final")
 
     def __init__(self, session: Session | Flow) -> None:
         self._session = session
         self._entries: dict[int, tuple[str, Sample, Entry | None]] = {}
         self._variables: dict[str, Sample] = {}
         self.final = False
+        self.decided: Origin | None = None  # see decided_by()
         self.expect: Expect | None = None
 
     # -- addresses ---------------------------------------------------------------------------
@@ -197,6 +198,9 @@ class Asked:
                 wanted = not arguments or arguments[0] in ("", "CN")
                 return info.common_name if wanted else None
         return None
+
+    def decided_by(self) -> Origin | None:
+        return self.decided
 
     def header(self, fetch: str) -> Sample | None:
         header = self._session.header

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -43,10 +43,12 @@ from penstock.engine.proxy.tables import ProxyTables
 from penstock.engine.proxy.variables import ProxyVariables
 from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
-from penstock.logs.model import Descriptor
+from penstock.logs.model import Descriptor, RingBuffer
 from penstock.logs.process import PROGRAM
 from penstock.logs.sinks import is_open
-from penstock.stick.model import PeersSpec, TableSpec
+from penstock.proxied import LocalAddress, LocalKind
+from penstock.stick.model import TableSpec
+from penstock.stick.sections import PeersSpec
 
 _log = structlog.get_logger("penstock")
 
@@ -111,6 +113,8 @@ class ProxyEngine:
         self._maxconn = 0
         self._peers: tuple[PeersSpec, ...] = ()
         self._tables: tuple[TableSpec, ...] = ()
+        # The socket that takes the events of a ring; -1: nobody keeps rings.
+        self.ring: Callable[[str], int] = lambda name: -1
 
     # -- the state -------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class ProxyEngine:
                 self._tell(Put(step))
             case SetPeers(peers):
                 self._peers = peers
-                self._tell(Put(step))
+                self._tell(self._peers_order())
             case SetTables(tables):
                 self._tables = tables
                 self._tell(Put(step))
@@ -199,7 +203,14 @@ class ProxyEngine:
             for one in targets
             if isinstance(one.destination, Descriptor) and is_open(one.destination.number)
         }
-        return Put(PutService(state), self._service_rows[state.name], tuple(sorted(numbers)))
+        named = {one.destination.name for one in targets if isinstance(one.destination, RingBuffer)}
+        rings = sorted(name for name in named if self.ring(name) >= 0)
+        return Put(
+            PutService(state),
+            self._service_rows[state.name],
+            (*sorted(numbers), *(self.ring(name) for name in rings)),
+            tuple(rings),
+        )
 
     def _workers_for(self, state: ServiceState) -> tuple[int, ...]:
         """One worker where numbers must be exact at every moment: limits, queues and tables."""
@@ -260,7 +271,7 @@ class ProxyEngine:
     def _everything(self) -> Iterable[Order]:
         """What a new worker has to know."""
         yield Put(SetMaxconn(self._maxconn))
-        yield Put(SetPeers(self._peers))
+        yield self._peers_order()
         yield Put(SetTables(self._tables))
         for key, state in self._reals.items():
             yield Put(PutReal(state), self._real_rows[key])
@@ -269,6 +280,17 @@ class ProxyEngine:
         for name, service in self._services.items():
             if name in self._service_rows:
                 yield self._order(service)
+
+    def _peers_order(self) -> Put:
+        """With the sockets that peers call by, where they are inherited."""
+        numbers = {
+            int(one.listen[0].name)
+            for one in self._peers
+            if one.listen is not None
+            and isinstance(one.listen[0], LocalAddress)
+            and one.listen[0].kind is LocalKind.INHERITED
+        }
+        return Put(SetPeers(self._peers), descriptors=tuple(sorted(filter(is_open, numbers))))
 
     def _worker(self, number: int) -> WorkerProcess:
         return WorkerProcess(number, self._count, self._owner, self._program, forks=self._forks)

@@ -148,6 +148,7 @@ def _inspect(session: Session, program: Program, delay: float, go_on: Callable[[
             at = outcome.next
             return
         subject.final = True
+        subject.decided = outcome.origin or subject.decided
         session.hear(session.not_yet)
         if _allowed(session, outcome):
             go_on()

@@ -89,6 +89,16 @@ def open_spot(spot: Spot, backlog: int) -> socket.socket:
         raise DatapathError(f"{where}cannot listen on {spot}: {reason}") from error
 
 
+def open_socket(listener: Listener, *, stream: bool, backlog: int) -> socket.socket:
+    """What *listener*, which has one port, stands for. Raises DatapathError with one sentence."""
+    return open_spot(Spot(listener, Protocol.TCP if stream else Protocol.UDP), backlog)
+
+
+def each_port(listener: Listener) -> Iterator[Listener]:
+    """*listener*, once for each of its ports. Raises DatapathError for too wide a range."""
+    return (spot.listener for spot in spots(listener, Protocol.TCP))
+
+
 def _network(spot: Spot, backlog: int) -> socket.socket:
     listener = spot.listener
     version = getattr(listener.address, "version", 4)

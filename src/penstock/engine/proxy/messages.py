@@ -36,6 +36,7 @@ class Put:
     step: Step
     row: int = 0
     descriptors: tuple[int, ...] = ()  # that it comes with, by their numbers in the daemon
+    rings: tuple[str, ...] = ()  # whose sockets the last of them are
 
 
 @dataclass(frozen=True, slots=True)

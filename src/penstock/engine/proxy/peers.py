@@ -10,16 +10,25 @@ its own name at its own address, where the other one listens by then.
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import socket
+import ssl
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
+from penstock.engine.proxy.listening import open_socket
+from penstock.engine.proxy.secure import TlsContexts
 from penstock.errors import DatapathError
-from penstock.stick.model import Peer, PeersSpec
+from penstock.proxied import Listener, LocalAddress, LocalKind
 from penstock.stick.peers_session import Code, Lesson, PeerSession, Progress, State
+from penstock.stick.peers_view import PeersView, PeerView, SharedView
+from penstock.stick.sections import Peer, PeersSpec
 from penstock.stick.table import Table
+from penstock.terms import Address
 
 RECONNECT = 5000  # PEER_RECONNECT_TIMEOUT of HAProxy
 _RESYNC = 5000  # PEER_RESYNC_TIMEOUT: who has found no teacher by then knows all there is
@@ -28,6 +37,17 @@ _READ = 65536
 _ENOUGH = 262144  # bytes waiting to be sent: no more is made until some have gone
 _BACKLOG = 16
 _NOWHERE = IPv4Address(0), 0
+# In HAProxy's words and numbers (its src/peers.c).
+_STATUSES: dict[int, str] = {
+    Code.SUCCESS: "ESTA",
+    Code.TRY_AGAIN: "RETR",
+    Code.PROTOCOL: "PROT",
+    Code.VERSION: "VERS",
+    Code.HOST: "NAME",
+    Code.PEER: "UNKN",
+}
+_STAGES = {State.HELLO: 1, State.STATUS: 6, State.OPEN: 7, State.CLOSED: 9}
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _PACE = 10  # between one telling of changes and the next, so that busy tables tell many at once
 
 
@@ -35,9 +55,12 @@ _PACE = 10  # between one telling of changes and the next, so that busy tables t
 class _Link:
     sock: socket.socket
     session: PeerSession
+    shaking: bool  # TLS is not agreed yet, or the connection not there for it
     remote: _Remote | None  # None: a caller that has not said who it is
     out: bytearray = field(default_factory=bytearray)
     writing: bool = False
+    caller: str = ""  # where it called from; "": we called
+    answered: bool = False  # whether its hello is
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +70,9 @@ class _Remote:
     link: _Link | None = None
     progress: Progress = field(default_factory=Progress)
     partial: bool = False  # has taught us, and did not know all
+    calls: int = 0
+    collisions: int = 0
+    agreed_at: int | None = None  # when a hello was last answered, in either way
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +87,20 @@ class PeerStatus:
 class Peers:
     """One peers section at work. Raises DatapathError when it cannot listen."""
 
-    def __init__(self, spec: PeersSpec, tables: dict[str, Table], now: int) -> None:
-        """*tables* by the names that peers know (``Tables.shared_with``)."""
+    def __init__(
+        self,
+        spec: PeersSpec,
+        tables: dict[str, Table],
+        now: int,
+        *,
+        inherited: Mapping[int, int] | None = None,
+    ) -> None:
+        """*tables* by the names that peers know (``Tables.shared_with``).
+
+        *inherited*: where inherited sockets are, if not under their own number.
+        """
         self._spec = spec
+        self._tls = TlsContexts()
         self._tables = tables
         self._poll = select.epoll()
         self._remotes = {peer.name: _Remote(peer, now) for peer in spec.peers}
@@ -74,16 +111,20 @@ class Peers:
         self._told = now
         self._heir: _Remote | None = None  # the process that comes after this one
         self._heir_until = 0  # when it has to have asked for what we know
+        self._began = int(time.time())
+        self._turns = 0
         self._listener: socket.socket | None = None
+        self._place: tuple[Address, int] | None = None  # of a network, where we listen
         if spec.listen is not None:
             try:
-                self._listener = _listen(*spec.listen)
+                self._listener = _listen(*spec.listen, inherited or {})
             except OSError as error:
                 self._poll.close()
-                address, port = spec.listen
                 raise DatapathError(
-                    f"{spec.origin}: cannot listen for peers on {address}:{port}: {error.strerror}"
+                    f"{spec.origin}: cannot listen for peers on {_shown(*spec.listen)}:"
+                    f" {error.strerror}"
                 ) from error
+            self._place = _place(self._listener)
             self._poll.register(self._listener.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -106,8 +147,9 @@ class Peers:
         """Stop but for this: tell all to the process that listens in our place."""
         self._part()
         self._remotes.clear()
-        if self._spec.listen is not None:
-            self._heir = _Remote(Peer(self._spec.local, *self._spec.listen), now)
+        if self._place is not None:
+            peer = Peer(self._spec.local, *self._place, tls=self._spec.local_tls)
+            self._heir = _Remote(peer, now)
             self._heir_until = now + _RESYNC
             self._call(self._heir, now)
 
@@ -128,6 +170,66 @@ class Peers:
             for name, remote in self._remotes.items()
         )
 
+    def view(self, now: int) -> PeersView:
+        """All there is to see."""
+        return PeersView(
+            self._spec.name,
+            self._began,
+            self._learned,
+            self._learned_at - now,
+            self._turns,
+            tuple(self._view_of(remote, now) for remote in self._remotes.values()),
+        )
+
+    def _view_of(self, remote: _Remote, now: int) -> PeerView:
+        peer, link, progress = remote.peer, remote.link, remote.progress
+        session = link.session if link is not None else None
+        code = self._codes.get(peer.name)
+        status = "NONE" if code is None else _STATUSES.get(code, "NONE")
+        under_way = session is not None and session.state is not State.OPEN
+        if under_way or (code is None and remote.calls):
+            status = "CONN"
+        sent, heard = session.texts() if session is not None else ({}, {})
+        return PeerView(
+            peer.name,
+            str(peer.address),
+            peer.port,
+            status=status,
+            is_open=session is not None and session.state is State.OPEN,
+            stage=None if session is None else _STAGES[session.state],
+            caller=link.caller if link is not None else "",
+            tls=link is not None and isinstance(link.sock, ssl.SSLSocket),
+            handshake_ago=None if remote.agreed_at is None else now - remote.agreed_at,
+            call_in=remote.call_at - now if link is None else None,
+            heartbeat_in=None if session is None else session.heartbeat_in(now),
+            heartbeats_sent=progress.heartbeats_sent,
+            heartbeats_heard=progress.heartbeats_heard,
+            silences=progress.silences,
+            calls=remote.calls,
+            faults=progress.faults,
+            collisions=remote.collisions,
+            learning=session is not None and session.lesson is Lesson.ASKED,
+            partial=remote.partial,
+            tables=self._idle_tables(progress) if session is None else session.shared(),
+            sent_texts=sent,
+            heard_texts=heard,
+        )
+
+    def _idle_tables(self, progress: Progress) -> tuple[SharedView, ...]:
+        """As they are while there is no connection."""
+        return tuple(
+            SharedView(
+                table.spec.name,
+                number,
+                0,
+                progress.acked.get(table.spec.wire_name, 0),
+                0,
+                0,
+                table.update,
+            )
+            for number, table in enumerate(self._tables.values(), start=1)
+        )
+
     @property
     def learned(self) -> bool:
         """Whether we know all that peers knew before, or nobody was there to tell it."""
@@ -146,6 +248,7 @@ class Peers:
     def run_once(self, now: int) -> None:
         """Read, write, call and tell, without waiting."""
         self._told = now
+        self._turns += 1
         for fd, events in self._poll.poll(0):
             if self._listener is not None and fd == self._listener.fileno():
                 self._accept(now)
@@ -153,7 +256,9 @@ class Peers:
             link = self._links.get(fd)
             if link is None:
                 continue
-            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            if link.shaking:
+                self._shake(link, now)
+            elif events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._read(link, now)
         self._learn(now)
         for remote in self._remotes.values():
@@ -166,6 +271,7 @@ class Peers:
 
     def _call(self, remote: _Remote, now: int) -> None:
         remote.call_at = now + RECONNECT
+        remote.calls += 1
         peer = remote.peer
         sock = socket.socket(_family(peer.address.version), socket.SOCK_STREAM)
         sock.setblocking(False)
@@ -185,16 +291,23 @@ class Peers:
             progress=remote.progress,
             complete=self._learned,
         )
-        remote.link = self._add(sock, session, remote)
+        remote.link = self._add(sock, session, remote, shaking=peer.tls is not None)
 
     def _accept(self, now: int) -> None:
         assert self._listener is not None  # noqa: S101  # it was what could be read
         try:
-            sock, _ = self._listener.accept()
+            sock, where = self._listener.accept()
         except OSError:
             return  # the caller has gone, or there are no descriptors: it will call again
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._spec.tls is not None:
+                sock = self._tls.accept(self._spec.tls, sock)
+        except OSError:
+            sock.close()
+            return
         session = PeerSession(
             self._spec.local,
             self._tables,
@@ -202,7 +315,30 @@ class Peers:
             known={*self._remotes, self._spec.local},
             complete=self._learned,
         )
-        self._add(sock, session, None)
+        link = self._add(sock, session, None, shaking=self._spec.tls is not None)
+        link.caller = f"{where[0]}:{where[1]}" if isinstance(where, tuple) else "unix"
+
+    def _shake(self, link: _Link, now: int) -> None:
+        """Agree on TLS, as far as it goes."""
+        tls = link.remote.peer.tls if link.remote is not None else None
+        try:
+            if tls is not None and not isinstance(link.sock, ssl.SSLSocket):
+                link.sock.getpeername()  # else it is not connected yet
+                link.sock = self._tls.wrap(tls, link.sock, None)
+            assert isinstance(link.sock, ssl.SSLSocket)  # noqa: S101  # or nobody would shake
+            link.sock.do_handshake()
+            link.shaking = link.writing = False
+            events = select.EPOLLIN
+        except ssl.SSLWantReadError:
+            events = select.EPOLLIN
+        except ssl.SSLWantWriteError:
+            events = select.EPOLLIN | select.EPOLLOUT
+        except OSError:
+            self._end(link)
+            return
+        self._poll.modify(link.sock.fileno(), events)
+        if not link.shaking:
+            self._read(link, now)  # what came with the end of the handshake
 
     def _learn(self, now: int) -> None:
         """Have one peer at a time tell all it knows, until one did who knows all."""
@@ -218,10 +354,13 @@ class Peers:
                 return
         self._learned = now >= self._learned_at
 
-    def _add(self, sock: socket.socket, session: PeerSession, remote: _Remote | None) -> _Link:
-        link = _Link(sock, session, remote)
+    def _add(
+        self, sock: socket.socket, session: PeerSession, remote: _Remote | None, *, shaking: bool
+    ) -> _Link:
+        link = _Link(sock, session, shaking, remote)
         self._links[sock.fileno()] = link
-        self._poll.register(sock.fileno(), select.EPOLLIN)
+        events = select.EPOLLIN | (select.EPOLLOUT if shaking else 0)
+        self._poll.register(sock.fileno(), events)
         return link
 
     def _end(self, link: _Link) -> None:
@@ -235,9 +374,17 @@ class Peers:
     # -- bytes -----------------------------------------------------------------------------------
 
     def _read(self, link: _Link, now: int) -> None:
+        self._receive(link, now)
+        # What TLS has decrypted no longer makes its socket readable.
+        while isinstance(link.sock, ssl.SSLSocket) and link.sock.fileno() >= 0:
+            if not link.sock.pending():
+                return
+            self._receive(link, now)
+
+    def _receive(self, link: _Link, now: int) -> None:
         try:
             data = link.sock.recv(_READ)
-        except BlockingIOError:
+        except _NOT_NOW:
             return
         except OSError:
             data = b""
@@ -255,6 +402,8 @@ class Peers:
                 self._welcome(link, self._remotes[session.remote], now)
         if link.remote is not None:
             if session.code is not None:
+                if not link.answered:
+                    link.answered, link.remote.agreed_at = True, now
                 self._codes[link.remote.peer.name] = session.code
             if session.lesson is Lesson.FINISHED:
                 self._learned = True
@@ -269,18 +418,23 @@ class Peers:
         if before is not None:
             # Both may do so at once; then it must not go on for ever.
             remote.call_at = now + random.randint(*_COLLISION)  # noqa: S311  # no secret
+            remote.collisions += 1
             self._end(before)
         link.session.use_progress(remote.progress)
 
     def _inherit(self, link: _Link, now: int) -> None:
         """The process before this one calls: it knows all that we are to know."""
-        link.remote = _Remote(Peer(self._spec.local, *(self._spec.listen or _NOWHERE)), now, link)
+        link.remote = _Remote(Peer(self._spec.local, *_NOWHERE), now, link)
         link.session.ask()
 
     def _turn(self, link: _Link, now: int) -> None:
         session = link.session
         session.complete = self._learned
         session.tick(now)
+        if link.shaking:
+            if session.state is State.CLOSED:
+                self._end(link)
+            return
         while len(link.out) < _ENOUGH:
             session.push(now)
             made = session.take()
@@ -295,7 +449,7 @@ class Peers:
         try:
             while link.out:
                 del link.out[: link.sock.send(link.out)]
-        except BlockingIOError:
+        except _NOT_NOW:
             pass
         except OSError:
             self._end(link)
@@ -310,9 +464,27 @@ def _family(version: int) -> int:
     return socket.AF_INET6 if version == 6 else socket.AF_INET
 
 
-def _listen(address: object, port: int) -> socket.socket:
-    version = getattr(address, "version", 4)
-    sock = socket.socket(_family(version), socket.SOCK_STREAM)
+def _place(listener: socket.socket) -> tuple[Address, int] | None:
+    """None: it is a UNIX socket."""
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    host, port, *_ = listener.getsockname()
+    return ip_address(host), port
+
+
+def _shown(address: Address | LocalAddress, port: int) -> str:
+    if isinstance(address, LocalAddress):
+        return f"{address.kind}@{address.name}"
+    return f"{address}:{port}"
+
+
+def _listen(
+    address: Address | LocalAddress, port: int, inherited: Mapping[int, int]
+) -> socket.socket:
+    """Raises OSError."""
+    if isinstance(address, LocalAddress):
+        return _local(address, inherited)
+    sock = socket.socket(_family(address.version), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # The process that comes after this one listens there before this one stops.
@@ -324,3 +496,12 @@ def _listen(address: object, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _local(address: LocalAddress, inherited: Mapping[int, int]) -> socket.socket:
+    if address.kind is LocalKind.INHERITED:
+        number = int(address.name)
+        sock = socket.socket(fileno=os.dup(inherited.get(number, number)))
+        sock.setblocking(False)
+        return sock
+    return open_socket(Listener(address), stream=True, backlog=_BACKLOG)

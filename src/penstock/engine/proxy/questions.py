@@ -76,6 +76,11 @@ class ClearEntries:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """Whom tables are shared with: a tuple of PeersView."""
+
+
+@dataclass(frozen=True, slots=True)
 class GetVariable:
     """A process-wide variable's Sample, or None."""
 
@@ -114,6 +119,7 @@ Question = (
     | PutEntry
     | RemoveEntry
     | ClearEntries
+    | Sharing
     | GetVariable
     | SetVariable
     | Sessions

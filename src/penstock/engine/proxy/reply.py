@@ -65,6 +65,7 @@ class Reply:
             self._at = outcome.next
             return
         self._over = True
+        subject.decided = outcome.origin or subject.decided
         if outcome.verdict in (Verdict.REJECT, Verdict.DROP):
             session.denied_response()
             return

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from penstock.engine.proxy.loop import IN, Loop
 from penstock.engine.proxy.peers import Peers
 from penstock.errors import DatapathError
-from penstock.stick.model import PeersSpec, TableSpec
+from penstock.stick.model import TableSpec
+from penstock.stick.peers_view import PeersView
+from penstock.stick.sections import PeersSpec
 from penstock.stick.tables import Tables
 
 
@@ -18,6 +20,7 @@ class PeersRunner:
     """Peers of every section, in the worker's loop."""
 
     def __init__(self, loop: Loop, tables: Tables) -> None:
+        self.descriptors: Mapping[int, int] = {}  # of inherited sockets: ours by the daemon's
         self._loop = loop
         self._tables = tables
         self._specs: dict[str, PeersSpec] = {}
@@ -57,13 +60,18 @@ class PeersRunner:
                 continue
             self._stop(name)
             try:
-                peers = Peers(spec, tables, self._tables.now())
+                peers = Peers(spec, tables, self._tables.now(), inherited=self.descriptors)
             except DatapathError as error:
                 print(f"penstock: {error}", file=sys.stderr)  # the worker's log
                 continue
             self._running[name], self._shared[name] = peers, frozenset(tables)
             self._loop.add(peers.fileno(), IN, partial(self._run, peers))
             self._pace(peers)
+
+    def views(self) -> tuple[PeersView, ...]:
+        """Of the sections that run."""
+        now = self._tables.now()
+        return tuple(one.view(now) for one in self._running.values())
 
     def _stop(self, name: str) -> None:
         peers = self._running.pop(name, None)

@@ -14,9 +14,11 @@ from penstock.engine.proxy.questions import (
     PutEntry,
     Question,
     RemoveEntry,
+    Sharing,
     TablesUsed,
 )
 from penstock.stick.model import EntryView, Filter, Key, TableSpec
+from penstock.stick.peers_view import PeersView
 
 
 class ProxyTables:
@@ -41,6 +43,10 @@ class ProxyTables:
                 return
             yield page.entries
             more = page.more
+
+    def peers(self) -> tuple[PeersView, ...]:
+        found = self._ask(Sharing())
+        return found if isinstance(found, tuple) else ()
 
     def entry(self, spec: TableSpec, key: Key) -> EntryView | None:
         found = self._ask(OneEntry(spec.name, key))

@@ -79,7 +79,8 @@ class Worker:
         self._ears: dict[Spot, Ear] = {}
         self._relays: dict[Spot, Relay] = {}
         self._descriptors: dict[int, int] = {}  # that logs go to: ours by the daemon's numbers
-        self._sinks = Sinks(_complain, self._descriptors)
+        self._rings: dict[str, int] = {}  # the sockets that lead to them
+        self._sinks = Sinks(_complain, self._descriptors, self._rings.get)
         self.world: World | None = None
         self.loop.on_fault, self.loop.on_late_fault = self._on_fault, self._on_late_fault
         link.setblocking(False)
@@ -123,6 +124,7 @@ class Worker:
                     self.loop, Board(fds[0], self._workers), self._number, self._workers
                 )
                 self.world.on_room = self._on_room
+                self.world.peers.descriptors = self._descriptors
                 self.world.means = means_of(self._sinks, tag=program, pid=pid)
                 self._answers = Answers(self.world)
                 self._answer_link = socket.socket(fileno=fds[1])
@@ -131,8 +133,10 @@ class Worker:
                 if lane is not None:
                     lane.on_client, lane.on_over = self._on_lane, carriage.over
                     self.loop.wait, self.loop.after_wait = lane.wait, lane.deliver
-            case Put(step, row, descriptors):
-                self._descriptors.update(zip(descriptors, fds, strict=True))
+            case Put(step, row, descriptors, rings):
+                files = len(descriptors) - len(rings)
+                self._descriptors.update(zip(descriptors[:files], fds[:files], strict=True))
+                self._take_rings(rings, fds[files:])
                 self._put(step, row)
             case Listen(spot, service):
                 self._listen(spot, service, socket.socket(fileno=fds[0]))
@@ -149,6 +153,12 @@ class Worker:
                     self.loop.stopped = True
                 else:
                     self._drain()
+
+    def _take_rings(self, names: tuple[str, ...], fds: list[int]) -> None:
+        """A ring's socket is the same as long as the daemon runs."""
+        for name, fd in zip(names, fds, strict=True):
+            if self._rings.setdefault(name, fd) != fd:
+                os.close(fd)
 
     def _answer(self, question: Question) -> object:
         try:

@@ -27,9 +27,7 @@ PEERS = index(
 SECTIONS = index(
     rows("global defaults frontend listen backend resolvers", Need.C, Status.WORKS),
     rows("peers", Need.C, Status.WORKS, "of the proxy engine's tables"),
-    rows("mailers", Need.C, Status.WORKS),
-    rows("ring", Need.C, Status.LATER, "logs are not kept in rings yet"),
-    rows("log-forward", Need.C, Status.LATER, "logs are not forwarded"),
+    rows("mailers ring log-forward", Need.C, Status.WORKS),
     rows(
         "udp-lb",
         Need.K,
@@ -56,21 +54,10 @@ OTHER: dict[str, dict[str, Keyword]] = {
         )
     ),
     "ring": index(
-        rows(
-            "format description maxlen size backing-file server timeout",
-            Need.C,
-            Status.LATER,
-            "logs are not kept in rings yet",
-        )
+        rows("format description maxlen size server timeout", Need.C, Status.WORKS),
+        rows("backing-file", Need.C, Status.LATER, "rings are kept in memory alone"),
     ),
-    "log-forward": index(
-        rows(
-            "bind dgram-bind log maxconn timeout backlog",
-            Need.C,
-            Status.LATER,
-            "logs are not forwarded",
-        )
-    ),
+    "log-forward": index(rows("bind dgram-bind log maxconn timeout backlog", Need.C, Status.WORKS)),
     "program": index(rows("command user group option", Need.C, Status.WORKS)),
     "http-errors": index(rows("errorfile", Need.P, Status.IGNORED, "it only serves HTTP")),
     "fcgi-app": index(

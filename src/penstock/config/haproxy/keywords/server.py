@@ -102,7 +102,7 @@ SERVER = index(
     ),
     rows("guid", Need.C, Status.IGNORED, "it labels the runtime API's output"),
     rows("non-stick stick", Need.C, Status.IGNORED, "tables remember every server"),
-    rows("log-proto", Need.C, Status.IGNORED, "it is for servers of a ring"),
+    rows("log-proto", Need.C, Status.WORKS, "of servers of a ring"),
     rows("resolve-net", Need.C, Status.WORKS, "which of several resolved addresses is preferred"),
     rows("resolve-opts", Need.C, Status.WORKS, "sharing of addresses; whether SRV weights count"),
 )
