@@ -144,7 +144,10 @@ def test_not_all_programs_run_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_machine_that_is_exhausted_is_no_verdict_of_the_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pids: list[int] = []
+
     def exhausted(pid: int) -> int:
+        pids.append(pid)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(os, "pidfd_open", exhausted)
@@ -153,8 +156,9 @@ def test_a_machine_that_is_exhausted_is_no_verdict_of_the_programs(
     verdict = started.begin(0.0)
     assert verdict == Verdict(CheckCode.SOCKERR, "Too many open files")
     started.close()
+    (pid,) = pids
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(pid, os.WNOHANG)
 
 
 def test_one_that_cannot_be_forked_is_told_as_haproxy_does(
