@@ -10,8 +10,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +28,12 @@ _PATIENCE: Final = 30.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reals", type=int, default=10_000, help="default: 10000")
+    parser.add_argument("--check", default="", help='of each server, as "check inter 30s" (none)')
     parser.add_argument("--times", type=int, default=15, help="that it is asked (15)")
 
 
-def _text(path: Path, reals: int) -> str:
-    return f"global\n    stats socket {path} level admin\n{configuration(reals, '')}"
+def _text(path: Path, reals: int, check: str) -> str:
+    return f"global\n    stats socket {path} level admin\n{configuration(reals, check)}"
 
 
 def _ask(path: Path, line: bytes) -> bytes:
@@ -88,9 +90,11 @@ def _measured(name: str, path: Path, pid: int, times: int) -> float:
 
 
 @contextmanager
-def _haproxy(namespace: Namespace, directory: Path, reals: int) -> Iterator[tuple[Path, int]]:
+def _haproxy(
+    namespace: Namespace, directory: Path, text: Callable[[Path], str]
+) -> Iterator[tuple[Path, int]]:
     path, file = directory / "haproxy.sock", directory / "haproxy.cfg"
-    file.write_text(_text(path, reals))
+    file.write_text(text(path))
     process = namespace.start("haproxy", "-db", "-q", "-f", str(file))
     try:
         until("haproxy to answer", path.exists, _UP_SECONDS)
@@ -105,12 +109,13 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, Network("pst") as network:
         directory = Path(name)
         namespace = network.namespace("stat")
+        text = partial(_text, reals=arguments.reals, check=arguments.check)
         if shutil.which("haproxy"):
-            with _haproxy(namespace, directory, arguments.reals) as (path, pid):
+            with _haproxy(namespace, directory, text) as (path, pid):
                 _measured("haproxy", path, pid, arguments.times)
         path = directory / "penstock.sock"
         balancer = Balancer(namespace, directory / "penstock")
-        balancer.start(_text(path, arguments.reals))
+        balancer.start(text(path))
         process: subprocess.Popen[bytes] | None = balancer.process
         if process is None:
             raise LabError("penstock did not start")

@@ -250,6 +250,10 @@ class ServerStates:
     def __contains__(self, name: ServerName) -> bool:
         return name in self._states
 
+    def among(self, names: Iterable[ServerName]) -> list[bool]:
+        """Whether each is there."""
+        return self._states.among(names)
+
     def warmed(self, name: ServerName) -> int:
         """How far a server's slow start has come, 1-100 %."""
         return self._states.warmed(name, self._clock())

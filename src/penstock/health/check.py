@@ -17,7 +17,7 @@ from penstock.health import probes
 from penstock.health.attempt import Attempt
 from penstock.health.observation import Watch
 from penstock.health.state import State
-from penstock.health.status import CheckStatus
+from penstock.health.status import CheckStatus, made_status
 from penstock.health.target import Target
 from penstock.health.verdict import Verdict
 from penstock.model import CheckKind
@@ -91,21 +91,22 @@ class Check:
     def status(self) -> CheckStatus:
         state = self.state
         health, check = state.health, state.check
-        # In the order of its fields, for there may be ten thousand in a row.
-        return CheckStatus(
-            health >= check.rise,
-            health,
-            check.rise,
-            check.fall,
-            self.code,
-            self.info,
-            self.number,
-            self.duration,
-            self.failures,
-            self.socket is not None or self.attempt is not None,
-            self.watch.hits if self.watch is not None else 0,
-            self.told is not None and self.told[1],
-            self.enabled,
+        return made_status(
+            (
+                health >= check.rise,
+                health,
+                check.rise,
+                check.fall,
+                self.code,
+                self.info,
+                self.number,
+                self.duration,
+                self.failures,
+                self.socket is not None or self.attempt is not None,
+                self.watch.hits if self.watch is not None else 0,
+                self.told is not None and self.told[1],
+                self.enabled,
+            )
         )
 
     # -- the socket of a plain one -------------------------------------------------------

@@ -292,6 +292,10 @@ class States:
     def __contains__(self, name: ServerName) -> bool:
         return name in self._moves.servers
 
+    def among(self, names: Iterable[ServerName]) -> list[bool]:
+        """Whether each is there."""
+        return list(map(self._moves.servers.__contains__, names))
+
     def server(self, name: ServerName, now: float) -> ServerStanding:
         """Raises KeyError for one that is not there."""
         server = self._moves.servers[name]
@@ -312,7 +316,8 @@ class States:
         known = self._moves.servers
         servers = [known[name] for name in names]
         stopped = Operational.STOPPED
-        ago = [whole(one.since, now) for one in servers]
+        second = int(now)  # what ``whole()`` does; a call for each is what takes longest here
+        ago = [second - since if (since := int(one.since)) < second else 0 for one in servers]
         return Standings(
             [one.state for one in servers],
             [int(one.admin) for one in servers],

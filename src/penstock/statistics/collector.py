@@ -9,131 +9,20 @@ each worker; those of the kernel engine, and rates, are the highest of those loo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import repeat
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from penstock.engine.api import Engine, RealKey
 from penstock.engine.figures import Figure, Readings, Table
-from penstock.statistics.counted import NOTHING, Counted, lasting, since, together
+from penstock.statistics.counted import NOTHING, Counted, lasting, together
+from penstock.statistics.counted_columns import Figures
 from penstock.statistics.meter import Meter
-
-Key = TypeVar("Key", bound=Hashable)
-ServerName = tuple[str, str]
+from penstock.statistics.reading import Key, Part, Reading, Rows, ServerName
 
 _ALL: Final = tuple(Figure)
-_made: Final = partial(tuple.__new__, Counted)  # Counted._make() without a call in Python
 _WHOLE: Final[Mapping[Hashable, int]] = {"": 0}
 _SAMPLED: Final = (Figure.LIVE, Figure.TOTAL, Figure.SESSIONS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part(Generic[Key]):
-    """One engine's objects of a kind. *columns* are in the order of ``Counted``; empty: zeros.
-
-    Rows are made of them when they are asked for, so that nobody waits for ten thousand.
-    """
-
-    places: Mapping[Key, int]
-    columns: Sequence[Sequence[int]]
-
-    def one(self, key: Key) -> Counted:
-        """Zeros for one that is not there."""
-        place = self.places.get(key)
-        if place is None:
-            return NOTHING
-        return Counted._make([column[place] if column else 0 for column in self.columns])
-
-    def many(self, keys: Iterable[Key | None]) -> list[Counted]:
-        """As ``one()``, of many; also zeros for None."""
-        known = self.places.get
-        places = [known(key, -1) if key is not None else -1 for key in keys]
-        picked = [_picked(column, places) for column in self.columns]
-        made = map(_made, zip(*picked, strict=False))  # some are endless
-        return [one if place >= 0 else NOTHING for one, place in zip(made, places, strict=False)]
-
-
-def _picked(column: Sequence[int], places: Sequence[int]) -> Iterable[int]:
-    return [column[place] for place in places] if column else repeat(0)
-
-
-class Rows(Generic[Key]):
-    """All numbers of one kind of object, of all engines."""
-
-    def __init__(self, parts: Sequence[_Part[Key]]) -> None:
-        self._parts = parts
-
-    def of(self, key: Key) -> Counted:
-        """Zeros for one that no engine has."""
-        found = NOTHING
-        for part in self._parts:
-            found = _joined(found, part.one(key))
-        return found
-
-    def many(self, keys: Sequence[Key | None]) -> list[Counted]:
-        """As ``of()``, of many; also zeros for None."""
-        found: list[Counted] | None = None
-        for part in self._parts:
-            if not part.places:
-                continue
-            more = part.many(keys)
-            found = more if found is None else list(map(_joined, found, more))
-        return [NOTHING] * len(keys) if found is None else found
-
-    def keys(self) -> set[Key]:
-        return {key for part in self._parts for key in part.places}
-
-
-def _joined(one: Counted, other: Counted) -> Counted:
-    """Most objects are of one engine, and nothing to the others."""
-    if other is NOTHING:
-        return one
-    return other if one is NOTHING else together(one, other)
-
-
-class Reading:
-    """All numbers at one moment; with *base*, those that have been counted after it."""
-
-    def __init__(
-        self,
-        services: Rows[str],
-        pools: Rows[str],
-        reals: Rows[RealKey],
-        carried: Mapping[ServerName, Counted],
-        base: Reading | None = None,
-    ) -> None:
-        self.reals = reals
-        self._services = services
-        self._pools = pools
-        self._carried = carried
-        self._base = base
-
-    def service(self, name: str) -> Counted:
-        found = self._services.of(name)
-        return found if self._base is None else since(found, self._base.service(name))
-
-    def pool(self, name: str) -> Counted:
-        found = self._pools.of(name)
-        return found if self._base is None else since(found, self._base.pool(name))
-
-    def server(self, name: ServerName, key: RealKey | None) -> Counted:
-        """Of a server, whatever its address was when it was counted; *key*: what it is now."""
-        return self.servers([name], [key])[0]
-
-    def servers(self, names: Sequence[ServerName], keys: Sequence[RealKey | None]) -> list[Counted]:
-        """As ``server()``, of many."""
-        found = self.reals.many(keys)
-        if self._carried:
-            before = map(self._carried.get, names)
-            found = [
-                one if carried is None else together(one, carried)
-                for one, carried in zip(found, before, strict=True)
-            ]
-        if self._base is None:
-            return found
-        return list(map(since, found, self._base.servers(names, keys)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +180,7 @@ def _summed(tables: Iterable[Table[str]], figures: Iterable[Figure]) -> Table[Ha
     return Table(_WHOLE, {figure: [value] for figure, value in sums.items()})
 
 
-def _part(meter: Meter, table: Table[Key], now: float) -> _Part[Key]:
+def _part(meter: Meter, table: Table[Key], now: float) -> Part[Key]:
     """A table with its rates. Of few objects among many only theirs are kept."""
     columns, places = table.columns, table.places
     live = columns.get(Figure.LIVE, ())
@@ -301,22 +190,27 @@ def _part(meter: Meter, table: Table[Key], now: float) -> _Part[Key]:
         at = list(places.values())
         places = {key: row for row, key in enumerate(places)}
 
-    def picked(column: Sequence[int]) -> Sequence[int]:
+    def picked(column: Figures) -> Figures:
+        if not any(column):
+            return ()
         if len(column) < len(live):
             column = [*column, *zeros[len(column) :]]
         return column if at is None else [column[place] for place in at]
 
     filled = [picked(columns[one]) if one in columns else () for one in Figure]
-    most_live = map(max, picked(meter.most_live), picked(live))
-    filled[Figure.LIVE_MAX] = list(map(max, filled[Figure.LIVE_MAX] or zeros, most_live))
+    filled[Figure.LIVE_MAX] = _higher(
+        filled[Figure.LIVE_MAX], picked(meter.most_live), filled[Figure.LIVE]
+    )
     if Figure.LAST not in columns:
         filled[Figure.LAST] = list(picked(meter.grew))  # which the meter may change
     for one in meter.rated:
         rates = picked(meter.rates(one, columns.get(one, zeros), now))
-        filled.append(rates)
-        filled.append(list(map(max, rates, picked(meter.most_rate[one]))))
+        filled += [rates, _higher(rates, picked(meter.most_rate[one]))]
     filled += [()] * (len(Counted._fields) - len(filled))
-    return _Part(places, filled)
+    return Part(places, filled)
 
 
-__all__ = ["Collector", "Reading", "Rows"]
+def _higher(*columns: Figures) -> Figures:
+    """The highest number of each place."""
+    filled = [column for column in columns if column]
+    return list(map(max, *filled)) if len(filled) > 1 else list(*filled)

@@ -51,17 +51,20 @@ class Counted(NamedTuple):
         return -(-total // samples)
 
 
+NEVER: Final = -1
+
+
 def ago(now: float, last: int) -> int:
-    """Seconds since ``Counted.last``; -1: there was none."""
-    return max(0, int(now) - last) if last else -1
+    """Seconds since ``Counted.last``, or ``NEVER``."""
+    return max(0, int(now) - last) if last else NEVER
 
 
 NOTHING: Final = Counted()
 _RATES: Final = ("rate", "connection_rate")
-_MOST: Final = frozenset(
+MOST: Final = frozenset(
     [*map(int, MAXIMA), *(Counted._fields.index(f"{one}_max") for one in _RATES)]
 )
-_NOW: Final = frozenset(
+NOW: Final = frozenset(
     [
         *map(int, (Figure.LIVE, Figure.QUEUED, Figure.TURN, Figure.ERRORS_IN_A_ROW)),
         *map(Counted._fields.index, _RATES),
@@ -72,19 +75,18 @@ _NOW: Final = frozenset(
 def together(one: Counted, other: Counted) -> Counted:
     """Of one object that two engines have."""
     return Counted._make(
-        max(a, b) if at in _MOST else a + b
-        for at, (a, b) in enumerate(zip(one, other, strict=True))
+        max(a, b) if at in MOST else a + b for at, (a, b) in enumerate(zip(one, other, strict=True))
     )
 
 
 def lasting(one: Counted) -> Counted:
     """What of an object's numbers goes on to count when it becomes another one."""
-    return Counted._make(0 if at in _NOW else value for at, value in enumerate(one))
+    return Counted._make(0 if at in NOW else value for at, value in enumerate(one))
 
 
 def since(one: Counted, base: Counted) -> Counted:
     """What has been counted after *base*; highest numbers are left as they are."""
     return Counted._make(
-        a if at in _MOST or at in _NOW else max(0, a - b)
+        a if at in MOST or at in NOW else max(0, a - b)
         for at, (a, b) in enumerate(zip(one, base, strict=True))
     )

@@ -6,7 +6,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from penstock.checks.codes import Outcome
 from penstock.engine.api import RealKey
 from penstock.health.status import CheckStatus
 from penstock.model import PortMode, RealPort
@@ -16,17 +15,6 @@ _UP: Final = (Operational.RUNNING, Operational.STARTING)
 # Plain numbers: flags cost more to combine than all the rest.
 _FMAINT, _IMAINT, _RMAINT = int(Admin.FMAINT), int(Admin.IMAINT), int(Admin.RMAINT)
 _DRAIN: Final = int(DRAIN)
-
-
-def shown(check: CheckStatus) -> str:
-    """The status of a check; with a star while the next one is under way."""
-    return f"* {check.code}" if check.running else str(check.code)
-
-
-def lasted(check: CheckStatus) -> int | None:
-    """Milliseconds of the last one."""
-    known = check.duration_ms >= 0 and check.code.outcome is not Outcome.UNKNOWN
-    return check.duration_ms if known else None
 
 
 def status(

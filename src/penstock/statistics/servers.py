@@ -13,7 +13,7 @@ from penstock.health.status import CheckStatus
 from penstock.model import RealServer
 from penstock.sections import Section
 from penstock.states import MAINT, Operational
-from penstock.statistics.counted import Counted
+from penstock.statistics.counted_columns import CountedColumns
 
 _MAINT = int(MAINT)
 
@@ -38,23 +38,25 @@ class Servers:
     downtime: list[int] = field(default_factory=list)  # seconds
     downs: list[int] = field(default_factory=list)
     usable: list[bool] = field(default_factory=list)  # is given new clients
-    counted: list[Counted] = field(default_factory=list)
     user_weights: list[int] = field(default_factory=list)
     throttles: list[int | None] = field(default_factory=list)
     checks: list[CheckStatus | None] = field(default_factory=list)
     agents: list[CheckStatus | None] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
+    counted: CountedColumns = field(default_factory=CountedColumns, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.reals)
 
     def extend(self, others: Servers) -> None:
-        for name in _COLUMNS:
+        for name in _LISTS:
             getattr(self, name).extend(getattr(others, name))
+        self.counted = self.counted.followed_by(others.counted)
 
     def picked(self, places: Sequence[int]) -> Servers:
         """Those in *places* alone."""
-        return Servers(*([getattr(self, name)[at] for at in places] for name in _COLUMNS))
+        lists = ([getattr(self, name)[at] for at in places] for name in _LISTS)
+        return Servers(*lists, counted=self.counted.picked(places))
 
     @property
     def paused(self) -> list[bool]:
@@ -74,7 +76,7 @@ class Servers:
         return list(map(_ramped, self.user_weights, self.throttles))
 
 
-_COLUMNS = tuple(one.name for one in fields(Servers))
+_LISTS = tuple(one.name for one in fields(Servers) if one.name != "counted")
 
 
 def _ramped(weight: int, throttle: int | None) -> int:
@@ -108,7 +110,7 @@ class Summed:
 
     def add(self, servers: Servers) -> None:
         self.count += len(servers)
-        self.attempts += sum([one.total for one in servers.counted])
+        self.attempts += sum(servers.counted.column("total"))
         self.up += servers.stopped.count(False)
         backup = [one.backup for one in servers.reals]
         if not any(backup):

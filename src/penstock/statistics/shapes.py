@@ -127,7 +127,7 @@ class Shape:
                 template.append(f"{_shown(column.value, free=free)},".replace("%", "%%"))
                 continue
             if free or None in column:
-                column = [_shown(value, free=free) for value in column]
+                column = _texts(column, free=free)
             template.append("%s,")
             varying.append(column)
         template.append(self._end.replace("%", "%%"))
@@ -149,6 +149,14 @@ class Shape:
             value = known.get(field.place, self._constant.get(field.place))
             if value is not None:
                 yield field, _OTHER_TAGS.get((self.kind, field.name), field.tags), value
+
+
+def _texts(column: Sequence[Value], *, free: bool) -> list[str]:
+    """As ``_shown()``, of many."""
+    texts = ["" if value is None else str(value) for value in column]
+    if not free or _SPECIAL.isdisjoint("".join(texts)):
+        return texts
+    return list(map(csv_text, texts))
 
 
 def _shown(value: Value, *, free: bool) -> str:

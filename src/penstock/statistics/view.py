@@ -152,7 +152,7 @@ class View:
         controller = self._controller
         states = controller.states
         names = [(pool.name, real.name) for real in reals]
-        there = [name in states for name in names]
+        there = states.among(names)
         if not all(there):
             reals, names = list(compress(reals, there)), list(compress(names, there))
         seen = states.standings(names)
@@ -180,7 +180,6 @@ class View:
             seen.downtime,
             seen.downs,
             seen.usable,
-            self.reading.servers(names, keys),
             weights_of(pool, reals, self._edits.servers),
             [
                 states.warmed(name) if state is starting else None
@@ -189,6 +188,7 @@ class View:
             checks,
             agents,
             references,
+            counted=self.reading.servers(names, keys),
         )
 
     def counted(self, pool: str, real: RealServer) -> Counted:

@@ -176,6 +176,6 @@ def test_states_and_numbers_of_many_are_those_of_each(runtime: Runtime) -> None:
                 *(standing.operational, int(standing.admin), standing.last_change),
                 *(standing.downtime, standing.downs, standing.is_usable),
             )
-            assert seen.counted[at] == view.reading.server(name, key)
+            assert seen.counted.one(at) == view.reading.server(name, key)
             check = controller.check_status(key) if key is not None else None
             assert seen.checks[at] == (check if check is not None and check.enabled else None)

@@ -15,7 +15,7 @@ class PoolFigures:
     def __init__(self) -> None:
         self._gone: dict[str, dict[Column, int]] = {}
         self._places: dict[str, int] = {}
-        self._members: list[tuple[int, int]] = []  # place of a real, and that of its pool
+        self._members: dict[str, list[int]] = {}  # numbers of a pool's real servers
 
     def forgotten(self, pool: str, counted: Mapping[Column, int]) -> None:
         """A real server of *pool* has no number any more."""
@@ -27,9 +27,10 @@ class PoolFigures:
         """These pools there are, and these real servers with their numbers."""
         self._places = {name: at for at, name in enumerate(pools)}
         self._gone = {name: one for name, one in self._gone.items() if name in self._places}
-        self._members = [
-            (number, self._places[key.pool]) for key, number in reals if key.pool in self._places
-        ]
+        self._members = {name: [] for name in self._places}
+        for key, number in reals:
+            if key.pool in self._members:
+                self._members[key.pool].append(number)
 
     @property
     def places(self) -> Mapping[str, int]:
@@ -41,7 +42,8 @@ class PoolFigures:
         found: dict[Column, Sequence[int]] = {}
         for figure, column in columns.items():
             sums = [self._gone.get(name, {}).get(figure, 0) for name in self._places]
-            for number, place in self._members:
-                sums[place] += column[number]
+            if any(column):  # most pools have nothing of most figures
+                for place, numbers in enumerate(self._members.values()):
+                    sums[place] += sum(map(column.__getitem__, numbers))
             found[figure] = sums
         return found
