@@ -92,6 +92,7 @@ class ServerStates:
         self._mail = mail
         self._states = States(self._sessions)
         self._keys: dict[ServerName, RealKey] = {}
+        self.generation = object()  # another one when servers, or their keys, may be others
         self._checked: frozenset[ServerName] = frozenset()
         self._pending: list[Effect] = []
 
@@ -123,6 +124,7 @@ class ServerStates:
             for key in (real_key(pool, real),)
             if key is not None
         }
+        self.generation = object()
         self._checked = frozenset(spec.key for spec in specs if spec.checked)
         self._pending += self._states.configure(specs, self._clock(), down, causes or {})
 
@@ -145,6 +147,7 @@ class ServerStates:
     def restore(self, memory: Memory) -> None:
         """Forget what has happened since *memory* was taken."""
         self._pending.clear()
+        self.generation = object()
         self._states, self._keys, self._checked = memory
 
     # -- what happens ------------------------------------------------------------------

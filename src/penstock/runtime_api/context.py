@@ -13,6 +13,7 @@ from penstock.logs.rings import Rings
 from penstock.runtime_api.registry import Registry
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, SeverityOutput
 from penstock.statistics.collector import Collector
+from penstock.statistics.roster import Roster
 from penstock.statistics.served import Tally
 from penstock.statistics.view import View
 
@@ -54,6 +55,7 @@ class Runtime:
     started: float = field(default_factory=time.time)  # the same moment on the wall clock
     rings: Rings | None = None  # None: there are none
     lines_received: Callable[[], int] = int  # by log-forward sections
+    roster: Roster = field(default_factory=Roster)
     startup_logs: Sequence[str] = ()  # what was said when penstock was started
 
 
@@ -71,4 +73,10 @@ class Context:
     def view(self) -> View:
         """All there is to see, at this moment."""
         runtime = self.runtime
-        return View(runtime.controller, runtime.collector, runtime.clock(), runtime.tallies)
+        return View(
+            runtime.controller,
+            runtime.collector,
+            runtime.clock(),
+            runtime.roster,
+            runtime.tallies,
+        )

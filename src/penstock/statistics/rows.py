@@ -128,7 +128,7 @@ class _Batch:
         self._length += count
 
     def add_servers(self, shape: Shape, servers: Servers) -> None:
-        if not servers.reals:
+        if not servers.members:
             return
         self._servers.setdefault(shape, Servers()).extend(servers)
         self._parts.append((shape, len(servers)))
@@ -137,12 +137,9 @@ class _Batch:
         made = {
             shape: iter(
                 [
-                    Row(shape, section.id, real.link.id, values)
-                    for section, real, values in zip(
-                        servers.sections,
-                        servers.reals,
-                        shape.values(columns, len(servers)),
-                        strict=True,
+                    Row(shape, one.section.id, one.real.link.id, values)
+                    for one, values in zip(
+                        servers.members, shape.values(columns, len(servers)), strict=True
                     )
                 ]
             )
@@ -224,19 +221,19 @@ def _servers(view: View, section: Section, pool: Pool | None) -> Iterator[Server
     if pool is None or pool.disabled:
         return
     for first in range(0, len(pool.reals), _TOGETHER):
-        yield view.servers(section, pool, pool.reals[first : first + _TOGETHER])
+        yield view.servers(section, pool, first, _TOGETHER)
 
 
 def _shown(servers: Servers, selected: Selected) -> Servers:
     """The ones among them that are asked for."""
     if selected.id == -1 and not selected.hides:
         return servers
-    columns = (servers.reals, servers.paused, servers.stopped)
+    columns = (servers.members, servers.paused, servers.stopped)
     return servers.picked(
         [
             at
-            for at, (real, paused, stopped) in enumerate(zip(*columns, strict=True))
-            if selected.id in (-1, real.link.id)
+            for at, (member, paused, stopped) in enumerate(zip(*columns, strict=True))
+            if selected.id in (-1, member.real.link.id)
             and not (selected.hides and paused)
             and not (selected.usable_only and stopped)
         ]

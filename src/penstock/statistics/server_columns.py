@@ -10,7 +10,8 @@ from penstock.checks.codes import Outcome
 from penstock.health.status import CheckStatus
 from penstock.statistics.counted import NEVER, ago
 from penstock.statistics.counted_columns import CountedColumns, Figures
-from penstock.statistics.server_fields import address_of, status
+from penstock.statistics.roster import CONFIGURED
+from penstock.statistics.server_fields import status
 from penstock.statistics.servers import Servers
 from penstock.statistics.shapes import Column, Same, Value
 
@@ -51,42 +52,30 @@ def columns(servers: Servers, *, now: float, legends: bool) -> dict[str, Column]
 
 
 def _configured(servers: Servers, *, legends: bool) -> dict[str, Column]:
-    sections, reals = servers.sections, servers.reals
-    return {
-        "pxname": [one.name for one in sections],
-        "svname": [one.name for one in reals],
-        "slim": [one.maxconn or None for one in reals],
-        "act": [0 if one.backup else 1 for one in reals],
-        "bck": [1 if one.backup else 0 for one in reals],
-        "qlimit": [one.link.maxqueue or None for one in reals],
-        "iid": [one.id for one in sections],
-        "sid": [one.link.id for one in reals],
-        "addr": list(map(address_of, servers.keys)) if legends else _NOTHING,
-        "cookie": _NOTHING,
-        "mode": [one.mode for one in sections],
-        "src_ilim": [one.link.idle_limit for one in reals],
-    }
+    rows = [one.configured for one in servers.members]
+    columns: dict[str, Column] = dict(zip(CONFIGURED, zip(*rows, strict=True), strict=True))
+    if not legends:
+        columns["addr"] = _NOTHING
+    return columns
 
 
 def _state(servers: Servers) -> dict[str, Column]:
-    tracked: list[str | None] = [
-        "{}/{}".format(*one.tracks) if one.tracks is not None else None for one in servers.reals
-    ]
-    stands = zip(servers.operational, servers.admin, servers.references, tracked, strict=True)
+    reals = [one.real for one in servers.members]
+    stands = zip(servers.operational, servers.admin, servers.references, reals, strict=True)
     return {
         "status": [
-            status(operational, admin, *reference, tracks)
-            for operational, admin, reference, tracks in stands
+            status(operational, admin, *reference, real.tracks)
+            for operational, admin, reference, real in stands
         ],
-        "tracked": tracked,
         "weight": servers.weights,
         "uweight": servers.user_weights,
         "throttle": servers.throttles,
         "lastchg": servers.last_change,
         "hanafail": [
             None if real.observed is None else check.observed_failures if check is not None else 0
-            for real, check in zip(servers.reals, servers.checks, strict=True)
+            for real, check in zip(reals, servers.checks, strict=True)
         ],
+        "cookie": _NOTHING,
     }
 
 

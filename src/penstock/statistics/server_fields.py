@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from penstock.engine.api import RealKey
 from penstock.health.status import CheckStatus
 from penstock.model import PortMode, RealPort
-from penstock.states import DRAIN, Admin, Operational
+from penstock.states import DRAIN, Admin, Operational, ServerName
 
 _UP: Final = (Operational.RUNNING, Operational.STARTING)
 # Plain numbers: flags cost more to combine than all the rest.
@@ -22,15 +21,15 @@ def status(
     admin: int,
     check: CheckStatus | None,
     agent: CheckStatus | None,
-    tracks: str | None,
+    tracks: ServerName | None,
 ) -> str:
     """The word for its state. *check* and *agent* are those of the server at the end of the chain
-    that it tracks, or its own; *tracks*: that it tracks, as "pool/server".
+    that it tracks, or its own; *tracks*: that it tracks.
     """
     if admin & _RMAINT:
         return "MAINT (resolution)"
     if admin & _IMAINT:
-        return f"MAINT (via {tracks})"
+        return "MAINT (via {}/{})".format(*tracks or ("", ""))
     if admin & _FMAINT:
         return "MAINT"
     checked = check if check is not None and check.enabled else None
@@ -67,7 +66,6 @@ def _counted(checked: CheckStatus | None) -> str:
     return f"{checked.health - checked.rise + 1}/{checked.fall}"
 
 
-@lru_cache(maxsize=1 << 15)
 def address_of(key: RealKey | None) -> str:
     """Address and port; "" for one without an address."""
     if key is None:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import compress
 
-from penstock.engine.api import RealKey
 from penstock.health.status import CheckStatus
-from penstock.model import RealServer
-from penstock.sections import Section
 from penstock.states import MAINT, Operational
 from penstock.statistics.counted_columns import CountedColumns
+from penstock.statistics.roster import Member
 
 _MAINT = int(MAINT)
 
@@ -29,9 +27,7 @@ class Servers:
     the server that one tracks, or its own.
     """
 
-    sections: list[Section] = field(default_factory=list)
-    reals: list[RealServer] = field(default_factory=list)
-    keys: list[RealKey | None] = field(default_factory=list)  # None: it has no address
+    members: list[Member] = field(default_factory=list)
     operational: list[Operational] = field(default_factory=list)
     admin: list[int] = field(default_factory=list)
     last_change: list[int] = field(default_factory=list)  # seconds ago
@@ -46,7 +42,7 @@ class Servers:
     counted: CountedColumns = field(default_factory=CountedColumns, kw_only=True)
 
     def __len__(self) -> int:
-        return len(self.reals)
+        return len(self.members)
 
     def extend(self, others: Servers) -> None:
         for name in _LISTS:
@@ -112,7 +108,7 @@ class Summed:
         self.count += len(servers)
         self.attempts += sum(servers.counted.column("total"))
         self.up += servers.stopped.count(False)
-        backup = [one.backup for one in servers.reals]
+        backup = [one.real.backup for one in servers.members]
         if not any(backup):
             self.main.add(servers, servers.usable)
             return

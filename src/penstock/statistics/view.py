@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
+from operator import attrgetter
 
 from penstock.control.controller import Controller
 from penstock.control.desired import real_key, weight_of, weights_of
@@ -19,10 +20,12 @@ from penstock.sections import Section
 from penstock.states import MAINT, Operational, ServerName
 from penstock.statistics.collector import Collector
 from penstock.statistics.counted import NOTHING, Counted, ago, together
+from penstock.statistics.roster import Roster
 from penstock.statistics.served import Tally
 from penstock.statistics.server_state import StateOf
 from penstock.statistics.servers import Reference, Servers, Summed
 
+_number = attrgetter("link.id")
 _SPARE_FILES = 100  # for what is no client's
 
 
@@ -57,10 +60,12 @@ class View:
         controller: Controller,
         collector: Collector,
         now: float,
-        tallies: Callable[[str], Tally | None] = lambda name: None,
+        roster: Roster,
+        tallies: Callable[[str], Tally | None],
     ) -> None:
         """*tallies* knows the frontends that penstock itself answers on."""
         self.tally = tallies
+        self._roster = roster
         self._controller = controller
         self.now = now
         self.configuration = controller.configuration
@@ -76,7 +81,7 @@ class View:
 
     def _listed(self, pool: Pool) -> Pool:
         """*pool* without what ``dispatch`` and ``transparent`` stand for: no servers to HAProxy."""
-        if not self.configuration.sections or all(real.link.id for real in pool.reals):
+        if not self.configuration.sections or all(map(_number, pool.reals)):
             return pool
         return replace(pool, reals=tuple(real for real in pool.reals if real.link.id))
 
@@ -147,16 +152,18 @@ class View:
 
     # -- servers ---------------------------------------------------------------------------
 
-    def servers(self, section: Section, pool: Pool, reals: Sequence[RealServer]) -> Servers:
-        """*reals* of *pool*, as far as they are still there."""
+    def servers(self, section: Section, pool: Pool, first: int, count: int) -> Servers:
+        """At most *count* of *pool*, from the place *first* on, as far as they are still there."""
         controller = self._controller
         states = controller.states
-        names = [(pool.name, real.name) for real in reals]
+        members = self._roster.members(section, pool, states.generation, states.keys)
+        members = members[first : first + count]
+        names = [one.name for one in members]
         there = states.among(names)
         if not all(there):
-            reals, names = list(compress(reals, there)), list(compress(names, there))
+            members, names = list(compress(members, there)), list(compress(names, there))
+        reals, keys = [one.real for one in members], [one.key for one in members]
         seen = states.standings(names)
-        keys = states.keys(names)
         checks = [
             one if one is not None and one.enabled else None
             for one in controller.check_statuses(keys)
@@ -171,9 +178,7 @@ class View:
                 references[at] = self._reference(real.tracks)
         starting = Operational.STARTING
         return Servers(
-            [section] * len(names),
-            list(reals),
-            keys,
+            list(members),
             seen.operational,
             seen.admin,
             seen.last_change,

@@ -165,9 +165,8 @@ def test_states_and_numbers_of_many_are_those_of_each(runtime: Runtime) -> None:
         pool = view.pools.get(section.name)
         if pool is None or pool.disabled:
             continue
-        seen = view.servers(section, pool, pool.reals)
-        for at, real in enumerate(seen.reals):
-            name = (pool.name, real.name)
+        seen = view.servers(section, pool, 0, len(pool.reals))
+        for at, name in enumerate(one.name for one in seen.members):
             standing, key = controller.states.server(name), controller.states.key(name)
             assert (
                 *(seen.operational[at], seen.admin[at], seen.last_change[at]),
