@@ -16,7 +16,8 @@ from penstock.lab.network import LabError, Namespace, Network, until
 from penstock.lab.programs import web_servers
 
 LIMIT: Final = 0.5  # of a core, for 10,000 reals every 2 s
-_PORT: Final = 8080
+EVERY: Final = "0.0.0.0"  # noqa: S104  # of a namespace with nothing but its loopback device
+PORT: Final = 8080
 _POOL_SIZE: Final = 100
 _VIP_PORT: Final = 20000
 _UP_SECONDS: Final = 60.0
@@ -45,7 +46,7 @@ def _lines(reals: int, checks: str) -> Iterator[str]:
             yield f"listen pool{pool}"
             yield f"    bind 127.0.0.1:{_VIP_PORT + pool}"
         address = f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-        yield f"    server r{number} {address}:{_PORT} {checks}"
+        yield f"    server r{number} {address}:{PORT} {checks}"
 
 
 def _up(balancer: Balancer) -> int:
@@ -65,8 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, Network("psb") as network:
         directory = Path(name)
         namespace = network.namespace("health")
-        every = "0.0.0.0"  # noqa: S104  # of a namespace with nothing but its loopback device
-        web_servers(namespace, directory / "web", {every: "r"}, _PORT)
+        web_servers(namespace, directory / "web", {EVERY: "r"}, PORT)
         balancer = Balancer(namespace, directory / "penstock")
         balancer.start(configuration(arguments.reals, f"check inter {arguments.inter}"))
         process = balancer.process

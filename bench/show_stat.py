@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.health import configuration
+from bench.health import EVERY, PORT, configuration
 from bench.machine import process_cpu
 from penstock.lab.balancer import Balancer
 from penstock.lab.network import LabError, Namespace, Network, until
+from penstock.lab.programs import web_servers
 
 LIMIT: Final = 0.2  # seconds for 10,000 servers
 _UP_SECONDS: Final = 30.0
@@ -28,7 +29,7 @@ _PATIENCE: Final = 30.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reals", type=int, default=10_000, help="default: 10000")
-    parser.add_argument("--check", default="", help='of each server, as "check inter 30s" (none)')
+    parser.add_argument("--check", default="", help='of each server, as "check inter 5s" (none)')
     parser.add_argument("--times", type=int, default=15, help="that it is asked (15)")
 
 
@@ -70,6 +71,7 @@ class _Others:
 
 def _measured(name: str, path: Path, pid: int, times: int) -> float:
     """The middle one of *times* answers, seconds; prints a line."""
+    until("every server to be checked", lambda: b",INI," not in _ask(path, b"show stat"), _PATIENCE)
     size = len(_ask(path, b"show stat"))
     cpu, walls = process_cpu(pid), []
     for _ in range(times):
@@ -109,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, Network("pst") as network:
         directory = Path(name)
         namespace = network.namespace("stat")
+        web_servers(namespace, directory / "web", {EVERY: "r"}, PORT)
         text = partial(_text, reals=arguments.reals, check=arguments.check)
         if shutil.which("haproxy"):
             with _haproxy(namespace, directory, text) as (path, pid):
