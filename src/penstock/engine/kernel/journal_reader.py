@@ -16,11 +16,12 @@ from penstock.logs.flows import FlowLog
 
 _log = structlog.get_logger("penstock")
 _LOOK_SECONDS = 0.05
-_BUDGET_SECONDS = 0.025  # of each look: half a processor at most
-_AT_ONCE = 256  # records between two looks at the clock
+_BUDGET_SECONDS = 0.02  # of each look: two fifths of a processor
+_AT_ONCE = 32  # records between two looks at the clock
 _FULL = 0.25  # of the ring: a burst, and no more
-_CALM_LOOKS = 100  # within a quarter of the budget until more is told again
-_LEAST = 1024  # one in so many is told at least
+_CALM_LOOKS = 100  # with room for the next step before it is taken
+_ROOM = 0.75  # of the budget is what the next step may be expected to take
+_STEPS = (1, *(one << n for n in range(9) for one in (2, 3)), 1024)  # one in so many is told
 
 
 class JournalReader:
@@ -67,17 +68,19 @@ class JournalReader:
 
     def _pace(self, spent: float) -> None:
         full, before, self._full = self._journal.full, self._full, self._journal.full
+        step = _STEPS.index(self.one_in)
         if full > _FULL:
             self._calm = 0
-            if full >= before and self.one_in < _LEAST:
-                self._thin_out(self.one_in * 2)
-        elif spent > _BUDGET_SECONDS / 4:
-            self._calm = 0
-        elif self.one_in > 1:
+            if full >= before and step + 1 < len(_STEPS):
+                self._thin_out(_STEPS[step + 1])
+        elif step:
+            more = _STEPS[step - 1]
             self._calm += 1
+            if spent * self.one_in / more > _BUDGET_SECONDS * _ROOM:
+                self._calm = 0
             if self._calm >= _CALM_LOOKS:
                 self._calm = 0
-                self._thin_out(self.one_in // 2)
+                self._thin_out(more)
 
     def _thin_out(self, one_in: int) -> None:
         self.one_in = one_in
