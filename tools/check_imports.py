@@ -62,7 +62,7 @@ RUNNING: Final = (
         "control.server_values",
         "control.numbers",
     ),
-    *("ipvs", "director", "facts"),
+    *("ipvs", "director", "facts", "spare"),
     "mail",
     *ANSWERS,
     "control.refusal",
@@ -105,7 +105,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "model": SAID,
     # What is logged of connections and servers: the text, and whom it is sent to.
     "logs.model": ("terms", "rules.model", "proxied", "events"),
-    "logs": (*SAID, "model", "rules", "facts"),
+    "logs": (*SAID, "model", "rules", "facts", "spare"),
     "mail.model": ("terms", "events"),
     # A mail is a check of a mail server, with other steps.
     "mail.dialogue": (*SAID,),
@@ -117,6 +117,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "instance.runtime": (),
     "events": (),
     "facts": ("terms",),
+    "spare": (),
     # Where servers stand; says what follows from a change, for the controller to do.
     "states": ("model", "events"),
     "instance.log": ("events",),

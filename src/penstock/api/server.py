@@ -15,6 +15,7 @@ import structlog
 
 from penstock.api.wire import Refused, Reply, Request
 from penstock.errors import PenstockError
+from penstock.spare import Spare
 
 _log = structlog.get_logger("penstock")
 _MAX_REQUEST = 4 << 20  # some thousands of IPVS commands at once
@@ -58,6 +59,7 @@ class ControlServer:
         finally:
             os.umask(umask)
         self._listener.listen(_MAX_CLIENTS)
+        self._spare = Spare()
         self._inode = path.stat().st_ino
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
@@ -66,6 +68,7 @@ class ControlServer:
             self._drop(client)
         self._selector.unregister(self._listener)
         self._listener.close()
+        self._spare.close()
         with contextlib.suppress(FileNotFoundError):  # the next process may be there already
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
@@ -78,18 +81,18 @@ class ControlServer:
                 self._drop(client)
 
     def _accept(self, _events: int) -> None:
-        # Nobody there any more, or no descriptor left: the next turn of the loop tries again.
-        with contextlib.suppress(OSError):
-            connection, _ = self._listener.accept()
-            if len(self._clients) >= _MAX_CLIENTS:
-                connection.close()
-                return
-            connection.setblocking(False)
-            client = _Client(connection, self._clock())
-            self._clients[connection.fileno()] = client
-            self._selector.register(
-                connection, selectors.EVENT_READ, lambda events: self._ready(client, events)
-            )
+        connection = self._spare.accept(self._listener)
+        if connection is None:
+            return
+        if len(self._clients) >= _MAX_CLIENTS:
+            connection.close()
+            return
+        connection.setblocking(False)
+        client = _Client(connection, self._clock())
+        self._clients[connection.fileno()] = client
+        self._selector.register(
+            connection, selectors.EVENT_READ, lambda events: self._ready(client, events)
+        )
 
     def _ready(self, client: _Client, events: int) -> None:
         client.seen = self._clock()

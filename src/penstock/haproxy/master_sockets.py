@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from penstock.errors import PenstockError
 from penstock.haproxy.master_dialogue import Close, Dialogue, Forward, Reload, Say
 from penstock.haproxy.roster import Child, Roster
+from penstock.spare import Spare
 
 _CHUNK = 1 << 16
 _BACKLOG = 128
@@ -137,6 +138,7 @@ class MasterSockets:
         self._roster = roster
         self._answer = answer
         self._reload = reload
+        self._spare = Spare()
 
     def listen(self, sock: socket.socket, level: str) -> None:
         """Take clients of *sock*, who may do what *level* may."""
@@ -144,8 +146,8 @@ class MasterSockets:
         self._selector.register(sock, selectors.EVENT_READ, lambda _: self._accept(sock, level))
 
     def _accept(self, listener: socket.socket, level: str) -> None:
-        with contextlib.suppress(OSError):
-            sock, _ = listener.accept()
+        sock = self._spare.accept(listener)
+        if sock is not None:
             sock.setblocking(False)
             self._watch(_Client(sock, Dialogue(self._roster, level, self._answer)))
 

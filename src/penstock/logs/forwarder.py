@@ -21,6 +21,7 @@ from penstock.logs.model import LONGEST_EVENT, LogForward
 from penstock.logs.outlet import Means
 from penstock.logs.relay import Relay
 from penstock.proxied import Listener
+from penstock.spare import Spare
 
 _LINES_A_TURN: Final = 64  # of one sender (HAProxy: tune.maxaccept)
 _READ: Final = 16384  # bytes at once; a datagram that is longer is cut, as by HAProxy's buffer
@@ -93,6 +94,7 @@ class Forwarder:
         self._open_socket = open_socket
         self._spread = spread
         self._epoll = select.epoll()
+        self._spare = Spare()
         self._sources: dict[int, _Source] = {}
         self._listening: dict[tuple[object, ...], _Source] = {}
         self._waiting: set[_Source] = set()  # clients whose lines are not all passed on
@@ -104,6 +106,7 @@ class Forwarder:
     def close(self) -> None:
         for source in list(self._sources.values()):
             self._end(source)
+        self._spare.close()
         self._epoll.close()
 
     # -- configuration -------------------------------------------------------------------------
@@ -187,10 +190,9 @@ class Forwarder:
         if section.clients >= section.spec.maxconn:
             self._rest(source)
             return
-        try:
-            sock, _ = source.sock.accept()
-        except OSError:
-            return  # the caller has gone, or there are no descriptors: the next turn tries again
+        sock = self._spare.accept(source.sock)
+        if sock is None:
+            return
         sock.setblocking(False)
         section.clients += 1
         self._add(_Source(sock, section, Frames(LONGEST_EVENT), heard=now))

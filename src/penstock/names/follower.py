@@ -10,9 +10,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from penstock.model import Configuration, RealServer
-from penstock.names.group import Group, Member, Outcome, Place, Section
+import structlog
 
+from penstock.model import Configuration, RealServer
+from penstock.names.group import Failed, Group, Member, Outcome, Place, Section
+
+_log = structlog.get_logger("penstock")
 _THREADS = 4  # a name server that does not answer must not hold up the questions to another
 
 
@@ -126,7 +129,13 @@ class Follower:
     def _work(self) -> None:
         while (job := self._questions.get()) is not None:
             ask, question = job
-            self._answers.put((question, ask(question)))
+            try:
+                outcome = ask(question)
+            except Exception:
+                # A bug in one question must not end the thread that asks the others.
+                _log.exception("a name could not be asked for; this is a bug", name=question)
+                outcome = Failed("other", "penstock failed; its log says how")
+            self._answers.put((question, outcome))
             with contextlib.suppress(OSError):  # the daemon is ending
                 self._writer.send(b"x")
 

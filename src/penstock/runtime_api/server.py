@@ -18,6 +18,7 @@ from penstock.proxied import Listener, LocalAddress, LocalKind
 from penstock.runtime_api.context import Context, Runtime, Session
 from penstock.runtime_api.terminal import Terminal
 from penstock.runtime_sockets import AccessLevel, RuntimeSocket, RuntimeSockets
+from penstock.spare import Spare
 
 _CHUNK = 1 << 16  # bytes made ahead of what the client has taken
 _TURN = 1 << 16  # bytes for one client before others get their turn
@@ -67,6 +68,7 @@ class RuntimeServer:
         self._clients: dict[int, _Client] = {}
         self._listens = True
         self._always: list[_Open] = []  # also with no room for clients
+        self._spare = Spare()
 
     # -- sockets ---------------------------------------------------------------------------
 
@@ -161,6 +163,7 @@ class RuntimeServer:
             self._selector.unregister(opened.sock)
             opened.close()
         self._always.clear()
+        self._spare.close()
 
     def _look_for_room(self) -> None:
         """Listen while there are fewer clients than may be; further ones wait to be accepted."""
@@ -185,9 +188,8 @@ class RuntimeServer:
                 self._drop(client)
 
     def _accept(self, opened: _Open) -> None:
-        # Nobody there any more, or no descriptor left: the next turn of the loop tries again.
-        with contextlib.suppress(OSError):
-            sock, _ = opened.sock.accept()
+        sock = self._spare.accept(opened.sock)
+        if sock is not None:
             self._welcome(sock, opened.of)
 
     def _welcome(self, sock: socket.socket, one: RuntimeSocket) -> None:

@@ -8,7 +8,6 @@ it is readable or ``next_deadline()`` has come. A turn does little, whoever asks
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import select
 import socket
@@ -26,6 +25,7 @@ from penstock.engine.proxy.tls import listener_context, wrap_client
 from penstock.errors import DatapathError
 from penstock.http_service import HttpService
 from penstock.model import Protocol
+from penstock.spare import Spare
 from penstock.statistics.served import Tally
 from penstock.web.asked import Caller
 from penstock.web.client import Client, Stage
@@ -76,6 +76,7 @@ class WebServer:
         self._build = build
         self._clock = clock
         self._epoll = select.epoll()
+        self._spare = Spare()
         self._open: dict[tuple[object, ...], _Open] = {}
         self._by_fd: dict[int, _Open | tuple[_Service, Client]] = {}
         self._asking: deque[tuple[_Service, Client]] = deque()
@@ -154,6 +155,7 @@ class WebServer:
         for opened in self._open.values():
             self._shut(opened)
         self._open.clear()
+        self._spare.close()
         self._epoll.close()
 
     # -- a turn --------------------------------------------------------------------------------
@@ -176,26 +178,24 @@ class WebServer:
             self._look_at(serial, fd, now)
 
     def _accept(self, opened: _Open, now: float) -> None:
-        # Nobody there any more, or no descriptor left: the next turn tries again.
+        sock = self._spare.accept(opened.sock)
+        if sock is None:
+            return
         try:
-            with contextlib.suppress(OSError):
-                self._take(opened, now)
+            self._take(opened, sock, now)
+        except OSError:
+            sock.close()
         except Exception:
             # A bug in one rule must not take the daemon, and the health checks, with it.
             _log.exception("an HTTP connection failed; this is a bug", listener=str(opened.spot))
 
-    def _take(self, opened: _Open, now: float) -> None:
+    def _take(self, opened: _Open, sock: socket.socket, now: float) -> None:
         service = opened.service
-        sock, _ = opened.sock.accept()
         if service is None or not self._has_room(service):
             sock.close()
             return
         sock.setblocking(False)
-        try:
-            client = self._client(service, opened, sock, now)
-        except OSError:
-            sock.close()
-            raise
+        client = self._client(service, opened, sock, now)
         fd = client.sock.fileno()
         self._by_fd[fd] = service, client
         service.clients[fd] = client

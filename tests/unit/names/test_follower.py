@@ -64,6 +64,19 @@ def test_an_answer_reaches_the_loop() -> None:
     follower.close()
 
 
+def test_a_question_that_fails_does_not_stop_the_others() -> None:
+    heard, server = Heard(), Server(web=Found((A,)))
+    follower = Follower(heard)
+    for _ in range(6):  # more than there are threads
+        follower.follow(configuration(pool([named("s1", "unknown")])), [SECTION], server, now=5)
+        ask_and_hear(follower, 5)
+    follower.follow(configuration(pool([named("s1", "web")])), [SECTION], server, now=5)
+    ask_and_hear(follower, 5)
+    follower.close()
+    assert server.asked == ["unknown"] * 6 + ["web"]
+    assert heard == [({("web", "s1"): A}, Found((A,)))]
+
+
 def test_one_question_for_all_who_share_it() -> None:
     heard, server = Heard(), Server(web=Found((A, B)))
     follower = Follower(heard)
