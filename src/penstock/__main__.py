@@ -24,6 +24,10 @@ def main() -> None:
         sys.exit(_haproxy(sys.argv[1:]))
     if sys.argv[1:2] == ["haproxy"]:
         sys.exit(_haproxy(sys.argv[2:]))
+    if sys.argv[1:2] == ["run"]:
+        # structlog would load it for colours that are not used, and that takes its time.
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+        gc.disable()  # what is read and loaded stays; the daemon looks for cycles later
     from penstock import cli  # noqa: PLC0415
 
     cli.main()

@@ -382,6 +382,7 @@ def _live(
             options.ready()
             # What is there by now stays; looking for cycles among 100,000 rules takes its time.
             gc.freeze()
+            gc.enable()
             gc.set_threshold(_COLLECT_AFTER)
             beside, servers = options.beside, (server, runtime)
             going = MainLoop(selector, all_workers, controller, collector, servers, pending, regain)

@@ -86,16 +86,17 @@ def _files(arguments: Arguments, voice: Voice, words: list[str]) -> int:
     loaded = reading.read(arguments, voice)
     if loaded is not None and arguments.action is Action.CHECK:
         return reading.say_valid(loaded, voice)
-    gc.enable()
     begin = Start(arguments, words, voice)
     if loaded is None:
         if roster is None:  # there is nothing that could go on
             return 1
         from penstock.haproxy.launching import refused  # noqa: PLC0415
 
+        gc.enable()
         refused(begin, roster)
     from penstock.haproxy.starting import start  # noqa: PLC0415
 
+    gc.enable()
     return start(begin, loaded, roster)
 
 

@@ -6,7 +6,6 @@ For a process that is penstock's own: a thread of another program could hold a l
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -69,7 +68,6 @@ def fork_worker(arguments: list[str], kept: int) -> ForkedProcess:
         os.dup2(null, 0)
         os.closerange(3, kept)
         os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
-        gc.enable()
         worker.main(arguments)
         status = 0
     except BaseException:

@@ -40,7 +40,7 @@ class WorkerProcess:
             if forks and can_fork():
                 self._process = fork_worker(arguments, link)
             else:
-                command = [sys.executable, "-m", "penstock.engine.proxy.worker", *arguments]
+                command = [sys.executable, "-m", "penstock.engine.proxy", *arguments]
                 self._process = subprocess.Popen(  # noqa: S603  # this very program
                     command, pass_fds=[link], stdin=subprocess.DEVNULL
                 )

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker process: takes connections and does what the daemon tells it over a socket.
 
-    python -m penstock.engine.proxy.worker FD NUMBER WORKERS UID GID
-
 It is started by the daemon and trusts what comes from there. When the daemon is gone it stops
 listening, finishes its sessions and ends.
 """
@@ -379,6 +377,7 @@ def main(arguments: list[str]) -> None:
     give_up(user, group)
     worker = Worker(socket.socket(fileno=fd), number, workers)
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000)  # sessions hold each other and are unlinked by hand
     worker.run()
 
@@ -388,7 +387,3 @@ def _raise_limits() -> None:
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
