@@ -23,19 +23,17 @@ from penstock.engine.api import (
     PutService,
     RealKey,
     RealState,
-    ReasonCount,
     RemovePool,
     RemoveService,
     RetireReal,
     ServiceState,
     SetMaxconn,
     Step,
-    Traffic,
-    Verdict,
     fingerprint,
 )
-from penstock.engine.figures import Figure, Readings, Table
+from penstock.engine.figures import Figure, Readings
 from penstock.engine.kernel.admission import KernelAdmission
+from penstock.engine.kernel.counting import Counting
 from penstock.engine.kernel.cutting import Cutting
 from penstock.engine.kernel.flow_listing import FlowListing, Names
 from penstock.engine.kernel.ids import Ids, Regions
@@ -43,8 +41,7 @@ from penstock.engine.kernel.journal import KernelJournal
 from penstock.engine.kernel.keys import flow_ticks
 from penstock.engine.kernel.loader import Datapath, flows_for, open_datapath
 from penstock.engine.kernel.network import Network
-from penstock.engine.kernel.outcomes import Column, Outcomes
-from penstock.engine.kernel.pool_figures import PoolFigures
+from penstock.engine.kernel.numbered import PoolTable, Real
 from penstock.engine.kernel.ports import HeldPorts
 from penstock.engine.kernel.rules import KernelRules
 from penstock.engine.kernel.slots import place_of
@@ -53,31 +50,10 @@ from penstock.engine.kernel.synchronise import KernelSync
 from penstock.engine.sessions import SessionView
 from penstock.errors import DatapathError
 from penstock.ipvs.names import POOL_PREFIX
-from penstock.kernel.btf import Layout
-from penstock.kernel.maps import ArrayMap, PerCpuArray
-from penstock.model import Protocol, Settings
+from penstock.model import Settings
 
 # types.h
 _SERVICE_RULES, _SERVICE_LOGGED, _SERVICE_LOGGED_EARLY, _SERVICE_REALS_TIMEOUT = 16, 32, 64, 128
-
-
-# A connection that begins is one that a scheduler has chosen for.
-_BEGUN = frozenset({Figure.TOTAL, Figure.SESSIONS, Figure.CHOSEN, Figure.CONNECTED})
-
-
-@dataclass(slots=True)
-class _Real:
-    id: int
-    protocol: Protocol
-    retired: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    id: int
-    base: int
-    length: int
-    members: frozenset[int]  # numbers of real servers; of a pool found in the maps, its table's
 
 
 @dataclass(slots=True)
@@ -101,16 +77,13 @@ class KernelEngine:
         self._maps = datapath.maps
         self._codec = datapath.codec
         self._held = HeldPorts()
-        self._reals: dict[RealKey, _Real] = {}
-        self._pools: dict[str, _Table] = {}
+        self._reals: dict[RealKey, Real] = {}
+        self._pools: dict[str, PoolTable] = {}
         self._services: dict[str, int] = {}
         self._vips: dict[str, set[bytes]] = {}
         self._binds: dict[str, ServiceState] = {}
         self._pool_of: dict[str, int] = {}  # by service; 0: it has none
-        self._pool_figures = PoolFigures()
-        self._outcomes = Outcomes(datapath)
-        # Who has which number of services and reals; None: somebody has come or gone.
-        self._places: tuple[dict[str, int], dict[RealKey, int]] | None = None
+        self._counting = Counting(datapath, self._services, self._reals, self._pools)
         self._taken = _Taken()
         self._read_back()
         self._real_ids = Ids(
@@ -199,7 +172,7 @@ class KernelEngine:
 
     def apply(self, step: Step) -> None:
         if not isinstance(step, PutReal) or step.state.key not in self._reals:
-            self._places = None
+            self._counting.changed()
         match step:
             case PutReal(state):
                 self._put_real(state)
@@ -217,63 +190,10 @@ class KernelEngine:
                 self._maps.controls.store32(0, self._codec.control.offset("maxconn"), maxconn)
 
     def counters(self) -> Counters:
-        services = self._traffic(
-            self._maps.service_traffic,
-            self._maps.service_lives,
-            self._codec.service_live,
-            self._services.values(),
-        )
-        in_service = {key: real.id for key, real in self._reals.items() if not real.retired}
-        reals = self._traffic(
-            self._maps.real_traffic,
-            self._maps.real_lives,
-            self._codec.real_live,
-            in_service.values(),
-        )
-        control = self._codec.control
-        reasons = tuple(
-            _reason(name, self._maps.reasons.sum(number)[0])
-            for number, name in self._codec.reasons.items()
-        )
-        return Counters(
-            services={name: services[number] for name, number in self._services.items()},
-            reals={key: reals[number] for key, number in in_service.items()},
-            reasons=reasons,
-            flows=self._maps.controls.load32(0, control.offset("flows")),
-            max_flows=self._datapath.max_flows,
-        )
+        return self._counting.counters()
 
     def readings(self, figures: Collection[Figure]) -> Readings:
-        services, reals = self._places or self._placed()
-        maps, codec = self._maps, self._codec
-        most = max((real.id for real in self._reals.values()), default=0) + 1
-        columns = self._outcomes.sums(figures, most)
-        columns.update(
-            self._columns(
-                figures, maps.real_traffic, maps.real_lives, codec.real_live, most
-            ).items()
-        )
-        most = max(services.values(), default=0) + 1
-        begun = self._columns(
-            figures, maps.service_traffic, maps.service_lives, codec.service_live, most
-        )
-        pools = {name: pool.id for name, pool in self._pools.items()}
-        sums = self._pool_figures.sums(columns)
-        return Readings(
-            services=Table(services, self._outcomes.services(figures, begun, most)),
-            pools=self._outcomes.pools(self._pool_figures.places, sums, pools),
-            reals=self._outcomes.reals(reals, columns),
-        )
-
-    def _placed(self) -> tuple[dict[str, int], dict[RealKey, int]]:
-        """Who has which number; the same objects until something comes or goes."""
-        self._places = (
-            dict(self._services),
-            {key: real.id for key, real in self._reals.items() if not real.retired},
-        )
-        numbers = ((key, real.id) for key, real in self._reals.items())
-        self._pool_figures.place(self._pools, numbers)
-        return self._places
+        return self._counting.readings(figures)
 
     def forget_maxima(self) -> None:
         """It has none."""
@@ -296,16 +216,14 @@ class KernelEngine:
 
     def live(self, key: RealKey) -> int:
         real = self._reals.get(key)
-        at = self._codec.real_live.offset("conns")
-        return self._maps.real_lives.load32(real.id, at) if real else 0
+        return self._counting.live(real.id) if real else 0
 
     def busy(self) -> bool:
         return any(self.live(key) for key in self._reals)
 
     def errors_in_a_row(self, key: RealKey) -> int:
         real = self._reals.get(key)
-        at = self._codec.real_live.offset("errors_in_a_row")
-        return self._maps.real_lives.load32(real.id, at) if real else 0
+        return self._counting.errors_in_a_row(real.id) if real else 0
 
     def cut(self, key: RealKey, cause: CutCause = CutCause.OPERATOR) -> int:
         real = self._reals.get(key)
@@ -322,7 +240,9 @@ class KernelEngine:
         self.rules.tick()
         for key in [key for key, real in self._reals.items() if real.retired]:
             self._forget_if_idle(key)
-        for number in [number for number in self._leaving if self._live_conns(number) == 0]:
+        for number in [
+            number for number in self._leaving if self._counting.service_live(number) == 0
+        ]:
             self._leaving.discard(number)
             self._service_ids.free(number)
 
@@ -343,7 +263,7 @@ class KernelEngine:
             if self._codec.real.unpack(value).text("pool").startswith(POOL_PREFIX):
                 continue
             key, protocol, retired = self._codec.unpack_real(value)
-            self._reals[key] = _Real(_number(raw_id), protocol, retired)
+            self._reals[key] = Real(_number(raw_id), protocol, retired)
         for raw_id, value in self._maps.pools.items():
             pool = self._codec.pool.unpack(value)
             self._taken.pools.add(_number(raw_id))
@@ -352,7 +272,7 @@ class KernelEngine:
             if not pool.text("name").startswith(POOL_PREFIX):
                 base, length = pool.integer("base"), pool.integer("len")
                 members = frozenset(self._maps.tables.load32(base + at) for at in range(length))
-                self._pools[pool.text("name")] = _Table(_number(raw_id), base, length, members)
+                self._pools[pool.text("name")] = PoolTable(_number(raw_id), base, length, members)
         names: dict[int, str] = {}
         for raw_id, value in self._maps.services.items():
             service = self._codec.service.unpack(value)
@@ -375,7 +295,7 @@ class KernelEngine:
             elif owner in self._vips:
                 self._vips[owner].add(key_bytes)
 
-    def _real_state(self, key: RealKey, real: _Real) -> RealState:
+    def _real_state(self, key: RealKey, real: Real) -> RealState:
         live, at = self._maps.real_lives, self._codec.real_live.offset
         return RealState(
             key=key,
@@ -394,10 +314,8 @@ class KernelEngine:
         real = self._reals.get(state.key)
         if real is None or real.retired:
             if real is None:
-                real = _Real(self._real_ids.take(), state.protocol, retired=False)
-                live.write(real.id, bytes(self._codec.real_live.size))
-                self._maps.real_traffic.clear(real.id)
-                self._outcomes.begin_real(real.id)
+                real = Real(self._real_ids.take(), state.protocol, retired=False)
+                self._counting.begin_real(real.id)
             real.retired = False
             self._reals[state.key] = real
             self._write_real(state.key, real)
@@ -407,7 +325,7 @@ class KernelEngine:
         live.store32(real.id, at("weight"), state.weight)
         live.store32(real.id, at("available"), int(state.available))
 
-    def _write_real(self, key: RealKey, real: _Real) -> None:
+    def _write_real(self, key: RealKey, real: Real) -> None:
         source = key.source.address if key.source else self._network.source_for(key.address)
         state = RealState(key, real.protocol, 0, available=False)
         self._maps.reals.put(
@@ -429,7 +347,7 @@ class KernelEngine:
         number = old.id if old else self._pool_ids.take()
         rotation = 0
         if not old:
-            self._outcomes.begin_pool(number)
+            self._counting.begin_pool(number)
         if old:
             raw = self._maps.pools.get(_id(number))
             rotation = self._codec.pool.unpack(raw).integer("rotation") if raw else 0
@@ -438,7 +356,7 @@ class KernelEngine:
         )
         if old:
             self._regions.free(old.base, old.length)
-        self._pools[state.name] = _Table(number, base, len(state.table), frozenset(ids))
+        self._pools[state.name] = PoolTable(number, base, len(state.table), frozenset(ids))
 
     def _live_id(self, key: RealKey) -> int:
         real = self._reals.get(key)
@@ -481,9 +399,7 @@ class KernelEngine:
     def _switch_service(self, state: ServiceState, number: int, *, known: bool) -> None:
         live, at = self._maps.service_lives, self._codec.service_live.offset
         if not known:
-            live.write(number, bytes(self._codec.service_live.size))
-            self._maps.service_traffic.clear(number)
-            self._outcomes.begin_service(number)
+            self._counting.begin_service(number)
         allowed = flow_ticks(state.protocol, state.timeouts)
         with self._admission.prepared(number, state.admission) as rules:
             live.store32(number, at("maxconn"), state.maxconn)
@@ -511,7 +427,7 @@ class KernelEngine:
         self._admission.remove(number)
         self._hold_only_wanted()
         # Flows of the service keep its live counters until they end; the number stays theirs.
-        if self._live_conns(number) == 0:
+        if self._counting.service_live(number) == 0:
             self._service_ids.free(number)
         else:
             self._leaving.add(number)
@@ -531,10 +447,6 @@ class KernelEngine:
 
     def _numbers_of(self, pool: str) -> list[int]:
         return [real.id for key, real in self._reals.items() if key.pool == pool]
-
-    def _live_conns(self, service: int) -> int:
-        at = self._codec.service_live.offset("conns")
-        return self._maps.service_lives.load32(service, at)
 
     def _drop_vips(self, keys: set[bytes], owner: int) -> None:
         """Delete *keys*, save those that another service has taken over meanwhile."""
@@ -569,80 +481,11 @@ class KernelEngine:
 
     def _forget_if_idle(self, key: RealKey) -> None:
         real = self._reals[key]
-        at = self._codec.real_live.offset("conns")
-        if self._maps.real_lives.load32(real.id, at) == 0:
-            self._pool_figures.forgotten(key.pool, self._last_figures(real.id))
-            self._places = None
+        if self._counting.live(real.id) == 0:
+            self._counting.forget_real(key.pool, real.id)
             self._maps.reals.delete(_id(real.id))
             self._real_ids.free(real.id)
             del self._reals[key]
-
-    def _last_figures(self, number: int) -> dict[Column, int]:
-        """What a real server has counted in all."""
-        counted, fields = self._maps.real_traffic.sum(number), self._codec.traffic.fields
-        total = self._maps.real_lives.load64(number, self._codec.real_live.offset("total"))
-        return {
-            **dict.fromkeys(_BEGUN, total),
-            **self._outcomes.last_sums(number),
-            Figure.ERRORS: self._maps.real_lives.load32(
-                number, self._codec.real_live.offset("errors")
-            ),
-            Figure.BYTES_IN: counted[fields["bytes_in"].offset // 8],
-            Figure.BYTES_OUT: counted[fields["bytes_out"].offset // 8],
-        }
-
-    # -- counters ----------------------------------------------------------------------
-
-    def _columns(
-        self,
-        figures: Collection[Figure],
-        counters: PerCpuArray,
-        lives: ArrayMap,
-        layout: Layout,
-        count: int,
-    ) -> dict[Figure, Sequence[int]]:
-        """Of the first *count* numbers."""
-        found: dict[Figure, Sequence[int]] = {}
-        if Figure.LIVE in figures:
-            words, step = lives.words, lives.stride // 4
-            found[Figure.LIVE] = words[layout.offset("conns") // 4 : count * step : step].tolist()
-        if Figure.ERRORS in figures and "errors" in layout.fields:  # real servers make them
-            words, step = lives.words, lives.stride // 4
-            errors = words[layout.offset("errors") // 4 : count * step : step]
-            found[Figure.ERRORS] = errors.tolist()
-        begun = _BEGUN & set(figures)
-        if begun:
-            quads, step = lives.quads, lives.stride // 8
-            totals = quads[layout.offset("total") // 8 : count * step : step].tolist()
-            found |= dict.fromkeys(begun, totals)
-        if {Figure.BYTES_IN, Figure.BYTES_OUT} & set(figures):
-            fields, columns = self._codec.traffic.fields, counters.columns(count)
-            found[Figure.BYTES_IN] = columns[fields["bytes_in"].offset // 8]
-            found[Figure.BYTES_OUT] = columns[fields["bytes_out"].offset // 8]
-        return found
-
-    def _traffic(
-        self, counters: PerCpuArray, lives: ArrayMap, layout: Layout, numbers: Collection[int]
-    ) -> dict[int, Traffic]:
-        """The counters of services or reals, by number."""
-        fields = self._codec.traffic.fields
-        columns = counters.columns(max(numbers, default=0) + 1)
-        packets_in, bytes_in, packets_out, bytes_out = (
-            columns[fields[name].offset // 8]
-            for name in ("packets_in", "bytes_in", "packets_out", "bytes_out")
-        )
-        conns, total = layout.offset("conns"), layout.offset("total")
-        return {
-            number: Traffic(
-                live=lives.load32(number, conns),
-                total=lives.load64(number, total),
-                packets_in=packets_in[number],
-                bytes_in=bytes_in[number],
-                packets_out=packets_out[number],
-                bytes_out=bytes_out[number],
-            )
-            for number in numbers
-        }
 
 
 def _flags(state: ServiceState) -> int:
@@ -655,11 +498,6 @@ def _flags(state: ServiceState) -> int:
         reals = times.client is None or times.server < times.client
         flags |= _SERVICE_REALS_TIMEOUT if reals else 0
     return flags
-
-
-def _reason(name: str, count: int) -> ReasonCount:
-    verdict, _, rest = name.lower().partition("_")
-    return ReasonCount(rest, Verdict(verdict), count)
 
 
 def _id(number: int) -> bytes:
