@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from penstock.logs.flow_subject import FlowSubject
 from penstock.logs.outlet import Means
@@ -17,6 +18,8 @@ from penstock.model import Configuration, Service
 from penstock.model import Protocol as Transport
 
 _MILLISECOND = 1_000_000
+_NOBODY = -1  # no real server's number
+_ENDS = frozenset({"si", "sp", "bi", "bp"})
 
 
 class How(IntEnum):
@@ -55,6 +58,10 @@ class Told(NamedTuple):
     real_ended: bool
 
 
+made_told: Final[Callable[[tuple[object, ...]], Told]] = partial(tuple.__new__, Told)
+"""One with all fields, in their order; the constructor takes twice the time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A real server by names."""
@@ -83,6 +90,20 @@ class _Logged:
     servers_timeout: bool  # the server's is the one that ends a silent flow
 
 
+@dataclass(slots=True)
+class _Place:
+    """What all lines of one service and real server have in common, for a moment."""
+
+    frontend: str
+    backend: str
+    server: str | None
+    wants_ends: bool  # of our connection to the server
+    live: int = 0
+    frontend_live: int = 0
+    server_live: int = 0
+    backend_live: int = 0
+
+
 class FlowLog:
     """Writes the lines of one engine's services, as the configuration that runs has them."""
 
@@ -93,8 +114,7 @@ class FlowLog:
         self._monotonic = monotonic
         self._services: dict[str, _Logged] = {}
         self._by_number: dict[int, _Logged | None] = {}
-        self._servers: dict[int, Server | None] = {}
-        self._counts: dict[tuple[str, int | str], int] = {}
+        self._places: dict[tuple[int, int], _Place] = {}  # by service and real server
         self._offset = 0
         self.written = 0  # lines
 
@@ -102,7 +122,7 @@ class FlowLog:
         """Go on with an engine that was opened anew."""
         self._numbers = numbers
         self._by_number.clear()
-        self._servers.clear()
+        self._places.clear()
 
     def configure(self, configuration: Configuration) -> None:
         """From now on, as *configuration* has it."""
@@ -125,8 +145,7 @@ class FlowLog:
     def begin_batch(self) -> None:
         """Numbers are asked for anew, once for all lines that follow."""
         self._by_number.clear()
-        self._servers.clear()
-        self._counts.clear()
+        self._places.clear()
         self._offset = self._means.clock() - self._monotonic()
 
     def write(self, told: Told) -> None:
@@ -147,59 +166,59 @@ class FlowLog:
             logged.logger.write(record)
 
     def _record(self, told: Told, logged: _Logged) -> Record:
-        service, uses = logged.service, logged.logger.uses
         begun, answered, how = told.begun, told.answered, told.how
-        server = None
-        if how != How.REFUSED:
-            if told.real not in self._servers:
-                self._servers[told.real] = self._numbers.server(told.real)
-            server = self._servers[told.real]
-        name = service.proxy
-        pool = server.pool if server is not None else service.pool
-        record = Record(name, pool or name, begun + self._offset)
+        refused = how == How.REFUSED
+        key = (told.service, _NOBODY if refused else told.real)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._place(key, logged)
+        record = Record(place.frontend, place.backend, begun + self._offset)
         record.client, record.client_port = _shown(told.client), told.client_port
         record.wanted, record.wanted_port = _shown(told.vip), told.vip_port
-        if server is not None:
-            record.server = server.name
+        if place.server is not None:
+            record.server = place.server
             record.queued = 0
-            if "si" in uses or "sp" in uses or "bi" in uses or "bp" in uses:
+            if place.wants_ends:
                 record.source, record.source_port = _known(told.source), told.source_port
                 record.target, record.target_port = _known(told.target), told.target_port
+            record.server_live, record.backend_live = place.server_live, place.backend_live
         if answered:
             record.connected = (answered - begun) // _MILLISECOND
-        record.closed = (told.ended - begun) // _MILLISECOND
+        # As HAProxy has it: a connection that has ended still is one of its frontend's.
         if how == How.ANSWERED:
             record.closed = record.connected
+            record.live, record.frontend_live = place.live, place.frontend_live
         else:
+            record.closed = (told.ended - begun) // _MILLISECOND
             record.received, record.sent = told.bytes_in, told.bytes_out
+            record.live, record.frontend_live = place.live + 1, place.frontend_live + 1
         record.end = _end(told, logged)
-        self._count_live(record, told, uses, server)
         record.number = self.written
         if logged.logger.samples:
-            record.subject = FlowSubject(record, service, self._means.clock)
+            record.subject = FlowSubject(record, logged.service, self._means.clock)
         return record
 
-    def _count_live(
-        self, record: Record, told: Told, uses: frozenset[str], server: Server | None
-    ) -> None:
-        """As HAProxy has it: a connection that has ended still is one of its frontend's."""
-        numbers, own = self._numbers, int(told.how != How.ANSWERED)
+    def _place(self, key: tuple[int, int], logged: _Logged) -> _Place:
+        number, real = key
+        numbers, service, uses = self._numbers, logged.service, logged.logger.uses
+        server = None if real == _NOBODY else numbers.server(real)
+        pool = server.pool if server is not None else service.pool
+        place = _Place(
+            service.proxy,
+            pool or service.proxy,
+            server.name if server is not None else None,
+            wants_ends=not uses.isdisjoint(_ENDS),
+        )
         if "ac" in uses:
-            record.live = self._count("all", 0, lambda _: numbers.live()) + own
+            place.live = numbers.live()
         if "fc" in uses:
-            live = self._count("service", told.service, numbers.service_live)
-            record.frontend_live = live + own
+            place.frontend_live = numbers.service_live(number)
         if server is not None:
             if "sc" in uses:
-                record.server_live = self._count("server", told.real, numbers.server_live)
+                place.server_live = numbers.server_live(real)
             if "bc" in uses:
-                record.backend_live = self._count("pool", server.pool, numbers.pool_live)
-
-    def _count(self, kind: str, key: int | str, ask: Callable[..., int]) -> int:
-        known = self._counts.get((kind, key))
-        if known is None:
-            known = self._counts[kind, key] = ask(key)
-        return known
+                place.backend_live = numbers.pool_live(server.pool)
+        return place
 
 
 def _shown(address: bytes) -> str:
@@ -240,4 +259,4 @@ def _is_servers(configuration: Configuration, service: Service) -> bool:
     return client is None or times.server < client
 
 
-__all__ = ["FlowLog", "How", "Numbers", "Server", "Told"]
+__all__ = ["FlowLog", "How", "Numbers", "Server", "Told", "made_told"]

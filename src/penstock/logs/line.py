@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from operator import attrgetter, itemgetter
 from typing import Final
 
 from penstock.logs.dates import Dates
@@ -120,12 +121,33 @@ def _joined(pieces: list[str | _Piece]) -> Render:
     pattern = "".join(
         piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces
     )
-    fills = tuple(piece for piece in pieces if not isinstance(piece, str))
+    fills = [piece for piece in pieces if not isinstance(piece, str)]
+    fields = [fill for fill in fills if isinstance(fill, _Field)]
+    others = [fill for fill in fills if not isinstance(fill, _Field)]
+    if len(fields) < _MANY:
+        return lambda record: pattern % tuple([fill(record) for fill in fills])
+    # All fields are looked up in one go, before the others, and then brought into their order.
+    look = attrgetter(*[field.name for field in fields])
+    order = itemgetter(*[[*fields, *others].index(fill) for fill in fills])
 
     def render(record: Record) -> str:
-        return pattern % tuple([fill(record) for fill in fills])
+        values: tuple[object, ...] = order((*look(record), *[fill(record) for fill in others]))
+        return pattern % values
 
     return render
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Field:
+    """A piece that is a field of the record as it stands."""
+
+    name: str
+
+    def __call__(self, record: Record) -> object:
+        return getattr(record, self.name)
+
+
+_MANY: Final = 2  # fields, from which on looking them up together is worth it
 
 
 def _piece(part: Variable | Sampled, setting: Setting) -> _Piece:
@@ -138,7 +160,7 @@ def _piece(part: Variable | Sampled, setting: Setting) -> _Piece:
     text = _TEXTS.get(name)
     if text is not None:
         return _shaped(text, shape)
-    return _NUMBERS[name]
+    return _Field(_FIELDS[name]) if name in _FIELDS else _NUMBERS[name]
 
 
 def _sample(part: Sampled, setting: Setting) -> Render:
@@ -195,22 +217,17 @@ _PORTS: Final[dict[str, Callable[[Record], tuple[str | None, int]]]] = {
 }
 
 # And of its numbers, which flags leave alone.
+_FIELDS: Final = {
+    **{"Th": "handshake", "Tw": "queued", "U": "received", "ts": "end", "ac": "live"},
+    **{"fc": "frontend_live", "bc": "backend_live", "sc": "server_live"},
+    **{"sq": "server_queue", "bq": "backend_queue"},
+}
 _NUMBERS: Final[dict[str, Callable[[Record], object]]] = {
-    "Th": lambda r: r.handshake,
-    "Tw": lambda r: r.queued,
     "Tc": lambda r: r.connected - r.queued if r.connected >= 0 else -1,
     "Td": lambda r: r.closed - r.connected if r.connected >= 0 else -1,
-    "U": lambda r: r.received,
     "ST": lambda r: 0,
-    "ts": lambda r: r.end,
     "tsc": lambda r: r.end + "--",
-    "ac": lambda r: r.live,
-    "fc": lambda r: r.frontend_live,
-    "bc": lambda r: r.backend_live,
-    "sc": lambda r: r.server_live,
     "rc": lambda r: f"+{r.retries}" if r.redispatched else r.retries,
-    "sq": lambda r: r.server_queue,
-    "bq": lambda r: r.backend_queue,
     "hs": lambda r: "",
     "hsl": lambda r: "",
 }
@@ -248,9 +265,9 @@ def _special(  # noqa: PLR0912 one case a variable
         case "H":
             return _shaped(lambda r: setting.hostname, shape)
         case "B":
-            return (lambda r: f"+{r.sent}") if setting.early else (lambda r: r.sent)
+            return (lambda r: f"+{r.sent}") if setting.early else _Field("sent")
         case "Tt" | "Tu":
-            return (lambda r: f"+{r.closed}") if setting.early else (lambda r: r.closed)
+            return (lambda r: f"+{r.closed}") if setting.early else _Field("closed")
         case "ft":
             quote = '"' if shape & Shape.QUOTED else ""
             return lambda r: f"{quote}{r.frontend}{'~' if r.tls else ''}{quote}"

@@ -9,7 +9,7 @@ from typing import Final
 
 from penstock.engine.api import RealKey
 from penstock.engine.kernel.loader import Datapath
-from penstock.logs.flows import Server, Told
+from penstock.logs.flows import Server, Told, made_told
 
 _FIN_CLIENT, _FIN_REAL = 0x40, 0x80  # flow_words.h
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q", 5: "5x", 16: "16s"}
@@ -68,26 +68,15 @@ class KernelJournal:
             client_port, vip_port, source_port, target_port = ports(raw, at)
             if af == 4:
                 client, vip, source, target = client[:4], vip[:4], source[:4], target[:4]
-            yield Told(
-                client,
-                vip,
-                source,
-                target,
-                client_port,
-                vip_port,
-                source_port,
-                target_port,
-                begun,
-                answered,
-                ended,
-                bytes_in,
-                bytes_out,
-                service,
-                real,
-                how,
-                chr(cause) if cause else "K",
-                bool(ctl & _FIN_CLIENT),
-                bool(ctl & _FIN_REAL),
+            yield made_told(
+                (
+                    *(client, vip, source, target),
+                    *(client_port, vip_port, source_port, target_port),
+                    *(begun, answered, ended, bytes_in, bytes_out, service, real, how),
+                    chr(cause) if cause else "K",
+                    bool(ctl & _FIN_CLIENT),
+                    bool(ctl & _FIN_REAL),
+                )
             )
 
     # -- numbers -----------------------------------------------------------------------------
