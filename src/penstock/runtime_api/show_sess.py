@@ -94,11 +94,9 @@ def _details(context: Context) -> Iterator[str]:
 
 def _detail(view: View, one: SessionView) -> str:
     """All that is known of one session, on lines as HAProxy's."""
-    sections = {section.name: section for section in view.sections}
     frontend = view.proxy_of(one.service)
-    front, back = sections.get(frontend), sections.get(one.pool)
-    pool = view.pools.get(one.pool)
-    server = next((real for real in pool.reals if real.name == one.server), None) if pool else None
+    front, back = view.section(frontend), view.section(one.pool)
+    server = view.real((one.pool, one.server))
     when = time.strftime("%d/%b/%Y:%H:%M:%S", time.localtime(time.time() - (one.age or 0)))
     left = _time(one.left) or "<NEVER>"
     lines = [

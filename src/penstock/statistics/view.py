@@ -92,8 +92,21 @@ class View:
 
     def proxy_of(self, service: str) -> str:
         """The name of the section that a service is of."""
-        found = (one.proxy for one in self.configuration.services if one.name == service)
-        return next(found, service)
+        return self._proxies.get(service, service)
+
+    def section(self, name: str) -> Section | None:
+        return self._by_name.get(name)
+
+    def real(self, name: ServerName) -> RealServer | None:
+        return self._reals.get(name)
+
+    @cached_property
+    def _proxies(self) -> dict[str, str]:
+        return {one.name: one.proxy for one in self.configuration.services}
+
+    @cached_property
+    def _by_name(self) -> dict[str, Section]:
+        return {one.name: one for one in self.sections}
 
     # -- frontends -------------------------------------------------------------------------
 
