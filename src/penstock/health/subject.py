@@ -46,6 +46,7 @@ class CheckSubject:
         self.state: str | None = None  # what ``http-check send-state`` tells the server
 
     final = True
+    method: str | None = None
     source: Address | None = None
     source_port = 0
     destination: Address | None = None

@@ -25,6 +25,7 @@ class FlowSubject:
     """A ``penstock.rules.subject.Subject`` of one record."""
 
     final = True
+    method: str | None = None
     request = b""
     response = b""
     listener = (0, "")

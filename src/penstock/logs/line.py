@@ -15,7 +15,6 @@ from penstock.logs.record import Record
 from penstock.rules.evaluate import Where, compile_expression, sample_of
 from penstock.rules.fetches import UnsupportedError
 from penstock.rules.samples import to_text
-from penstock.rules.vocabulary import FETCHES
 
 Render = Callable[[Record], str]
 _Piece = Callable[[Record], object]  # whose str() stands in the line
@@ -49,7 +48,7 @@ class Setting:
 def unsupported(made: Format) -> Iterator[str]:
     """The fetches of *made*, or their converters, that cannot be carried out."""
     for part in made.parts:
-        if isinstance(part, Sampled) and not FETCHES[part.expression.fetch.name].http:
+        if isinstance(part, Sampled):
             try:
                 compile_expression(part.expression)
             except UnsupportedError as error:
@@ -165,7 +164,9 @@ def _piece(part: Variable | Sampled, setting: Setting) -> _Piece:
 
 def _sample(part: Sampled, setting: Setting) -> Render:
     try:
-        fetch = compile_expression(part.expression, Where(setting.section, final=True))
+        # What the client has said has gone on by then.
+        where = Where(setting.section, final=True, response=True)
+        fetch = compile_expression(part.expression, where)
     except UnsupportedError:  # the file's reader has been told
         return _shaped(lambda record: None, part.shape)
 

@@ -34,6 +34,12 @@ _ARITHMETIC: Final = frozenset(
         *("add", "sub", "mul", "div", "mod", "and", "or", "xor"),
     }
 )
+_COUNTED: Final = frozenset(
+    f"{before}{after}"
+    for before in ("", "req.", "res.", "s")
+    for after in ("hdr", "hdr_ip", "hdr_val", "fhdr")
+)
+_WAY_BACK: Final = 10  # HAProxy's MAX_HDR_HISTORY
 _ENCODINGS: Final = ("ascii", "utf8", "utf8s", "utf8p", "utf8ps")
 _SHA2: Final = ("224", "256", "384", "512")
 
@@ -68,6 +74,8 @@ def check_fetch(name: str, arguments: tuple[str, ...], *, given: bool) -> None:
         raise RuleError("Expects 'true', 'false', '0' or '1'")
     if name == "bin":
         read_binary(first)
+    if name in _COUNTED and len(arguments) > 1 and int(arguments[1] or 0) < -_WAY_BACK:
+        raise RuleError(f"header occurrence must be >= -{_WAY_BACK}")
     if name == "var":
         check_variable(first)
     if name in _TCP_INFO and given and first not in ("us", "ms"):

@@ -73,6 +73,7 @@ class _Matcher:
     versions: bool
     sources: Sources
     ignore_case: bool = False
+    methods: bool = False
     as_map: bool = False
     patterns: tuple[Pattern, ...] = ()
     lists: tuple[PatternList, ...] = ()
@@ -108,6 +109,7 @@ class _Matcher:
                         " expression"
                     )
                 self.matching, self.versions = _named(value, output, self.keyword), False
+                self.methods = False
                 return 2
             case "-f":
                 texts, patterns = read_pattern_file(
@@ -157,6 +159,7 @@ def read_criterion(
         matching,
         patterns,
         ignore_case=matcher.ignore_case,
+        methods=matcher.methods,
         keyword=matcher.keyword,
         lists=(*matcher.lists, own),
         origin=origin,
@@ -177,7 +180,9 @@ def _begin(word: str, sources: Sources) -> tuple[Read, _Matcher]:
     if read.expression.converters:
         name = read.expression.fetch.name
         return read, _Matcher(_DEFAULTS.get(read.output), name, False, sources)
-    return read, _Matcher(alias[1], keyword, keyword in _VERSIONS, sources)
+    return read, _Matcher(
+        alias[1], keyword, keyword in _VERSIONS, sources, methods=keyword == "method"
+    )
 
 
 def _keyword(word: str, keyword: str, fetch: str, sources: Sources) -> Read:

@@ -46,22 +46,37 @@ _OF_RESPONSE = {"payload": "res.payload", "payload_lv": "res.payload_lv"}
 
 def compile_expression(expression: Expression, where: Where = NOWHERE) -> Fetch:
     """Raises UnsupportedError."""
-    return _compile(expression, where)[0]
+    fetcher = _fetcher(expression.fetch, where)
+    return with_converters(fetcher.fetch, expression.converters, where)
 
 
-def _compile(expression: Expression, where: Where) -> tuple[Fetch, bool]:
-    call = expression.fetch
-    if where.response and call.name in _OF_RESPONSE:
-        call = replace(call, name=_OF_RESPONSE[call.name])
-    if where.final and call.name == "wait_end":
+def _fetcher(call: Call, where: Where) -> Fetcher:
+    name = call.name
+    if where.response and name in _OF_RESPONSE:
+        call = replace(call, name=_OF_RESPONSE[name])
+    if where.final and name == "wait_end":
         call = Call("always_true")
-    if where.http and call.name in http_fetches.AUTH:
-        fetcher = Fetcher(http_fetches.AUTH[call.name](where.users.get(call.arguments[0])))
-    elif where.http and call.name in http_fetches.HTTP:
-        fetcher = Fetcher(http_fetches.HTTP[call.name](call.arguments))
-    else:
-        fetcher = compile_fetch(call, where.section)
-    return with_converters(fetcher.fetch, expression.converters, where), fetcher.patient
+    if where.http and name in http_fetches.AUTH:
+        return Fetcher(http_fetches.AUTH[name](where.users.get(call.arguments[0])))
+    of_request = http_fetches.http_fetch(name, call.arguments)
+    if of_request is not None:
+        if where.response:
+            # Where answers are looked at, HAProxy has nothing of a request but its method.
+            return Fetcher(_remembered_method if name == "method" else _nothing)
+        return Fetcher(of_request.fetch, patient=not where.http, many=of_request.many)
+    if not where.http:
+        known = http_fetches.tcp_fetch(name)
+        if known is not None:
+            return Fetcher(known, patient=True)
+    return compile_fetch(call, where.section)
+
+
+def _nothing(_subject: Subject) -> Found:
+    return None
+
+
+def _remembered_method(subject: Subject) -> Found:
+    return subject.method
 
 
 def with_converters(fetch: Fetch, converters: tuple[Call, ...], where: Where = NOWHERE) -> Fetch:
@@ -100,26 +115,23 @@ def sample_of(found: Found) -> Sample | None:
 
 def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
     """Raises UnsupportedError."""
-    fetch, patient = _compile(criterion.expression, where)
-    matches = compile_patterns(
-        criterion.matching, criterion.patterns, ignore_case=criterion.ignore_case
-    )
-    call = criterion.expression.fetch
-    several = http_fetches.ANY.get(call.name) if where.http else None
-    # One that is counted is named, and converters are for one.
+    call, converters = criterion.expression.fetch, criterion.expression.converters
+    fetcher = _fetcher(call, where)
+    matches = _patterns(criterion)
+    final = where.final
+    if fetcher.many is not None:
+        return _any_value(fetcher.many, _chain(converters, where), matches, final=final)
     if where.http and call.name == "http_auth_group":
         groups = http_fetches.groups(where.users.get(call.arguments[0]))
         return lambda subject: any(matches(value) for value in groups(subject))
-    if several is not None and len(call.arguments) < 2 and not criterion.expression.converters:
-        values = several(call.arguments)
-        return lambda subject: any(matches(value) for value in values(subject))
-    if criterion.expression.fetch.name in _MANY and not criterion.expression.converters:
+    if call.name in _MANY and not converters:
         one_matches = matches
 
         def matches(sample: Sample) -> bool:
             return any(map(one_matches, to_text(sample).split(",")))
 
-    if not patient:
+    fetch = with_converters(fetcher.fetch, converters, where)
+    if not fetcher.patient:
 
         def plain(subject: Subject) -> bool:
             found = fetch(subject)
@@ -127,7 +139,6 @@ def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
             return found is not None and matches(found)  # type: ignore[arg-type]
 
         return plain
-    final = where.final
 
     def test(subject: Subject) -> bool | None:
         found = fetch(subject)
@@ -140,6 +151,55 @@ def compile_criterion(criterion: Criterion, where: Where = NOWHERE) -> Test:
                 return True
             return False if final or subject.final else None
         return matches(found)
+
+    return test
+
+
+def _patterns(criterion: Criterion) -> Callable[[Sample], bool]:
+    matching, patterns = criterion.matching, criterion.patterns
+    matches = compile_patterns(matching, patterns, ignore_case=criterion.ignore_case)
+    if not (criterion.methods and criterion.ignore_case):
+        return matches
+    exact = compile_patterns(matching, patterns)
+    usual = http_fetches.USUAL_METHODS
+    return lambda sample: (exact if sample in usual else matches)(sample)
+
+
+def _chain(converters: tuple[Call, ...], where: Where) -> Callable[[Sample, Subject], Found]:
+    """What *converters* make of one sample after another. Raises UnsupportedError."""
+    made = tuple(compile_converter(one, where.section) for one in converters)
+
+    def convert(sample: Sample, subject: Subject) -> Found:
+        found: Found = sample
+        for one in made:
+            if found is None or isinstance(found, Waiting | Changing):
+                return None
+            found = one(found, subject)
+        return found
+
+    return convert
+
+
+def _any_value(
+    many: http_fetches.ManyFetch,
+    convert: Callable[[Sample, Subject], Found],
+    matches: Callable[[Sample], bool],
+    *,
+    final: bool,
+) -> Test:
+    """As in HAProxy, one that cannot be converted ends the list."""
+
+    def test(subject: Subject) -> bool | None:
+        values = many(subject)
+        if isinstance(values, Waiting):
+            return False if final or subject.final else None
+        for value in values:
+            sample = sample_of(convert(value, subject))
+            if sample is None:
+                return False
+            if matches(sample):
+                return True
+        return False
 
     return test
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from penstock.rules.counters import counter_fetch
 from penstock.rules.model import Call
 from penstock.rules.payload import PAYLOAD
-from penstock.rules.samples import WAITING, Found, Sample
+from penstock.rules.samples import WAITING, Found, Sample, Waiting
 from penstock.rules.subject import Subject
 from penstock.terms import Origin
 
@@ -28,10 +28,11 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """*patient*: it may give WAITING or Changing."""
+    """*patient*: it may give WAITING or Changing; *many*: what patterns are compared with."""
 
     fetch: Fetch
     patient: bool = False
+    many: Callable[[Subject], Iterable[Sample] | Waiting] | None = None
 
 
 def compile_fetch(call: Call, section: str) -> Fetcher:

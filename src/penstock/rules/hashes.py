@@ -28,11 +28,11 @@ def djb2(data: bytes) -> int:
     return state
 
 
-def sdbm(data: bytes) -> int:
-    """The one of the sdbm library: h = h * 65599 + byte."""
+def sdbm(data: bytes, *, signed: bool = False) -> int:
+    """The one of the sdbm library: h = h * 65599 + byte, which may be *signed*."""
     state = 0
     for byte in data:
-        state = (state * 65599 + byte) & _MASK
+        state = (state * 65599 + (byte - 256 if signed and byte > 127 else byte)) & _MASK
     return state
 
 

@@ -1,148 +1,299 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches of HTTP requests (manual 7.3.6), where a whole head is what the subject has received."""
+"""Fetches of HTTP requests (manual 7.3.6): of what a client of mode tcp says first, too.
+
+As in HAProxy a request is looked for in the bytes that have come so far: until its head is whole
+there is no sample yet, and where no request can come of it there is none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import binascii
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address
 from typing import Final
-from urllib.parse import unquote
 
-from penstock.rules.samples import Found, to_integer
+from penstock.rules.hashes import avalanche, sdbm
+from penstock.rules.http_fields import FIELDS, Arguments, One, Reader, text
+from penstock.rules.samples import WAITING, Changing, Found, Sample, Waiting
 from penstock.rules.subject import Subject
+from penstock.rules.vocabulary import FETCHES
+from penstock.wire import http_head, http_uri
+from penstock.wire.http_head import Request
 from penstock.wire.http_request import Head, parse
 
 Fetch = Callable[[Subject], Found]
-ManyFetch = Callable[[Subject], list[str]]
+ManyFetch = Callable[[Subject], Iterable[Sample] | Waiting]
 Users = Callable[[Head], tuple[str, ...] | None]
 """The groups of whom a head names with the right password; None: there is nobody."""
-_Arguments = tuple[str, ...]
+
+USUAL_METHODS: Final = frozenset(
+    {"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"}
+)
+_LARGEST_BYTE: Final = 240  # of HAProxy's variable integers, that is one of them alone
 
 
-# Many rules look at the same head, one after the other.
+@dataclass(frozen=True, slots=True)
+class HttpFetcher:
+    """*many*: what a pattern is compared with instead, one after the other."""
+
+    fetch: Fetch
+    many: ManyFetch | None = None
+
+
+# Many rules look at the same request, one after the other.
+@lru_cache(maxsize=16)
+def _read(data: bytes) -> Request | Waiting | None:
+    try:
+        return http_head.read(data) or WAITING
+    except http_head.NotHttp:
+        return None
+
+
+def request_of(subject: Subject) -> Request | Waiting | None:
+    """None: there will be none."""
+    request = _read(subject.request)
+    if isinstance(request, Request) and (method := text(request.method)) in USUAL_METHODS:
+        subject.method = method
+    return request
+
+
+def http_fetch(name: str, arguments: Arguments) -> HttpFetcher | None:
+    """None: it is no fetch of a request."""
+    if name == "method":
+        return HttpFetcher(_method)
+    if name in _WITH_SOURCE:
+        return HttpFetcher(_with_source(_START[_WITH_SOURCE[name]]))
+    if name in _START:
+        reader = Reader(_START[name])
+    elif name in FIELDS:
+        reader = FIELDS[name](arguments)
+    elif name == "http_auth_bearer":
+        reader = Reader(_bearer(arguments))
+    else:
+        return None
+    one, many = reader.one, reader.many
+
+    def fetch(subject: Subject) -> Found:
+        request = request_of(subject)
+        return one(request) if isinstance(request, Request) else request
+
+    if many is None:
+        return HttpFetcher(fetch)
+
+    def fetch_many(subject: Subject) -> Iterable[Sample] | Waiting:
+        request = request_of(subject)
+        if isinstance(request, Request):
+            return many(request)
+        return request or ()
+
+    return HttpFetcher(fetch, fetch_many)
+
+
+def tcp_fetch(name: str) -> Fetch | None:
+    """Of those that tell nothing in mode tcp, what they tell; None: it is none of them."""
+    if name.startswith("capture.re") or FETCHES[name].source.startswith("HTTP response"):
+        return lambda subject: None
+    if name == "req.body":
+        return _body
+    if name in ("req.body_len", "req.body_size"):
+        return lambda subject: _if_whole(subject, 0)
+    if name == "req.body_param":
+        return lambda subject: _if_whole(subject, None)
+    if name == "http_first_req":
+        return lambda subject: True
+    return None
+
+
+def _if_whole(subject: Subject, found: Found) -> Found:
+    request = request_of(subject)
+    return found if isinstance(request, Request) else request
+
+
+def _body(subject: Subject) -> Found:
+    """HAProxy takes the head alone for a request in mode tcp, and waits for its body in vain."""
+    return _if_whole(subject, Changing(b""))
+
+
+def _method(subject: Subject) -> Found:
+    """One of the usual ones is remembered when the request has gone on to a server."""
+    if subject.method is not None:
+        return subject.method
+    request = request_of(subject)
+    return text(request.method) if isinstance(request, Request) else request
+
+
+# -- the request line ----------------------------------------------------------------------------
+
+
+def _path(request: Request, *, query: bool = False) -> bytes | None:
+    path = http_uri.take_apart(request.target).path
+    return path if query or path is None else path.partition(b"?")[0]
+
+
+def _text_or_none(value: bytes | None) -> str | None:
+    return None if value is None else text(value)
+
+
+def _query(request: Request) -> str | None:
+    _, mark, query = request.target.partition(b"?")
+    return text(query) if mark else None
+
+
+def _base(request: Request, *, query: bool = False) -> str | None:
+    path = _path(request, query=query)
+    host = next(iter(request.items(b"host")), b"")
+    return text(host + (path or b"")) if host else _text_or_none(path)
+
+
+def _version(request: Request) -> str | None:
+    return text(request.version.partition(b"/")[2]) or None
+
+
+def _base32(request: Request) -> int:
+    host = next(iter(request.items(b"host")), b"")
+    return avalanche(sdbm(host + (_path(request) or b""), signed=True))
+
+
+def _url32(request: Request) -> int:
+    host = next(iter(request.lines(b"host")), b"")
+    return avalanche(sdbm(host + (_path(request, query=True) or b""), signed=True))
+
+
+def _url_ip(request: Request) -> IPv4Address | None:
+    found = http_uri.address(request.target)
+    return None if found is None else IPv4Address(bytes(map(int, found[0].split(b"."))))
+
+
+def _url_port(request: Request) -> int | None:
+    found = http_uri.address(request.target)
+    return None if found is None else found[1]
+
+
+def _block(request: Request) -> str:
+    lines = [text(name + b": " + value) for name, value in request.fields]
+    return "\r\n".join([*lines, "", ""])
+
+
+def _packed_block(request: Request) -> bytes:
+    pieces = [piece for field in request.fields for piece in field]
+    return b"".join(_packed(len(one)) + one for one in pieces) + bytes(2)
+
+
+def _packed(number: int) -> bytes:
+    """A variable integer of HAProxy's SPOE (doc/SPOE.txt, 3.1)."""
+    if number < _LARGEST_BYTE:
+        return bytes((number,))
+    made = [number & 0xFF | _LARGEST_BYTE]
+    number = (number - _LARGEST_BYTE) >> 4
+    while number >= 128:
+        made.append(number & 0xFF | 128)
+        number = (number - 128) >> 7
+    return bytes((*made, number))
+
+
+# -- who says it is who --------------------------------------------------------------------------
+
+
+def _credentials(request: Request) -> tuple[str, bytes] | None:
+    """Scheme and what follows it; HAProxy takes any beginning of their names for them."""
+    value = next(iter(request.items(b"authorization")), b"")
+    scheme, blank, rest = value.partition(b" ")
+    for known in ("Basic", "Bearer"):
+        if blank and scheme and known.lower().startswith(text(scheme).lower()):
+            return known, rest.lstrip(b" ")
+    return None
+
+
+def _basic(request: Request) -> tuple[bytes, bytes] | None:
+    found = _credentials(request)
+    if found is None or found[0] != "Basic":
+        return None
+    try:
+        decoded = binascii.a2b_base64(found[1], strict_mode=True)
+    except binascii.Error:
+        return None
+    user, colon, password = decoded.partition(b"\0")[0].partition(b":")
+    return (user, password) if colon else None
+
+
+def _auth_type(request: Request) -> str | None:
+    found = _credentials(request)
+    if found is None or (found[0] == "Basic" and _basic(request) is None):
+        return None
+    return found[0]
+
+
+def _auth(part: int) -> One:
+    def one(request: Request) -> str | None:
+        found = _basic(request)
+        return None if found is None else text(found[part])
+
+    return one
+
+
+def _bearer(arguments: Arguments) -> One:
+    name = (arguments[0] if arguments else "").encode("utf-8", "surrogateescape").lower()
+
+    def one(request: Request) -> str | None:
+        if not name:
+            found = _credentials(request)
+            return text(found[1]) if found is not None and found[0] == "Bearer" else None
+        value = next(iter(request.items(name)), b"")
+        scheme, _, token = value.partition(b" ")
+        return text(token.lstrip(b" ")) if scheme.lower() == b"bearer" else ""
+
+    return one
+
+
+_START: Final[dict[str, One]] = {
+    "path": lambda request: _text_or_none(_path(request)),
+    "pathq": lambda request: _text_or_none(_path(request, query=True)),
+    "url": lambda request: text(request.target),
+    "query": _query,
+    "base": _base,
+    "baseq": lambda request: _base(request, query=True),
+    "base32": _base32,
+    "url32": _url32,
+    "url_ip": _url_ip,
+    "url_port": _url_port,
+    "req.ver": _version,
+    "req_ver": _version,
+    "req.proto_http": lambda request: True,
+    "req_proto_http": lambda request: True,
+    "req.hdrs": _block,
+    "req.hdrs_bin": _packed_block,
+    "http_auth_type": _auth_type,
+    "http_auth_user": _auth(0),
+    "http_auth_pass": _auth(1),
+}
+_WITH_SOURCE: Final = {"base32+src": "base32", "url32+src": "url32"}
+
+
+def _with_source(hashed: One) -> Fetch:
+    def fetch(subject: Subject) -> Found:
+        source = subject.source
+        if source is None:
+            return None
+        request = request_of(subject)
+        if not isinstance(request, Request):
+            return request
+        number = hashed(request)
+        return number.to_bytes(4, "big") + source.packed if isinstance(number, int) else None
+
+    return fetch
+
+
+# -- users, where penstock itself answers --------------------------------------------------------
+
+
 @lru_cache(maxsize=8)
 def _head(raw: bytes) -> Head:
     return parse(raw)
 
 
-def _of(read: Callable[[Head], Found]) -> Callable[[_Arguments], Fetch]:
-    return lambda arguments: lambda subject: read(_head(subject.request))
-
-
-def _path(head: Head) -> str:
-    return head.path.partition("?")[0]
-
-
-def _query(head: Head) -> str:
-    return head.target.partition("?")[2]
-
-
-def _base(head: Head) -> str:
-    return (head.values("host") or [""])[-1] + _path(head)
-
-
-def _split(arguments: _Arguments, *, whole: bool) -> ManyFetch:
-    """Values of a field: each part between commas, or with *whole* each line."""
-    name = arguments[0].lower() if arguments else ""
-
-    def fetch(subject: Subject) -> list[str]:
-        head = _head(subject.request)
-        return head.values(name) if whole else head.items(name)
-
-    return fetch
-
-
-def _chosen(*, whole: bool) -> Callable[[_Arguments], Fetch]:
-    """One value: the last, or the one that is counted from the front, or with "-" the back."""
-
-    def build(arguments: _Arguments) -> Fetch:
-        values = _split(arguments, whole=whole)
-        wanted = int(arguments[1]) if len(arguments) > 1 and arguments[1] else -1
-        at = wanted - 1 if wanted > 0 else wanted
-
-        def fetch(subject: Subject) -> Found:
-            found = values(subject)
-            return found[at] if -len(found) <= at < len(found) else None
-
-        return fetch
-
-    return build
-
-
-def _count(*, whole: bool) -> Callable[[_Arguments], Fetch]:
-    def build(arguments: _Arguments) -> Fetch:
-        values = _split(arguments, whole=whole)
-        return lambda subject: len(values(subject))
-
-    return build
-
-
-def _value(arguments: _Arguments) -> Fetch:
-    chosen = _chosen(whole=False)(arguments)
-
-    def fetch(subject: Subject) -> Found:
-        text = chosen(subject)
-        return to_integer(text) if isinstance(text, str) else None
-
-    return fetch
-
-
-def _address(arguments: _Arguments) -> Fetch:
-    chosen = _chosen(whole=False)(arguments)
-
-    def fetch(subject: Subject) -> Found:
-        text = chosen(subject)
-        try:
-            return IPv4Address(text) if isinstance(text, str) else None
-        except AddressValueError:
-            return None
-
-    return fetch
-
-
-def _parameter(arguments: _Arguments) -> Fetch:
-    name = arguments[0] if arguments else ""
-    delimiter = (arguments[1] if len(arguments) > 1 else "") or "?"
-
-    def fetch(subject: Subject) -> Found:
-        query = _head(subject.request).target.partition(delimiter)[2]
-        for part in query.replace(";", "&").split("&"):
-            key, _, value = part.partition("=")
-            if key == name:
-                return unquote(value)
-        return None
-
-    return fetch
-
-
-HTTP: Final[dict[str, Callable[[_Arguments], Fetch]]] = {
-    "method": _of(lambda head: head.method),
-    "path": _of(_path),
-    "pathq": _of(lambda head: head.path),
-    "url": _of(lambda head: head.target),
-    "query": _of(lambda head: _query(head) or None),
-    "base": _of(_base),
-    "req.ver": _of(lambda head: f"1.{head.minor}"),
-    "req_ver": _of(lambda head: f"1.{head.minor}"),
-    "req.proto_http": _of(lambda head: True),
-    "req_proto_http": _of(lambda head: True),
-    "hdr": _chosen(whole=False),
-    "req.hdr": _chosen(whole=False),
-    "req.fhdr": _chosen(whole=True),
-    "hdr_cnt": _count(whole=False),
-    "req.hdr_cnt": _count(whole=False),
-    "req.fhdr_cnt": _count(whole=True),
-    "hdr_val": _value,
-    "req.hdr_val": _value,
-    "hdr_ip": _address,
-    "req.hdr_ip": _address,
-    "urlp": _parameter,
-    "url_param": _parameter,
-}
-
-
-def groups(users: Users | None) -> ManyFetch:
+def groups(users: Users | None) -> Callable[[Subject], list[str]]:
     """Of whom the request names with the right password; none for nobody."""
     return lambda subject: list((users(_head(subject.request)) if users else None) or ())
 
@@ -160,11 +311,4 @@ def _groups(users: Users | None) -> Fetch:
 AUTH: Final[dict[str, Callable[[Users | None], Fetch]]] = {
     "http_auth": _known,
     "http_auth_group": _groups,
-}
-
-# Of these a pattern may match any value, not the last one alone (manual 7.1).
-ANY: Final[dict[str, Callable[[_Arguments], ManyFetch]]] = {
-    "hdr": lambda arguments: _split(arguments, whole=False),
-    "req.hdr": lambda arguments: _split(arguments, whole=False),
-    "req.fhdr": lambda arguments: _split(arguments, whole=True),
 }

@@ -86,6 +86,7 @@ class Criterion:
     matching: Matching
     patterns: tuple[Pattern, ...] = ()
     ignore_case: bool = False
+    methods: bool = False  # of HTTP: the usual ones are in capitals, whatever is ignored
     keyword: str = ""  # as written: ``hdr_beg``, where the fetch is ``req.hdr``
     lists: tuple[PatternList, ...] = field(default=(), repr=False, compare=False)
     origin: Origin = Origin()

@@ -9,7 +9,7 @@ from typing import Final
 
 from penstock.rules.samples import WAITING, Changing, Found
 from penstock.rules.subject import Subject
-from penstock.wire import http_head, rdp, tls_hello
+from penstock.wire import rdp, tls_hello
 
 _Builder = Callable[[tuple[str, ...]], Callable[[Subject], Found]]
 _Buffer = Callable[[Subject], bytes]
@@ -137,17 +137,7 @@ _answer = _hello(_response, lambda hello: hello.handshake or None)
 _sni = _hello(_request, _of_client(lambda hello: hello.sni))
 
 
-def _speaks_http(subject: Subject) -> Found:
-    try:
-        return True if http_head.is_whole(subject.request) else WAITING
-    except http_head.NotHttp:
-        return None
-
-
 PAYLOAD: Final[dict[str, _Builder]] = {
-    # Of HTTP's own the one that makes sense of bytes: HAProxy reads the head in mode tcp as well.
-    "req.proto_http": lambda arguments: _speaks_http,
-    "req_proto_http": lambda arguments: _speaks_http,
     "req.len": _length(_request),
     "req_len": _length(_request),
     "res.len": _length(_response),

@@ -155,6 +155,9 @@ class Process(Protocol):
 class Subject(Protocol):
     """One connection, at the moment that a rule looks at it."""
 
+    method: str | None
+    """Of the HTTP request that was found in what the client has said, if it is a usual one."""
+
     @property
     def final(self) -> bool:
         """Whether nothing more is waited for: the delay is over, or the buffer full or closed."""

@@ -21,7 +21,6 @@ from penstock.rules.model import (
     ServerRule,
     TcpRule,
 )
-from penstock.rules.payload import PAYLOAD
 from penstock.rules.program import compile_step
 from penstock.rules.vocabulary import FETCHES
 from penstock.terms import Origin
@@ -31,7 +30,7 @@ Rule = TcpRule | Route | ServerRule | PersistRule
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """*reason* is the end of a sentence: "it looks at `hdr`, which only HTTP has"."""
+    """*reason* is the end of a sentence: "it uses `http_auth`, which is not carried out"."""
 
     reason: str
     origin: Origin
@@ -47,14 +46,32 @@ def refusals(rules: Iterable[Rule]) -> Iterator[Refusal]:
 
 def refuse_expression(expression: Expression, origin: Origin) -> Refusal | None:
     """Why samples of *expression* cannot be taken; None: they can."""
-    signature = FETCHES.get(expression.fetch.name)
-    if signature is not None and signature.http and expression.fetch.name not in PAYLOAD:
-        return Refusal(f"it looks at `{expression.fetch.name}`, which only HTTP has", origin)
     try:
         compile_expression(expression)
     except UnsupportedError as error:
         return Refusal(f"it uses {error}, which is not carried out", origin)
     return None
+
+
+def looks_at_request(rules: Iterable[Rule]) -> bool:
+    """Whether one of *rules* asks what the client has said."""
+    return any(
+        is_of_request(expression) for rule in rules for expression, _ in _all_expressions(rule)
+    )
+
+
+def is_of_request(expression: Expression) -> bool:
+    """Whether *expression* is about what the client has said."""
+    signature = FETCHES.get(expression.fetch.name)
+    return signature is not None and "request" in signature.source.lower()
+
+
+def _all_expressions(rule: Rule) -> Iterator[tuple[Expression, Origin]]:
+    yield from _expressions(rule)
+    if isinstance(rule, Route | ServerRule):
+        for part in rule.format:
+            if not isinstance(part, str):
+                yield part, rule.origin
 
 
 def refuse_http_condition(condition: Condition) -> Refusal | None:

@@ -44,6 +44,7 @@ class Asked:
     look: Callable[[], Traffic]  # at the counters, which most conditions do not ask for
     whole: Request | None = None
     final: bool = True
+    method: str | None = None
     pool: tuple[int, str] | None = None
     server: tuple[int, str] | None = None
     default_pool: str = ""

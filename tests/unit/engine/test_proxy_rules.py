@@ -86,6 +86,86 @@ frontend front
         assert client.recv(65536)[:2] == b"a:"
 
 
+REQUEST = b"GET /x?k=7 HTTP/1.1\r\nHost: a.example\r\n\r\n"
+BY_HOST = """
+ use_backend a if { hdr(host) a.example } METH_GET { path_beg /x }
+ use_backend b if HTTP
+ default_backend other
+"""
+
+
+def test_pools_are_chosen_by_a_request_of_http(proxy: ProxyRig) -> None:
+    servers = echoes(proxy, "a", "b", "other")
+    proxy.run(
+        f"""
+frontend front
+ bind {proxy.path()}
+ tcp-request inspect-delay 20s
+ tcp-request content accept if HTTP or !HTTP
+{BY_HOST}"""
+        + backends(servers)
+    )
+    assert proxy.ask(data=REQUEST) == b"a:" + REQUEST
+    assert proxy.ask(data=REQUEST.replace(b"a.", b"b.")).startswith(b"b:")
+    assert proxy.ask(data=b"SSH-2.0-x\r\n") == b"other:SSH-2.0-x\r\n"
+    with proxy.connect() as client:
+        client.sendall(REQUEST[:20])
+        wait_for(lambda: proxy.live("front") == 1, "it has come")
+        client.sendall(REQUEST[20:])
+        assert client.recv(65536) == b"a:" + REQUEST
+
+
+def test_what_has_been_said_already_chooses_a_pool_without_a_delay(proxy: ProxyRig) -> None:
+    """As in HAProxy, which reads what is there before it looks at its rules."""
+    servers = {name: proxy.server(name) for name in ("a", "b", "other")}
+    proxy.run(
+        f"""
+frontend front
+ bind {proxy.path()} accept-proxy
+{BY_HOST}"""
+        + backends(servers)
+    )
+    header = b"PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n"
+    with proxy.connect() as client:
+        client.sendall(header + REQUEST)
+        with servers["a"].accept() as server:
+            assert server.recv(65536) == REQUEST
+    with proxy.connect() as client:
+        client.sendall(header)
+        with servers["other"].accept() as server:
+            client.sendall(REQUEST)
+            assert server.recv(65536) == REQUEST
+
+
+def test_servers_are_remembered_by_what_a_request_says(proxy: ProxyRig) -> None:
+    one, two = proxy.server("one"), proxy.server("two")
+    one.echo()
+    two.echo()
+    proxy.run(
+        f"""
+frontend front
+ bind {proxy.path()}
+ default_backend pool
+backend pool
+ balance roundrobin
+ tcp-request inspect-delay 20s
+ tcp-request content reject if {{ path /no }}
+ tcp-request content accept if HTTP
+ stick-table type string len 20 size 1k
+ stick on urlp(k)
+ use-server two if {{ hdr(host) two.example }}
+ server one {one.where}
+ server two {two.where}
+"""
+    )
+    first = proxy.ask(data=REQUEST)[:4]
+    assert {proxy.ask(data=REQUEST)[:4] for _ in range(3)} == {first}
+    other = {proxy.ask(data=REQUEST.replace(b"k=7", b"k=%d" % at))[:4] for at in range(4)}
+    assert other == {b"one:", b"two:"}
+    assert proxy.ask(data=REQUEST.replace(b"a.ex", b"two.ex").replace(b"k=", b"m="))[:4] == b"two:"
+    assert proxy.ask(data=b"GET /no HTTP/1.0\r\n\r\n") == b""
+
+
 def test_what_does_not_come_in_time_must_do_without(proxy: ProxyRig) -> None:
     servers = echoes(proxy, "a", "other")
     proxy.run(

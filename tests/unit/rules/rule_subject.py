@@ -125,6 +125,7 @@ class FakeSubject:
     acts: list[Act] = field(default_factory=list)
     bits: int = 0
     decided: Origin | None = None
+    method: str | None = None
 
     @property
     def socket_ends(self) -> tuple[Address | None, int, Address | None, int]:

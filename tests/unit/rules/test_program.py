@@ -223,12 +223,13 @@ def test_refused(text: str, message: str) -> None:
 
 def test_what_cannot_be_carried_out() -> None:
     said = [
+        rule("tcp-request content reject if { http_auth(users) }", 3),
         rule("tcp-request content reject if { hdr(host) x }", 3),
         rule("tcp-request content switch-mode http", 4),
         rule("tcp-request content accept if { src 1.2.3.4 }", 5),
     ]
     assert list(refusals(said)) == [
-        Refusal("it looks at `req.hdr`, which only HTTP has", Origin("f", 3)),
+        Refusal("it uses `http_auth`, which is not carried out", Origin("f", 3)),
         Refusal("it uses `switch-mode`, which is not carried out", Origin("f", 4)),
     ]
 

@@ -39,13 +39,14 @@ _TCP_INFO_BYTES = 104
 class Asked:
     """Of one session; kept for as long as it lasts, for it is counted in tables."""
 
-    __slots__ = ("_entries", "_session", "_variables", "decided", "expect", "final")
+    __slots__ = ("_entries", "_session", "_variables", "decided", "expect", "final", "method")
 
     def __init__(self, session: Session | Flow) -> None:
         self._session = session
         self._entries: dict[int, tuple[str, Sample, Entry | None]] = {}
         self._variables: dict[str, Sample] = {}
         self.final = False
+        self.method: str | None = None
         self.decided: Origin | None = None  # see decided_by()
         self.expect: Expect | None = None
 

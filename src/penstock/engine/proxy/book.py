@@ -22,6 +22,7 @@ from penstock.rules.model import Call, Expression, Stage
 from penstock.rules.program import Program, compile_rules
 from penstock.rules.samples import Sample, to_bytes
 from penstock.rules.subject import Subject
+from penstock.rules.support import is_of_request, looks_at_request
 from penstock.stick.model import StickKind, StickRule
 
 
@@ -33,6 +34,7 @@ class FrontBook:
     session: Program
     content: Program
     delay: float  # seconds; 0: nothing is waited for
+    listens: bool  # to what the client has said already, before a pool is chosen
     route: Callable[[Subject], str | None] | None
 
 
@@ -42,6 +44,7 @@ class BackBook:
 
     content: Program
     delay: float
+    listens: bool  # to what the client has said already, before a server is chosen
     response: Program
     response_delay: float
     servers: Callable[[Subject], Iterable[str]] | None  # in order; the first usable one is taken
@@ -64,6 +67,7 @@ def front_book(state: ServiceState) -> FrontBook | None:
         session=compile_rules(rules, Stage.SESSION, name),
         content=compile_rules(rules, Stage.CONTENT, name),
         delay=front.inspect_delay / 1000,
+        listens=looks_at_request(front.routes),
         route=compile_routes(front.routes, name) if front.routes else None,
     )
 
@@ -77,6 +81,7 @@ def back_book(state: PoolState) -> BackBook | None:
     return BackBook(
         content=compile_rules(back.tcp_rules, Stage.CONTENT, name),
         delay=back.inspect_delay / 1000,
+        listens=_listens(state),
         response=compile_rules(back.tcp_rules, Stage.RESPONSE, name),
         response_delay=back.response_delay / 1000,
         servers=compile_server_rules(back.server_rules, name) if back.server_rules else None,
@@ -86,6 +91,18 @@ def back_book(state: PoolState) -> BackBook | None:
         stores_responses=any(rule.kind is StickKind.STORE_RESPONSE for rule in back.stick),
         hashed=_hashed(back.hash_on, name) if back.hash_on is not None else None,
         cookie=_cookie(back.persist_cookie, name) if back.persist_cookie is not None else None,
+    )
+
+
+def _listens(state: PoolState) -> bool:
+    back = state.back
+    expressions = [rule.expression for rule in back.stick]
+    if back.hash_on is not None:
+        expressions.append(back.hash_on.expression)
+    return (
+        back.persist_cookie is not None
+        or looks_at_request((*back.server_rules, *back.persist_rules))
+        or any(map(is_of_request, expressions))
     )
 
 

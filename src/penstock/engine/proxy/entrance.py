@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Final
 from penstock.engine.proxy import assignment
 from penstock.engine.proxy.arrival import Handshake, Inspection, Preface
 from penstock.engine.proxy.board import COLUMNS, Column
+from penstock.engine.proxy.book import BackBook, FrontBook
 from penstock.engine.proxy.dial import silence
 from penstock.engine.proxy.tally import came
 from penstock.engine.proxy.tls import TlsInfo
 from penstock.engine.proxy.world import shortest
 from penstock.logs import refusals
-from penstock.rules.program import Outcome, Program, Verdict
+from penstock.rules.program import Outcome, Verdict
 from penstock.rules.subject import Expect
 from penstock.wire import netscaler, proxy_protocol
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.session import Session
 
-_BUFFER: Final = 16384  # bytes of a client's that rules may look at (HAProxy: tune.bufsize)
+# Bytes of a client's that rules may look at (HAProxy: tune.bufsize less tune.maxrewrite).
+_BUFFER: Final = 15360
 # Plain numbers: a member of an enum costs more to look up than all the counting.
 _TOTAL, _SESSIONS, _DENIED = int(Column.TOTAL), int(Column.SESSIONS), int(Column.DENIED)
 
@@ -128,12 +130,13 @@ def _consider(session: Session) -> None:
         return
     if session.asked is not None:
         session.asked.start_stream()
-    _inspect(session, book.content, book.delay, partial(_route, session))
+    _inspect(session, book, partial(_route, session))
 
 
-def _inspect(session: Session, program: Program, delay: float, go_on: Callable[[], None]) -> None:
-    """Look at what the client says until *program* has decided, or for *delay* seconds."""
-    if not program:
+def _inspect(session: Session, book: FrontBook | BackBook, go_on: Callable[[], None]) -> None:
+    """Look at what the client says until *book* has decided, or for as long as it says."""
+    program, delay = book.content, book.delay
+    if not program and (session.early or not book.listens):
         go_on()
         return
     at = 0
@@ -179,4 +182,4 @@ def _route(session: Session) -> None:
         assignment.assign(session)
         return
     session.world.census.pools.add(session.pool.state.name, session.world.tables.now())
-    _inspect(session, pool_book.content, pool_book.delay, partial(assignment.prefer, session))
+    _inspect(session, pool_book, partial(assignment.prefer, session))
