@@ -89,6 +89,12 @@ class CheckSubject:
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         return None
 
+    def captured(self, at: int) -> None:
+        return None
+
+    def unique_id(self) -> None:
+        return None
+
     def decided_by(self) -> Origin | None:
         return None
 

@@ -112,6 +112,12 @@ class FlowSubject:
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         return False if fetch == "ssl_fc" else None
 
+    def captured(self, at: int) -> None:
+        return None
+
+    def unique_id(self) -> None:
+        return None
+
     def decided_by(self) -> Origin | None:
         return None
 

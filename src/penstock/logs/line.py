@@ -42,6 +42,7 @@ class Setting:
     pid: int
     section: str = ""
     early: bool = False
+    late: bool = True  # what the client has said has gone on by then
     count: Callable[[], int] = lambda: 0  # lines that were logged before
 
 
@@ -164,8 +165,7 @@ def _piece(part: Variable | Sampled, setting: Setting) -> _Piece:
 
 def _sample(part: Sampled, setting: Setting) -> Render:
     try:
-        # What the client has said has gone on by then.
-        where = Where(setting.section, final=True, response=True)
+        where = Where(setting.section, final=True, response=setting.late)
         fetch = compile_expression(part.expression, where)
     except UnsupportedError:  # the file's reader has been told
         return _shaped(lambda record: None, part.shape)

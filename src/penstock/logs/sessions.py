@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from penstock.events import Level
 from penstock.logs.dates import Dates
 from penstock.logs.line import Render, Setting, compile_line
@@ -14,6 +16,7 @@ _SECOND = 1_000_000_000
 _INFO, _ERR = int(Level.INFO), int(Level.ERR)
 # Where an address is unknown, as in HAProxy's log_prefix.
 _UNKNOWN = "unknown"
+_LONGEST_NAME = 127  # HAProxy's UNIQUEID_LEN with its NUL
 
 
 class SessionLogger:
@@ -34,9 +37,9 @@ class SessionLogger:
         formats = [one for one in (log.format, log.structured, log.error) if one is not None]
         self.begins = log.format is None
         self.early = log.at_once
-        named = None
-        if unique is not None and any("ID" in one.variables for one in formats):
-            named = unique.format
+        named = unique.format if unique is not None else None
+        self.named_by = frozenset(named.variables if named is not None else ())
+        if named is not None and any("ID" in one.variables for one in formats):
             formats.append(named)
         self.uses = frozenset(name for one in formats for name in one.variables)
         self.samples = any(one.has_samples for one in formats)
@@ -51,7 +54,14 @@ class SessionLogger:
         self._line = _compiled(log.format, setting)
         self._structured = _compiled(log.structured, setting)
         self._error = _compiled(log.error or log.format, setting)
-        self._unique_id = _compiled(named, setting)
+        self._unique_id = _compiled(named, replace(setting, early=False, late=False))
+
+    def name(self, record: Record) -> str | None:
+        """What ``unique-id-format`` makes of it."""
+        if self._unique_id is None:
+            return None
+        made = self._unique_id(record).encode("utf-8", "surrogateescape")
+        return made[:_LONGEST_NAME].decode("utf-8", "surrogateescape")
 
     def begin(self, record: Record, protocol: str, listener: int) -> None:
         """Where a connection comes from, for who has given no format."""
@@ -97,8 +107,8 @@ class SessionLogger:
 
     def _put(self, level: int, line: Render, record: Record) -> None:
         structured = b""
-        if self._unique_id is not None and record.unique_id is None:
-            record.unique_id = self._unique_id(record)
+        if record.unique_id is None and "ID" in self.uses:
+            record.unique_id = self.name(record)
         if self._structured is not None:
             text = f"{self._structured(record)} "
             structured = text.encode("utf-8", "surrogateescape")

@@ -65,7 +65,7 @@ def _fetcher(call: Call, where: Where) -> Fetcher:
             return Fetcher(_remembered_method if name == "method" else _nothing)
         return Fetcher(of_request.fetch, patient=not where.http, many=of_request.many)
     if not where.http:
-        known = http_fetches.tcp_fetch(name)
+        known = http_fetches.tcp_fetch(name, call.arguments)
         if known is not None:
             return Fetcher(known, patient=True)
     return compile_fetch(call, where.section)

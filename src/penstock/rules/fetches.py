@@ -268,6 +268,7 @@ _BUILDERS: Final[dict[str, Builder]] = {
     "date_us": _plain(lambda subject: subject.microseconds() % 1_000_000),
     "rand": _rand,
     "uuid": _plain(_uuid),
+    "unique-id": _plain(lambda subject: subject.unique_id()),
     "hostname": _plain(lambda subject: subject.process.hostname),
     "nbproc": _plain(lambda subject: 1),
     "proc": _plain(lambda subject: 1),

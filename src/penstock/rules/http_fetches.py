@@ -91,8 +91,11 @@ def http_fetch(name: str, arguments: Arguments) -> HttpFetcher | None:
     return HttpFetcher(fetch, fetch_many)
 
 
-def tcp_fetch(name: str) -> Fetch | None:
-    """Of those that tell nothing in mode tcp, what they tell; None: it is none of them."""
+def tcp_fetch(name: str, arguments: Arguments) -> Fetch | None:
+    """Those that tell other things in mode tcp than elsewhere, or nothing; None: it is no such."""
+    if name == "capture.req.hdr":
+        at = int(arguments[0])
+        return lambda subject: subject.captured(at)
     if name.startswith("capture.re") or FETCHES[name].source.startswith("HTTP response"):
         return lambda subject: None
     if name == "req.body":

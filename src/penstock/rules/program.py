@@ -18,7 +18,7 @@ from penstock.rules.evaluate import (
 )
 from penstock.rules.fetches import UnsupportedError
 from penstock.rules.model import Expression, Stage, TcpRule
-from penstock.rules.samples import Changing, Waiting, to_address, to_integer, to_text
+from penstock.rules.samples import Changing, Waiting, to_address, to_bytes, to_integer, to_text
 from penstock.rules.subject import (
     Capture,
     Change,
@@ -258,7 +258,8 @@ def _capture(rule: TcpRule, where: Where) -> _Step:
     def step(subject: Subject) -> None:
         sample = sample_of(fetch(subject))
         if sample is not None:
-            subject.act(Capture(to_text(sample)[:length], length, rule.origin))
+            found = to_bytes(to_text(sample))[:length]
+            subject.act(Capture(found.decode("utf-8", "surrogateescape"), rule.origin))
 
     return step
 

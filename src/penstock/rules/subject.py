@@ -53,10 +53,9 @@ class Expect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Something for the log: at most *length* bytes of *text*."""
+    """Something for the log, found by the rule at *origin*."""
 
     text: str
-    length: int
     origin: Origin
 
 
@@ -227,6 +226,12 @@ class Subject(Protocol):
 
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         """What ``ssl_fc_…``, ``ssl_c_…``, ``ssl_f_…`` or ``ssl_bc_…`` gives."""
+
+    def captured(self, at: int) -> str | None:
+        """What the rule of that number among those that capture has found."""
+
+    def unique_id(self) -> str | None:
+        """Made by ``unique-id-format`` when first asked for; None before there is a session."""
 
     def decided_by(self) -> Origin | None:
         """The last rule about content that has let it pass, or not."""

@@ -133,6 +133,12 @@ class Asked:
                 return None if info is None else info.common_name
         return None
 
+    def captured(self, at: int) -> None:
+        return None
+
+    def unique_id(self) -> None:
+        return None
+
     def decided_by(self) -> Origin | None:
         return None
 

@@ -197,3 +197,32 @@ def test_each_line_as_haproxy(tmp_path: Path, name: str) -> None:
         theirs, mine = oracle.ask(path), oracle.ours(path)[0]
         problems += [f"{line}: {one}" for one in oracle.differences(theirs, mine)]
     assert problems == []
+
+
+def test_rules_that_look_for_contents_without_a_delay() -> None:
+    """As ``haproxy -c`` warns."""
+    loaded = loads(
+        """
+defaults
+    mode tcp
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+listen l
+    bind :1
+    stick-table type string size 10
+    server s 127.0.0.1:2
+    tcp-request content capture src len 4
+    tcp-request content capture hdr(host) len 4
+    tcp-request content track-sc0 req.ssl_sni
+"""
+    )
+    without = (
+        "depending on request contents without any 'tcp-request inspect-delay' setting. This means"
+        " that this rule will randomly find its contents. This can be fixed by setting the"
+        " tcp-request inspect-delay."
+    )
+    assert [(one.line, one.message) for one in loaded.warnings] == [
+        (12, f"proxy 'l' : a 'tcp-request capture' rule explicitly {without}"),
+        (13, f"proxy 'l' : a 'tcp-request content track-sc*' rule explicitly {without}"),
+    ]

@@ -13,6 +13,8 @@ import pytest
 from unit_ports import closed_port
 from unit_proxy import ProxyRig, Server, rig, wait_for
 
+from penstock.wire import proxy_protocol
+
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[ProxyRig]:
@@ -164,6 +166,39 @@ backend pool
     assert other == {b"one:", b"two:"}
     assert proxy.ask(data=REQUEST.replace(b"a.ex", b"two.ex").replace(b"k=", b"m="))[:4] == b"two:"
     assert proxy.ask(data=b"GET /no HTTP/1.0\r\n\r\n") == b""
+
+
+def test_sessions_have_names_that_rules_and_servers_are_told(proxy: ProxyRig) -> None:
+    one, other = proxy.server("one"), proxy.server("other")
+    proxy.run(
+        f"""
+frontend front
+ bind {proxy.path()} accept-proxy
+ unique-id-format %{{+X}}o%ci:%cp%%%[str(/)]
+ tcp-request content set-var(txn.name) unique-id
+ use_backend named if {{ var(txn.name) -m str C0000207:0007%/ }} {{ unique-id -m beg C0000207 }}
+ default_backend nameless
+backend named
+ server one {one.where} send-proxy-v2 proxy-v2-options unique-id
+backend nameless
+ server other {other.where} send-proxy-v2 proxy-v2-options unique-id
+frontend plain
+ bind {proxy.path("plain")} accept-proxy
+ default_backend nameless
+"""
+    )
+    with proxy.connect() as client:
+        client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n")
+        with one.accept() as server:
+            header = proxy_protocol.parse(server.recv(65536))
+    assert header is not None
+    assert header.tlvs.unique_id == b"C0000207:0007%/"
+    with proxy.connect("plain") as client:
+        client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n")
+        with other.accept() as server:
+            header = proxy_protocol.parse(server.recv(65536))
+    assert header is not None
+    assert header.tlvs.unique_id == b""  # HAProxy tells it, though it is empty
 
 
 def test_what_does_not_come_in_time_must_do_without(proxy: ProxyRig) -> None:

@@ -85,6 +85,22 @@ def test_the_rule_that_decided_last(stage: Stage) -> None:
     assert lines[b"none"] == "-"
 
 
+def test_what_rules_capture_of_a_request(stage: Stage) -> None:
+    """The method is known when all else has gone on to the server; as in HAProxy 2.6.12."""
+    server = stage.rig.server()
+    stage.run(
+        "log-format %hr|%[capture.req.hdr(1)]|%[capture.req.hdr(2)]|%[method]|%[req.proto_http]\n"
+        "tcp-request inspect-delay 20s\n"
+        "tcp-request content capture req.ssl_sni len 5\n"
+        "tcp-request content capture hdr(host) len 6 if HTTP",
+        f"server s1 {server.where}",
+    )
+    with stage.client() as client:
+        client.sendall(b"PUT /x HTTP/1.1\r\nHost: an.example\r\n\r\n")
+        server.accept().close()
+        assert stage.receiver.line().endswith("{|an.exa}|an.exa|-|PUT|-\n")
+
+
 @pytest.mark.parametrize("cause", CutCause)
 def test_connections_that_are_cut(stage: Stage, cause: CutCause) -> None:
     server = stage.rig.server()

@@ -11,7 +11,7 @@ from penstock.rules.conditions import read_condition, read_criterion
 from penstock.rules.model import Condition, Criterion
 from penstock.rules.patterns import Sources
 from penstock.rules.samples import Sample
-from penstock.rules.subject import Act, Change, SetEnd, Subject, Track
+from penstock.rules.subject import Act, Capture, Change, SetEnd, Subject, Track
 from penstock.terms import Address, Origin
 
 FILES = {
@@ -153,6 +153,13 @@ class FakeSubject:
 
     def tls(self, fetch: str, arguments: tuple[str, ...]) -> Sample | None:
         return {"ssl_fc": True, "ssl_fc_sni": "www.example.org"}.get(fetch)
+
+    def captured(self, at: int) -> str | None:
+        found = [act.text for act in self.acts if isinstance(act, Capture)]
+        return found[at] if at < len(found) else None
+
+    def unique_id(self) -> str | None:
+        return "7F000001:9C40"
 
     def decided_by(self) -> Origin | None:
         return self.decided

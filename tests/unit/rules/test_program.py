@@ -143,7 +143,7 @@ def test_what_is_done_to_the_connection() -> None:
         SetEnd(source=False, port=80),
         Mark(16),
         Mark(8, tos=True),
-        Capture("10.9", 4, Origin("f", 7)),
+        Capture("10.9", Origin("f", 7)),
     ]
     assert one.variables == {
         "txn.who": IPv4Address("10.9.8.7"),

@@ -20,9 +20,9 @@ from penstock.logs.model import Sampled
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import CASTS, output_of
 from penstock.rules.formats import read_format
-from penstock.rules.model import Call, Condition, Criterion, Expression, TcpRule
+from penstock.rules.model import Call, Condition, Criterion, Expression, Stage, TcpRule
 from penstock.rules.patterns import Sources, read_regex
-from penstock.rules.vocabulary import CONVERTERS, FETCHES, Signature
+from penstock.rules.vocabulary import CONVERTERS, FETCHES, Checkpoint, Signature
 from penstock.stick.model import TableSpec
 from penstock.terms import Origin
 
@@ -102,6 +102,23 @@ class _Checker:
                 )
         if name.startswith("track-sc") and rule.expression is not None:
             self._track(proxy, name, rule.expression, rule.table, rule.origin)
+        called = "content track-sc*" if name.startswith("track-sc") else name
+        if (
+            called in ("content track-sc*", "capture")
+            and rule.stage is Stage.CONTENT
+            and proxy.capability & FRONT
+            and not proxy.inspect_delay
+            and rule.expression is not None
+            and not FETCHES[rule.expression.fetch.name].at(Checkpoint.SESSION)
+        ):
+            self.report.warn(
+                rule.origin,
+                f"{proxy.describe} '{proxy.name}' : a 'tcp-request {called}' rule explicitly"
+                " depending on request contents without any 'tcp-request inspect-delay' setting."
+                " This means that this rule will randomly find its contents. This can be fixed by"
+                " setting the tcp-request inspect-delay.",
+                parsing=False,
+            )
 
     def _track(
         self,

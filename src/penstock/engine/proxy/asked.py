@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 from penstock.engine.proxy.dial import NOBODY, Peer, peer_of
 from penstock.rules.samples import Sample
-from penstock.rules.subject import Act, Expect, Mark, Process, SetEnd, Tables, Track, Traffic
+from penstock.rules.subject import (
+    Act,
+    Capture,
+    Expect,
+    Mark,
+    Process,
+    SetEnd,
+    Tables,
+    Track,
+    Traffic,
+)
 from penstock.stick.table import Entry
 from penstock.terms import Address, Origin
 
@@ -39,12 +49,22 @@ _TCP_INFO_BYTES = 104
 class Asked:
     """Of one session; kept for as long as it lasts, for it is counted in tables."""
 
-    __slots__ = ("_entries", "_session", "_variables", "decided", "expect", "final", "method")
+    __slots__ = (
+        "_captures",
+        "_entries",
+        "_session",
+        "_variables",
+        "decided",
+        "expect",
+        "final",
+        "method",
+    )
 
     def __init__(self, session: Session | Flow) -> None:
         self._session = session
         self._entries: dict[int, tuple[str, Sample, Entry | None]] = {}
         self._variables: dict[str, Sample] = {}
+        self._captures: dict[Origin, str] = {}
         self.final = False
         self.method: str | None = None
         self.decided: Origin | None = None  # see decided_by()
@@ -200,6 +220,21 @@ class Asked:
                 return info.common_name if wanted else None
         return None
 
+    def captured(self, at: int) -> str | None:
+        book = self._session.service.book
+        if book is None or not 0 <= at < len(book.captures):
+            return None
+        return self._captures.get(book.captures[at])
+
+    def captures(self) -> tuple[str | None, ...]:
+        """What all rules that capture have found."""
+        book = self._session.service.book
+        return tuple(map(self._captures.get, book.captures)) if book is not None else ()
+
+    def unique_id(self) -> str | None:
+        trace = self._session.trace
+        return None if trace is None else trace.unique_id()
+
     def decided_by(self) -> Origin | None:
         return self.decided
 
@@ -253,10 +288,12 @@ class Asked:
                         session.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, value & 0xFF)
                     else:
                         session.sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, value)
+            case Capture(text, origin):
+                self._captures[origin] = text
             case Expect():
                 self.expect = act
             case _:
-                pass  # for the log, or an order of a queue that has none
+                pass  # an order of a queue that has none
 
     def _set_end(self, act: SetEnd) -> None:
         session = self._session

@@ -24,6 +24,7 @@ from penstock.rules.samples import Sample, to_bytes
 from penstock.rules.subject import Subject
 from penstock.rules.support import is_of_request, looks_at_request
 from penstock.stick.model import StickKind, StickRule
+from penstock.terms import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class FrontBook:
     delay: float  # seconds; 0: nothing is waited for
     listens: bool  # to what the client has said already, before a pool is chosen
     route: Callable[[Subject], str | None] | None
+    captures: tuple[Origin, ...]  # the rules that find something for the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def front_book(state: ServiceState) -> FrontBook | None:
         delay=front.inspect_delay / 1000,
         listens=looks_at_request(front.routes),
         route=compile_routes(front.routes, name) if front.routes else None,
+        captures=tuple(rule.origin for rule in rules if rule.action.name == "capture"),
     )
 
 

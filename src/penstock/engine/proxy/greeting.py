@@ -40,6 +40,7 @@ def header_for(session: Session, wanted: SendProxy) -> bytes:
         options,
         alpn=tls.alpn if tls is not None else None,
         authority=tls.sni if tls is not None else None,
+        unique_id=session.unique_id() if "unique-id" in options else None,
         ssl=tls.tlv() if tls is not None else None,
     )
     return proxy_protocol.encode_v2(source, destination, tlvs, checksum="crc32c" in options)

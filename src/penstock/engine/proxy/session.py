@@ -185,6 +185,10 @@ class Session:
         found = sample_of(compile_expression(expression, _FINAL)(self.subject()))
         return None if found is None else to_text(found)
 
+    def unique_id(self) -> str:
+        """As ``unique-id-format`` makes it; "" where there is none, as in HAProxy."""
+        return (self.trace.unique_id() if self.trace is not None else None) or ""
+
     def subject(self) -> Asked:
         """Itself, as rules see it."""
         if self.asked is None:

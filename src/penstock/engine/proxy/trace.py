@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SOURCE = frozenset({"bi", "bp"})
 _WANTED = frozenset({"fi", "fp"})
+_CAPTURES = frozenset({"hr", "hrl"})
 _TARGET = frozenset({"si", "sp"})
 
 
@@ -29,7 +30,7 @@ class Trace:
     __slots__ = (
         *("_accepted", "_ahead", "_began", "_connected", "_handshake", "_logger", "_number"),
         *("_over", "_queued", "_real", "_redispatched", "_session", "_source", "_where", "end"),
-        "_admitted",
+        *("_admitted", "_name"),
     )
 
     def __init__(self, logger: SessionLogger, session: Session | Flow) -> None:
@@ -44,6 +45,7 @@ class Trace:
         self._connected = NOT_REACHED
         self._real: Real | None = None  # the last one that was tried
         self._admitted = False
+        self._name: str | None = None  # unique, and kept once somebody has asked for it
         self._where: Peer | None = None
         self._source: Peer | None = None
         self._ahead = 0
@@ -135,6 +137,13 @@ class Trace:
             record = self._record(self._logger.uses)
             self._logger.refuse(record, listener.name or str(listener.id), reason)
 
+    def unique_id(self) -> str | None:
+        """None: there is none, for it has not been admitted yet or nothing makes names."""
+        if self._name is None and self._admitted:
+            self._name = ""  # for a format that asks for itself
+            self._name = self._logger.name(self._record(self._logger.named_by))
+        return self._name
+
     # -- the record --------------------------------------------------------------------------
 
     def _record(self, uses: frozenset[str], own: int = 0) -> Record:
@@ -170,10 +179,13 @@ class Trace:
         record.redispatched = self._redispatched
         record.backend_queue = self._ahead
         record.number = self._number
+        record.unique_id = self._name
         record.tls = session.spot.listener.tls is not None
         if tls is not None:
             record.cipher, record.tls_version = tls.cipher, tls.version
-        if self._logger.samples:
+        if uses & _CAPTURES:
+            record.captures = session.subject().captures()
+        if self._logger.samples or uses is self._logger.named_by:
             record.subject = session.subject()
         return record
 

@@ -29,6 +29,7 @@ from penstock.engine.proxy.loop import Loop
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.sharing import PeersRunner
 from penstock.facts import ProcessFacts
+from penstock.logs.model import Journal, SessionLog
 from penstock.logs.outlet import Means
 from penstock.logs.sessions import SessionLogger
 from penstock.model import PortMode
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _SECOND = 1000  # ms
 _UDP_SILENCE = 60.0  # seconds where there is no timeout, as with the kernel engine
 _QUEUE_LOOK = 0.05  # seconds
+_NO_LOG = SessionLog(Journal())
 _TURN_AROUND = 1.0  # seconds (HAProxy manual 4.2, "retries")
 
 
@@ -221,9 +223,11 @@ class World:
         self.serve(state.name)
 
     def put_service(self, state: ServiceState, row: int) -> Service:
-        logger = None
-        if state.log is not None and self.means is not None:
-            logger = SessionLogger(state.log, self.means, state.section, state.unique_id)
+        logger, log = None, state.log
+        if log is None and state.unique_id is not None:
+            log = _NO_LOG  # names are made of what is known for lines
+        if log is not None and self.means is not None:
+            logger = SessionLogger(log, self.means, state.section, state.unique_id)
         before = self.services.get(state.name)
         if before is None:
             self.services[state.name] = Service(state, row, logger)

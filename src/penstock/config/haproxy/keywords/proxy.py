@@ -77,7 +77,6 @@ PROXY = index(
         "unique-id-format",
         Need.C,
         Status.WORKS,
-        "for %ID; a PROXY header does not tell it yet",
         where="DFLB",
     ),
     rows("email-alert", Need.C, Status.WORKS, where="DFLB"),

@@ -31,7 +31,7 @@ def plain_service(service: Service, pool: PoolView) -> bool:
     front, back = service.state.front, pool.state.back
     return (
         service.book is None
-        and service.logger is None
+        and service.state.log is None
         and pool.book is None
         and not front.rate_limit
         and front.keepalive is None
