@@ -19,7 +19,7 @@ from penstock.http_service import HttpService
 from penstock.logs.model import Journal, LogForward, Naming, RingSpec, SessionLog, UniqueId
 from penstock.mail.model import EmailAlert
 from penstock.process import ProcessSettings
-from penstock.proxied import Back, Front, Link
+from penstock.proxied import ANY_RATE, Back, Front, Link, ProcessRates
 from penstock.runtime_sockets import RuntimeSockets
 from penstock.sections import Section
 from penstock.stick.sections import PeersSpec
@@ -399,6 +399,7 @@ class Settings:
     hook: Hook = Hook.AUTO
     max_flows: int = 1 << 20
     maxconn: int = 0  # 0: no limit
+    rates: ProcessRates = ANY_RATE  # of the proxy engine's services
     spread_checks: int = 0  # percent, 0-50 (HAProxy manual 3.1)
     interfaces: tuple[str, ...] = ()  # empty: all
     server_state_file: str = ""  # with its directory; "": none

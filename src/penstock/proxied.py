@@ -14,6 +14,21 @@ from penstock.stick.model import StickRule, TableSpec
 from penstock.terms import Address, Origin, PortRange
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessRates:
+    """Connections, sessions and sessions over TLS a second that all services may begin; 0: any."""
+
+    connections: int = 0
+    sessions: int = 0
+    tls: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.connections or self.sessions or self.tls)
+
+
+ANY_RATE = ProcessRates()
+
+
 class TlsVerify(StrEnum):
     NONE = "none"
     OPTIONAL = "optional"

@@ -28,7 +28,7 @@ from penstock.model import (
     RealServer,
     Service,
 )
-from penstock.proxied import Front, Link
+from penstock.proxied import ANY_RATE, Front, Link
 from penstock.schedulers import Candidate, eligible, prepare
 from penstock.stick.model import TableSpec
 
@@ -306,5 +306,6 @@ def _service_state(service: Service, configuration: Configuration) -> ServiceSta
         admission=service.admission if service.engine is EngineKind.KERNEL else None,
         log=service.sessions,
         unique_id=service.unique_id if service.engine is EngineKind.PROXY else None,
+        rates=configuration.settings.rates if service.engine is EngineKind.PROXY else ANY_RATE,
         section=service.proxy,
     )

@@ -21,7 +21,7 @@ from penstock.model import (
     RealServer,
     Service,
 )
-from penstock.proxied import Link
+from penstock.proxied import Link, ProcessRates
 
 ServerName = tuple[str, str]  # pool and server
 
@@ -59,6 +59,7 @@ class Edits:
     removed: frozenset[ServerName] = frozenset()  # of those that the configuration has
     fronts: Mapping[str, FrontEdit] = field(default_factory=dict)
     maxconn: int | None = None  # of the process
+    rates: ProcessRates | None = None  # of the process
 
 
 NO_EDITS = Edits()
@@ -123,6 +124,8 @@ def edited(configuration: Configuration, edits: Edits) -> Configuration:
     settings = configuration.settings
     if edits.maxconn is not None:
         settings = replace(settings, maxconn=edits.maxconn)
+    if edits.rates is not None:
+        settings = replace(settings, rates=edits.rates)
     return replace(
         configuration,
         services=tuple(_moved(_service(one, edits), edits) for one in configuration.services),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import astuple, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from penstock.control.desired import Override
 from penstock.control.edits import Edits, FrontEdit, FrontState, ServerName
 from penstock.errors import InvalidModel, PenstockError
 from penstock.model import AdminState, PortMode, RealPort
+from penstock.proxied import ProcessRates
 
 _log = structlog.get_logger("penstock")
 
@@ -58,6 +59,7 @@ class _File(msgspec.Struct, frozen=True, omit_defaults=True):
     removed: tuple[ServerName, ...] = ()
     fronts: tuple[_Front, ...] = ()
     maxconn: int | None = None
+    rates: tuple[int, int, int] | None = None
 
 
 class OverrideStore:
@@ -105,6 +107,7 @@ class OverrideStore:
                 removed=frozenset(said.removed),
                 fronts={one.name: FrontEdit(one.state, one.maxconn) for one in said.fronts},
                 maxconn=said.maxconn,
+                rates=None if said.rates is None else ProcessRates(*said.rates),
             )
             self.saved = said.added
         except FileNotFoundError:
@@ -144,6 +147,7 @@ def _file(edits: Edits) -> _File:
         removed=tuple(sorted(edits.removed)),
         fronts=tuple(_Front(name, one.state, one.maxconn) for name, one in edits.fronts.items()),
         maxconn=edits.maxconn,
+        rates=None if edits.rates is None else astuple(edits.rates),
     )
 
 

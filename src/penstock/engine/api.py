@@ -33,7 +33,7 @@ from penstock.model import (
     ServerTimeouts,
     SourceAddress,
 )
-from penstock.proxied import Back, Front, Link, LocalAddress
+from penstock.proxied import ANY_RATE, Back, Front, Link, LocalAddress, ProcessRates
 from penstock.stick.model import EntryView, Filter, Key, TableSpec
 from penstock.stick.peers_view import PeersView
 from penstock.stick.sections import PeersSpec
@@ -143,6 +143,7 @@ class ServiceState:
     admission: Admission | None = None  # who may open a flow; for the kernel engine
     log: SessionLog | None = None  # None: its connections are not logged
     unique_id: UniqueId | None = None  # for the proxy engine
+    rates: ProcessRates = ANY_RATE  # of all together, for the proxy engine
     section: str = ""  # what logs call it, where that is not its name
 
 

@@ -18,6 +18,7 @@ from penstock.runtime_api.toggles import front_edit
 from penstock.runtime_sockets import AccessLevel
 
 _MOST: Final = (1 << 31) - 1  # HAProxy keeps limits as C's int
+_RATE_NAMES: Final = {"connections": "connections", "sessions": "sessions", "ssl-sessions": "tls"}
 _RATES: Final = (
     "'set rate-limit' only supports :\n"
     "   - 'connections global' to set the per-process maximum connection rate\n"
@@ -65,17 +66,19 @@ def _global(context: Context, arguments: Arguments, payload: str | None) -> Answ
 
 
 def _rate(context: Context, arguments: Arguments, payload: str | None) -> Answer:
-    known = ("connections", "sessions", "ssl-sessions", "http-compression")
-    if arguments[2] not in known or arguments[3] != "global":
+    if arguments[2] not in (*_RATE_NAMES, "http-compression") or arguments[3] != "global":
         raise CommandFailed(_RATES)
     if not arguments[4]:
         raise CommandFailed("Expects an integer value.")
-    if atol(arguments[4]) == 0:
-        return ""  # no limit, which is how it is
-    raise CommandFailed(
-        "penstock has no rates of the whole process; 'rate-limit sessions' in a frontend is one of"
-        " that frontend."
-    )
+    limit = atol(arguments[4])
+    if not 0 <= limit <= _MOST:
+        raise CommandFailed("Value out of range.")
+    name = _RATE_NAMES.get(arguments[2])
+    if name is not None:  # nothing is compressed in mode tcp
+        controller = context.controller
+        before = controller.edits.rates or controller.files.settings.rates
+        controller.edit(replace(controller.edits, rates=replace(before, **{name: limit})))
+    return ""
 
 
 COMMANDS = (

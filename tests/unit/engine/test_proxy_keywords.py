@@ -475,3 +475,30 @@ def test_a_rule_may_want_the_header_of_a_netscaler(either: ProxyRig) -> None:
         f" server a {servers['a'].where}\n"
     )
     assert either.ask(data=bytes(64)[1:] + b"x") == b""
+
+
+@pytest.mark.parametrize("name", ["maxconnrate", "maxsessrate"])
+def test_rates_of_all_services_together(proxy: ProxyRig, name: str) -> None:
+    """Connections that come too fast wait to be accepted, whichever service they are for."""
+    server = proxy.server("s", unix=True)
+    server.echo()
+    text = f"""
+global
+ {name} 3
+listen one
+ bind {proxy.path("one")}
+ server s {server.where}
+listen two
+ bind {proxy.path("two")}
+ server s {server.where}
+"""
+    proxy.run(text)
+    began = time.monotonic()
+    for _ in range(5):
+        assert proxy.ask("one") == b"s:x"
+        assert proxy.ask("two") == b"s:x"
+    # Three in the first second at most, and as many in each that follows: the tenth is in the
+    # fourth second, which begins after two whole ones and what is left of the first.
+    assert time.monotonic() - began > 1.5
+    proxy.run(text.replace(f"{name} 3", ""))
+    assert proxy.ask("one") == b"s:x"

@@ -149,6 +149,10 @@ set rate-limit connections foo 10
 set rate-limit http-compression
 set rate-limit
 set rate-limit sessions global 0
+set rate-limit sessions global -1
+set rate-limit connections global 7
+set rate-limit ssl-sessions global 9
+set rate-limit http-compression global 5
 """
 
 TOGGLES = """

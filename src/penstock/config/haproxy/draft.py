@@ -17,7 +17,14 @@ from penstock.logs.model import LONGEST_EVENT, RING_SIZE, Format, Heading, Namin
 from penstock.logs.model import Target as LogTarget
 from penstock.mail.model import USUAL_PATIENCE, Mailer
 from penstock.model import Address, Hook, Network, OnError, Origin, SchedulerSpec
-from penstock.proxied import ListenerTls, LocalAddress, ServerTls, SourceKind
+from penstock.proxied import (
+    ANY_RATE,
+    ListenerTls,
+    LocalAddress,
+    ProcessRates,
+    ServerTls,
+    SourceKind,
+)
 from penstock.rules.conditions import inherited, inherited_condition
 from penstock.rules.model import (
     Condition,
@@ -639,6 +646,7 @@ class GlobalDraft:
 
     seen: dict[str, Origin] = field(default_factory=dict)
     maxconn: int = 0
+    rates: ProcessRates = ANY_RATE
     nbthread: int = 0
     spread_checks: int = 0
     tls: TlsDefaults = field(default_factory=TlsDefaults)

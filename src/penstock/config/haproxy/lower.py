@@ -101,6 +101,7 @@ class Lowering:
         settings = Settings(
             hook=said.hook,
             maxconn=said.maxconn,
+            rates=said.rates,
             workers=said.nbthread,
             user=said.user,
             group=said.group,

@@ -24,12 +24,13 @@ from penstock.logs.model import Target as LogTarget
 from penstock.model import Hook
 
 _INTEGERS = words(
-    "ulimit-n maxconnrate maxsessrate maxsslrate maxcomprate maxpipes maxzlibmem fd-hard-limit"
+    "ulimit-n maxcomprate maxpipes maxzlibmem fd-hard-limit"
     " tune.runqueue-depth tune.maxpollevents tune.maxaccept tune.bufsize tune.maxrewrite"
     " tune.idletimer tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client tune.sndbuf.server"
     " tune.pipesize tune.http.cookielen tune.http.logurilen tune.http.maxhdr tune.comp.maxlevel"
     " tune.pattern.cache-size max-spread-checks"
 )
+_RATES = {"maxconnrate": "connections", "maxsessrate": "sessions", "maxsslrate": "tls"}
 _ALONE = words(
     "noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
     " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport"
@@ -131,6 +132,14 @@ def _maxconn(context: Context, settings: GlobalDraft, line: Line) -> None:
     if settings.maxconn:
         _already(context, line, "'maxconn'")
     settings.maxconn = max(_integer(line), 0)
+
+
+def _rate(context: Context, settings: GlobalDraft, line: Line) -> None:
+    value = _integer(line)
+    _one_value(context, settings, line)
+    at_most(line, 1)
+    # HAProxy's limits are unsigned where they are looked at: below 0 is out of reach.
+    settings.rates = replace(settings.rates, **{_RATES[line[0]]: max(value, 0)})
 
 
 def _spread_checks(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -303,6 +312,7 @@ def _one_value(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 _HANDLERS: dict[str, Callable[[Context, GlobalDraft, Line], None]] = {
     "maxconn": _maxconn,
+    **dict.fromkeys(_RATES, _rate),
     "spread-checks": _spread_checks,
     "setenv": _setenv,
     "presetenv": _setenv,

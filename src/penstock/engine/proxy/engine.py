@@ -218,6 +218,8 @@ class ProxyEngine:
 
     def _is_exact(self, state: ServiceState) -> bool:
         front = state.front
+        if state.rates:
+            return True
         if state.maxconn or front.table or front.rate_limit or front.tcp_rules or front.routes:
             return True
         pool = self._pools.get(state.pool) if state.pool is not None else None

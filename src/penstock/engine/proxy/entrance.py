@@ -44,6 +44,9 @@ def start(session: Session) -> None:
         ):
             return
         expects = session.subject().expect if session.asked is not None else None
+    if session.service.state.rates:
+        tls = session.spot.listener.tls is not None
+        session.world.rates.admitted(session.loop.now, tls=tls)
     if session.spot.listener.accept_proxy or expects is Expect.PROXY:
         Preface(session, proxy_protocol.parse, partial(_inserted, session), refusals.PROXY)
     else:

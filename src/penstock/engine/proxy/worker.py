@@ -26,6 +26,7 @@ from penstock.engine.api import (
     RemovePool,
     RemoveService,
     RetireReal,
+    ServiceState,
     SetMaxconn,
     SetPeers,
     SetTables,
@@ -317,6 +318,8 @@ class Worker:
                     self._pause(ear)
                     self.loop.later(0.1, lambda: self._on_room(service))
                 return
+            if service.state.rates:
+                world.rates.accepted(self.loop.now)
             sock = bare_socket(ear.family, _STREAM, 0, fd)
             sock.setblocking(False)
             entrance.start(Session(world, service, ear.spot, sock, raw))
@@ -327,7 +330,12 @@ class Worker:
         if limit and service.live + (lane.live_of(service) if lane is not None else 0) >= limit:
             service.full = True
             return True
-        if service.too_fast(self.loop.now):
+        if service.too_fast(self.loop.now) or (
+            service.state.rates
+            and world.rates.too_fast(
+                service.state.rates, self.loop.now, tls=_speaks_tls(service.state)
+            )
+        ):
             if not service.resting:
                 service.resting = True
                 self.loop.later(_REST, partial(self._rested, service))
@@ -360,6 +368,10 @@ class Worker:
 
 _NAME = "penstock-worker"  # in ps and top
 _OUT_OF_FILES = (23, 24, 12, 105)  # ENFILE, EMFILE, ENOMEM, ENOBUFS
+
+
+def _speaks_tls(state: ServiceState) -> bool:
+    return any(one.tls is not None for one in state.front.listeners)
 
 
 def _complain(sentence: str) -> None:

@@ -26,6 +26,7 @@ from penstock.engine.proxy.choose import Chooser, PoolView, Real
 from penstock.engine.proxy.dial import is_plain, target
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import Loop
+from penstock.engine.proxy.rates import Rates
 from penstock.engine.proxy.secure import TlsContexts
 from penstock.engine.proxy.sharing import PeersRunner
 from penstock.facts import ProcessFacts
@@ -153,6 +154,7 @@ class World:
 
     def __init__(self, loop: Loop, board: Board, worker: int, workers: int) -> None:
         self.loop = loop
+        self.rates = Rates()
         self.tables = Tables((), lambda: int(loop.now * 1000))
         self.variables: dict[str, Sample] = {}
         self.census = Census(self)

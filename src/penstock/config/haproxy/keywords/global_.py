@@ -62,7 +62,7 @@ GLOBAL = index(
     rows(
         "noepoll nokqueue noevports nopoll nosplice nogetaddrinfo noreuseport busy-polling"
         " no-memory-trimming expose-experimental-directives"
-        " profiling.tasks default-path maxpipes maxsslconn maxsslrate"
+        " profiling.tasks default-path maxpipes maxsslconn"
         " maxcomprate maxcompcpuusage maxzlibmem pp2-never-send-local"
         " h1-accept-payload-with-any-method h1-case-adjust h1-case-adjust-file"
         " tune.bufsize tune.maxaccept tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client"
@@ -115,10 +115,10 @@ GLOBAL = index(
     ),
     rows("stats", Need.C, Status.WORKS, "the sockets of the Runtime API"),
     rows(
-        "maxconnrate maxsessrate",
+        "maxconnrate maxsessrate maxsslrate",
         Need.K_DIFFERS,
-        Status.LATER,
-        "the rate of new connections is not limited yet",
+        Status.WORKS,
+        "of services on the proxy engine, which then use one worker",
     ),
     rows(
         "server-state-base server-state-file",

@@ -34,6 +34,7 @@ def plain_service(service: Service, pool: PoolView) -> bool:
         and service.state.log is None
         and pool.book is None
         and not front.rate_limit
+        and not service.state.rates
         and front.keepalive is None
         and not front.nolinger
         and back.keepalive is None
