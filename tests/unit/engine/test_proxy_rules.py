@@ -174,9 +174,13 @@ def test_sessions_have_names_that_rules_and_servers_are_told(proxy: ProxyRig) ->
         f"""
 frontend front
  bind {proxy.path()} accept-proxy
- unique-id-format %{{+X}}o%ci:%cp%%%[str(/)]
+ unique-id-format %{{+X}}o%ci:%cp%%%[path]
+ tcp-request connection set-var(sess.name) unique-id
+ tcp-request inspect-delay 20s
+ tcp-request content accept if {{ var(sess.name) -m found }}
+ tcp-request content reject if !HTTP
  tcp-request content set-var(txn.name) unique-id
- use_backend named if {{ var(txn.name) -m str C0000207:0007%/ }} {{ unique-id -m beg C0000207 }}
+ use_backend named if {{ var(txn.name) -m str C0000207:0007%/x }} {{ unique-id -m beg C0000207 }}
  default_backend nameless
 backend named
  server one {one.where} send-proxy-v2 proxy-v2-options unique-id
@@ -188,11 +192,11 @@ frontend plain
 """
     )
     with proxy.connect() as client:
-        client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n")
+        client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n" + REQUEST)
         with one.accept() as server:
             header = proxy_protocol.parse(server.recv(65536))
     assert header is not None
-    assert header.tlvs.unique_id == b"C0000207:0007%/"
+    assert header.tlvs.unique_id == b"C0000207:0007%/x"
     with proxy.connect("plain") as client:
         client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 7 8\r\n")
         with other.accept() as server:
