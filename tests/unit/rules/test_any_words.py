@@ -122,5 +122,5 @@ def test_what_is_left_out() -> None:
         *("internal.htx_blk.hdrval", "internal.htx_blk.size", "internal.htx_blk.start_line"),
         *("internal.htx_blk.type", "internal.strm.is_htx", "json_query", "jwt_header_query"),
         *("jwt_payload_query", "jwt_verify", "language", "lat_ns_avg", "lat_ns_tot", "meth"),
-        *("prio_class", "prio_offset", "protobuf", "ungrpc", "unique-id", "xxh3", "xxh64"),
+        *("prio_class", "prio_offset", "protobuf", "ungrpc", "xxh3", "xxh64"),
     ]
