@@ -12,10 +12,9 @@ import msgspec
 import structlog
 
 from penstock.control.desired import Override
-from penstock.control.edits import Edits, FrontEdit, FrontState, ServerName
+from penstock.control.edits import Edits, FrontEdit, FrontState, ServerName, rates_of
 from penstock.errors import InvalidModel, PenstockError
 from penstock.model import AdminState, PortMode, RealPort
-from penstock.proxied import ProcessRates
 
 _log = structlog.get_logger("penstock")
 
@@ -107,7 +106,7 @@ class OverrideStore:
                 removed=frozenset(said.removed),
                 fronts={one.name: FrontEdit(one.state, one.maxconn) for one in said.fronts},
                 maxconn=said.maxconn,
-                rates=None if said.rates is None else ProcessRates(*said.rates),
+                rates=None if said.rates is None else rates_of(said.rates),
             )
             self.saved = said.added
         except FileNotFoundError:

@@ -7,7 +7,6 @@ Each of these may be there several times: a pattern may match any, other rules s
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -59,9 +58,11 @@ def address(value: bytes) -> IPv4Address | IPv6Address | None:
         if max(parts) > 255 or int(found[5] or 0) > 65535:
             return None
         return IPv4Address(bytes(parts))
+    if b"%" in value:  # of a zone, which is not an address's
+        return None
     try:
-        return IPv6Address(socket.inet_pton(socket.AF_INET6, text(value)))
-    except (OSError, ValueError):
+        return IPv6Address(text(value))
+    except ValueError:
         return None
 
 

@@ -17,7 +17,7 @@ from penstock.control.edits import Added, Edits, FrontEdit, FrontState
 from penstock.control.overrides import OverrideStore, SavedServer
 from penstock.errors import PenstockError
 from penstock.model import AdminState, PortMode, RealPort
-from penstock.proxied import Link
+from penstock.proxied import Link, ProcessRates
 
 NAMES = st.sampled_from(["a", "b", "c.d", "e:1"])
 OVERRIDES = st.builds(
@@ -98,6 +98,7 @@ def test_all_edits_are_read_again_but_for_servers_that_must_be_read_by_others(pa
         removed=frozenset({("web", "s1")}),
         fronts={"fe": FrontEdit(FrontState.PAUSED, 7)},
         maxconn=9,
+        rates=ProcessRates(1, 2, 3),
     )
     OverrideStore(path, adopt=False).put_edits(edits)
     again = OverrideStore(path, adopt=True)
