@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from unit_proxy import DEFAULTS, PATIENCE, ProxyRig, wait_for
+from unit_quick import quick
 
 
 def answers(where: Path) -> bool:
@@ -37,7 +38,7 @@ class HaproxyRig(ProxyRig):
         own = f"global\n nbthread 1\n localpeer {local}\n stats socket {self.path('stats')}\n"
         file.write_text(own + DEFAULTS + text)
         self._process = subprocess.Popen(
-            [program, "-db", "-q", "-f", str(file)], stderr=subprocess.DEVNULL
+            [program, "-db", "-q", *quick(), "-f", str(file)], stderr=subprocess.DEVNULL
         )
         # It answers when all that it listens on is open.
         wait_for(lambda: answers(Path(self.path("stats"))), "haproxy answers")

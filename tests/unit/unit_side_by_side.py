@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from unit_quick import quick
 from unit_rig import Rig
 from unit_runtime import ask, runtime_of, terminal_of
 
@@ -51,7 +52,9 @@ def haproxy(directory: Path, text: str) -> Iterator[Path]:
     assert program is not None
     file, where = directory / "haproxy.cfg", directory / "haproxy.sock"
     file.write_text(HEAD.format(socket=where, more="nbthread 1") + text)
-    process = subprocess.Popen([program, "-db", "-f", str(file)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [program, "-db", *quick(), "-f", str(file)], stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + PATIENCE
         while not is_listening(where):

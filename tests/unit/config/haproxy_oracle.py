@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from unit_quick import quick
+
 from penstock.config.haproxy import LoadResult, loads
 from penstock.config.system_accounts import system_account
 from penstock.config.system_names import system_resolve
@@ -52,7 +54,7 @@ def ask(path: Path, environ: dict[str, str] | None = None) -> Verdict:
     """What ``haproxy -c`` says of the file."""
     assert PROGRAM is not None
     done = subprocess.run(
-        [PROGRAM, "-c", "-f", str(path)],
+        [PROGRAM, "-c", *quick(), "-f", str(path)],
         capture_output=True,
         check=False,
         env=environ,

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unit_quick import quick
 from unit_waiting import ready
 
 from penstock.config.haproxy import loads
@@ -191,10 +192,12 @@ def theirs(text: str, pools: int) -> dict[str, Seen]:
         stats = Path(folder) / "stats"
         path.write_text(
             f"global\n    stats socket {stats} level admin\n    external-check\n"
-            f"    insecure-fork-wanted\n{text}"
+            f"    insecure-fork-wanted\n    max-spread-checks 1ms\n{text}"
         )
         with open(Path(folder) / "log", "w+") as log:
-            process = subprocess.Popen([HAPROXY, "-d", "-f", str(path)], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [HAPROXY, "-d", *quick(), "-f", str(path)], stdout=log, stderr=log
+            )
             try:
                 return _settled(stats, pools, process)
             finally:

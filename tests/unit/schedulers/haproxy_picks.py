@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from unit_quick import quick
+
 
 class Servers:
     """One listening socket a server on 127.0.1.x; each says its index and hangs up."""
@@ -66,7 +68,7 @@ def haproxy(
     path = folder / "haproxy.cfg"
     path.write_text("\n".join(lines) + "\n")
     process = subprocess.Popen(
-        ["haproxy", "-db", "-f", str(path)], close_fds=False, stderr=subprocess.DEVNULL
+        ["haproxy", "-db", *quick(), "-f", str(path)], close_fds=False, stderr=subprocess.DEVNULL
     )
     try:
         yield front.getsockname()
