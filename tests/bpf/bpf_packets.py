@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -56,10 +57,8 @@ def tcp(
     at: str = "front",
     ttl: int = 64,
 ) -> bytes:
-    head = ip(source[0], target[0])
-    _set_ttl(head, ttl)
-    segment = TCP(sport=source[1], dport=target[1], flags=flags, seq=1000, ack=2000)
-    return frame(head / segment / Raw(payload), at)
+    raw = _portless_tcp(source[0], target[0], flags, payload, at, ttl)
+    return with_ports(raw, source[1], target[1], 16)
 
 
 @cached
@@ -72,10 +71,38 @@ def udp(
     ttl: int = 64,
     checksum: int | None = None,
 ) -> bytes:
-    head = ip(source[0], target[0])
+    raw = _portless_udp(source[0], target[0], payload, at, ttl, checksum)
+    return with_ports(raw, source[1], target[1], 6 if checksum is None else None)
+
+
+@cached
+def _portless_tcp(source: str, target: str, flags: str, payload: bytes, at: str, ttl: int) -> bytes:
+    head = ip(source, target)
     _set_ttl(head, ttl)
-    datagram = UDP(sport=source[1], dport=target[1], chksum=checksum)
-    return frame(head / datagram / Raw(payload), at)
+    return frame(head / TCP(sport=0, dport=0, flags=flags, seq=1000, ack=2000) / Raw(payload), at)
+
+
+@cached
+def _portless_udp(
+    source: str, target: str, payload: bytes, at: str, ttl: int, checksum: int | None
+) -> bytes:
+    head = ip(source, target)
+    _set_ttl(head, ttl)
+    return frame(head / UDP(sport=0, dport=0, chksum=checksum) / Raw(payload), at)
+
+
+def with_ports(raw: bytes, source: int, target: int, checksum_at: int | None) -> bytes:
+    """*raw* with other ports than none; *checksum_at*: behind where its transport begins."""
+    out = bytearray(raw)
+    begin = 34 if raw[12:14] == b"\x08\x00" else 54
+    struct.pack_into("!HH", out, begin, source, target)
+    if checksum_at is not None:
+        place = begin + checksum_at
+        total = (~int.from_bytes(raw[place : place + 2]) & 0xFFFF) + source + target
+        while total > 0xFFFF:  # RFC 1624
+            total = (total & 0xFFFF) + (total >> 16)
+        struct.pack_into("!H", out, place, ~total & 0xFFFF or (0xFFFF if checksum_at == 6 else 0))
+    return bytes(out)
 
 
 def _set_ttl(head: Packet, ttl: int) -> None:
@@ -148,5 +175,5 @@ def assert_sums(layers: Packet) -> None:
             _as_bytes(copy[kind], layers[kind])
     if ICMP in copy:
         _as_bytes(copy[ICMP], layers[ICMP])
-    again = Ether(bytes(copy))
-    assert bytes(again) == bytes(layers), f"\n{layers!r}\n{again!r}"
+    again = bytes(copy)
+    assert again == bytes(layers), f"\n{layers!r}\n{Ether(again)!r}"
