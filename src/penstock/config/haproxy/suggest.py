@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Container, Iterable
 
@@ -39,7 +40,15 @@ def fingerprint_of(words: Iterable[str]) -> Counter[tuple[int, int]]:
 
 def distance(one: Counter[tuple[int, int]], other: Counter[tuple[int, int]]) -> int:
     """Sum of the differences of two fingerprints."""
-    return sum(abs(one[key] - other[key]) for key in one.keys() | other.keys())
+    apart = sum(other.values())
+    for key, count in one.items():
+        there = other.get(key, 0)
+        apart += abs(count - there) - there
+    return apart
+
+
+# Candidates are the keywords there are: a few thousand, the same ones for every word at fault.
+_known = functools.lru_cache(maxsize=8192)(fingerprint)
 
 
 def closest(word: str, candidates: Iterable[str], prefixes: Container[str] = ()) -> str | None:
@@ -51,7 +60,7 @@ def closest(word: str, candidates: Iterable[str], prefixes: Container[str] = ())
     best: str | None = None
     best_distance = 0
     for candidate in candidates:
-        apart = distance(wanted, fingerprint(candidate))
+        apart = distance(wanted, _known(candidate))
         if best is None or apart < best_distance:
             best, best_distance = candidate, apart
     if best is None:
