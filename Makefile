@@ -7,7 +7,7 @@ SETUP_FILES := pyproject.toml hatch_build.py tools/setup.sh tools/packages.sh
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-dev run test lint bench lock clean
+.PHONY: help setup setup-dev run test lint programs bench lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,12 +43,15 @@ lint: setup-dev
 	@$(PYTHON) -m mypy
 	@$(PYTHON) tools/check_imports.py
 
-test: setup-dev lint
-	@tools/test-programs.sh
+# The linters keep one processor busy, what is installed the network: at once.
+test: setup-dev
+	@$(MAKE) --no-print-directory -j2 lint programs
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-bench: setup-dev
+programs:
 	@tools/test-programs.sh
+
+bench: setup-dev programs
 	@$(PYTHON) -m bench $(BENCH_ARGS)
 
 lock:
