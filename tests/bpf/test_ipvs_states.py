@@ -209,9 +209,9 @@ def test_how_long_each_state_lasts(lab: Lab, family: int, proto: str, view: str)
         lab.reset()
         opened(lab, family, view, proto)
         put_state(lab, lab.only_flow(), name)
-        lab.age(ticks(lasts) - 4)
+        lab.age(ticks(lasts) - 32)
         assert lab.sweep() == 0, f"{name} ended before {lasts} s"
-        lab.age(8)
+        lab.age(40)
         assert lab.sweep() == 1, f"{name} lasted longer than {lasts} s"
         assert not lab.live()
         bpf_ipvs_invariants.check(lab, lab.live())
@@ -224,9 +224,9 @@ def test_timeouts_that_may_be_set_are_three(lab: Lab) -> None:
         director = opened(lab, 4, "client", "tcp")
         director.engine.set_timeouts(7, 8, 9)
         put_state(lab, lab.only_flow(), name)
-        lab.age(ticks(lasts) - 4)
+        lab.age(ticks(lasts) - 32)
         assert lab.sweep() == 0, name
-        lab.age(8)
+        lab.age(40)
         assert lab.sweep() == 1, name
 
 
@@ -241,9 +241,9 @@ def test_and_our_own_settings_for_the_others(lab: Lab, setting: str, name: str) 
     director = opened(lab, 4, "client", "tcp")
     director.set(**{f"timeout_{setting}": 33})
     put_state(lab, lab.only_flow(), name)
-    lab.age(ticks(33) - 4)
+    lab.age(ticks(33) - 32)
     assert lab.sweep() == 0
-    lab.age(8)
+    lab.age(40)
     assert lab.sweep() == 1
 
 
