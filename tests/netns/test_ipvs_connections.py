@@ -49,15 +49,15 @@ def test_states_when_the_client_closes_first(director: Director, closer: socket.
     near.connect((service.vip, 90))
     far, _ = closer.accept()
     until("ESTABLISHED", _is(director, service, "ESTABLISHED"))
-    assert 898 <= director.expiry(service.vip) <= 900
+    assert 840 <= director.expiry(service.vip) <= 900
     near.shutdown(socket.SHUT_WR)
     assert far.recv(1) == b""
     until("CLOSE_WAIT", _is(director, service, "CLOSE_WAIT"))
-    assert 58 <= director.expiry(service.vip) <= 60
+    assert 30 <= director.expiry(service.vip) <= 60
     far.close()
     assert near.recv(1) == b""
     until("TIME_WAIT", _is(director, service, "TIME_WAIT"))
-    assert 118 <= director.expiry(service.vip) <= 120
+    assert 61 <= director.expiry(service.vip) <= 120
     near.close()
     assert director.connections(service.vip) == [
         ("TCP", "TIME_WAIT", "10.50.0.1:4000", service.text, "10.0.1.1:90")
@@ -74,7 +74,7 @@ def test_states_when_the_server_closes_first(director: Director, closer: socket.
     far.shutdown(socket.SHUT_WR)
     assert near.recv(1) == b""
     until("FIN_WAIT", _is(director, service, "FIN_WAIT"))
-    assert 75 <= director.expiry(service.vip) <= 77
+    assert 61 <= director.expiry(service.vip) <= 77
     near.close()
     until("TIME_WAIT", _is(director, service, "TIME_WAIT"))
     far.close()
@@ -97,7 +97,7 @@ def test_a_syn_without_an_answer(director: Director) -> None:
     director.admin(f"-a {service.key} -r 10.0.1.99:80 -m")
     assert service.ask(1) == "?"
     assert _state(director, service) == "SYN_RECV"
-    assert 55 <= director.expiry(service.vip) <= 60
+    assert 30 <= director.expiry(service.vip) <= 60
     assert service.director.ipvsadm("-Ln", *service.key.split()).split()[-2:] == ["1", "0"]
 
 
@@ -122,12 +122,12 @@ def test_with_direct_routing_the_director_sees_one_side_only(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_udp(director: Director, family: int) -> None:
-    director.ipvsadm("--set", "0", "0", "33")
+    director.ipvsadm("--set", "0", "0", "333")
     service = director.service("rr", family=family, udp=True).add([1, 2, 3])
     assert service.ask("1:4000") == "3"
     (row,) = director.connections(service.vip)
     assert row == ("UDP", "UDP", service.source("1:4000"), service.text, service.real(3))
-    assert 31 <= director.expiry(service.vip) <= 33
+    assert 301 <= director.expiry(service.vip) <= 333
     assert (service.counted()[3].active, service.counted()[3].inactive) == (0, 1)
 
 
@@ -256,14 +256,29 @@ def test_one_packet_scheduling(director: Director, family: int) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_masquerading_counts_what_passed(director: Director, family: int) -> None:
-    """SYN, two ACKs, FIN and ACK go in; SYN-ACK, the greeting and FIN-ACK come out."""
+    """SYN, two ACKs, FIN and ACK go in; SYN-ACK, the greeting and FIN-ACK come out.
+
+    Ends that a busy machine keeps waiting acknowledge once more, or send something again.
+    """
     service = director.service("rr", family=family).add([1])
     assert service.ask(1, 2) == "11"
     head = 40 if family == 4 else 60
     greeting = len(f"rs1:80 seen={service.source(1)}\n")
     expected = [2, 10, 6, 2 * (head + 20 + 4 * (head + 12)), 2 * (3 * head + 44 + greeting)]
-    until("the statistics", lambda: _statistics(director, service)[0][0] == 2)
-    assert _statistics(director, service) == [expected, expected]
+
+    def counted() -> bool:
+        of_service, of_real = _statistics(director, service)
+        return of_service == of_real and all(
+            one >= least for one, least in zip(of_service, expected, strict=True)
+        )
+
+    until("the statistics", counted)
+    found = _statistics(director, service)[0]
+    assert found[0] == 2
+    for packets, size in ((1, 3), (2, 4)):
+        more = found[packets] - expected[packets]
+        octets = found[size] - expected[size]
+        assert more * (head + 12) <= octets <= more * (head + 20 + greeting)
     director.ipvsadm("-Z", *service.key.split())
     assert _statistics(director, service) == [[0] * 5, [0] * 5]
 
