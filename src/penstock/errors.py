@@ -30,16 +30,17 @@ class Diagnostic:
     column: int = 0  # 1-based; 0: unknown
     hint: str = ""
     parsing: bool = True  # HAProxy says "parsing [f:l] : " while reading, "[f:l] : " afterwards
-    label: str = ""  # NOTICE or DIAG: the file itself asks for this to be told
+    head: str = ""  # what stands there in place of these; {}: where it is
+    label: str = ""  # of a note: what the file asks it to be told as; WARNING: an error told as one
     number: int = field(default=0, compare=False)  # what was said of the same files before it
 
     def __str__(self) -> str:
         if not self.file:
             return self.message
         where = f"[{self.file}:{self.line}]" if self.line else f"[{self.file}]"
-        head = f"parsing {where}" if self.parsing else where
+        head = self.head or ("parsing {} : " if self.parsing else "{} : ")
         hint = f" {self.hint}" if self.hint else ""
-        return f"{head} : {self.message}{hint}"
+        return f"{head.format(where)}{self.message}{hint}"
 
 
 class Stage(Enum):

@@ -83,6 +83,8 @@ def _files(arguments: Arguments, voice: Voice, words: list[str]) -> int:
     gc.disable()  # what is read and loaded stays; the daemon looks for cycles later
     from penstock.haproxy import reading  # noqa: PLC0415
 
+    if not reading.finds_files(arguments):
+        return _usage()
     loaded = reading.read(arguments, voice)
     if loaded is not None and arguments.action is Action.CHECK:
         return reading.say_valid(loaded, voice)

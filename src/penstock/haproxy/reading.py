@@ -9,7 +9,7 @@ from pathlib import Path
 
 from penstock.config.certificates import has_tls
 from penstock.config.haproxy.command_line import CommandLine
-from penstock.config.haproxy.loading import LoadResult, load
+from penstock.config.haproxy.loading import LoadResult, files_of, load
 from penstock.config.system_names import system_resolve
 from penstock.control.refusal import refuse_unsupported
 from penstock.errors import ConfigError, Diagnostic, Stage
@@ -22,6 +22,14 @@ _SUMMARIES = {
     Stage.WHOLE: "Fatal errors found in configuration.",
     Stage.NAMES: "Failed to initialize server(s) addr.",
 }
+
+
+def finds_files(arguments: Arguments) -> bool:
+    """Whether there is a file, or a place where none can be looked for, which read() tells of."""
+    try:
+        return any(files_of(Path(one)) for one in arguments.files)
+    except OSError:
+        return True
 
 
 def read(arguments: Arguments, voice: Voice) -> LoadResult | None:
@@ -54,14 +62,17 @@ def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> 
             voice.alert(one.message if os.path.exists(one.file) else _nowhere(one))
         return
     if isinstance(told, ConfigError):
-        said += [(one, voice.alert) for one in told.diagnostics]
+        said += [
+            (one, voice.warning if one.label == "WARNING" else voice.alert)
+            for one in told.diagnostics
+        ]
         by_file = told.stage in (Stage.READING, Stage.STOPPED)
     wrong = ""  # the file that lines are from, once one of them is an error
     for one, say in sorted(said, key=lambda pair: pair[0].number):
         if wrong not in ("", one.file):
             voice.alert(f"config : Error(s) found in configuration file : {wrong}")
             wrong = ""
-        if by_file and say == voice.alert:
+        if by_file and (say == voice.alert or one.label == "WARNING"):
             wrong = one.file
         say(f"config : {one}")
     if wrong:

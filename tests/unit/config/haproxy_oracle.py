@@ -52,6 +52,15 @@ def version() -> str:
 
 def ask(path: Path, environ: dict[str, str] | None = None) -> Verdict:
     """What ``haproxy -c`` says of the file."""
+    return parse(_printed(path, environ))
+
+
+def ask_in_order(path: Path) -> list[str]:
+    """The same, one after the other, without their places."""
+    return [_entry(message)[1] for _, message in _messages(_printed(path))]
+
+
+def _printed(path: Path, environ: dict[str, str] | None = None) -> str:
     assert PROGRAM is not None
     done = subprocess.run(
         [PROGRAM, "-c", *quick(), "-f", str(path)],
@@ -61,13 +70,11 @@ def ask(path: Path, environ: dict[str, str] | None = None) -> Verdict:
         timeout=60,
     )
     output = done.stderr + done.stdout
-    return parse(output.decode("utf-8", "surrogateescape"))
+    return output.decode("utf-8", "surrogateescape")
 
 
-def parse(output: str) -> Verdict:
-    """The errors and warnings in what haproxy printed."""
-    errors: set[tuple[int, str]] = set()
-    warnings: set[tuple[int, str]] = set()
+def _messages(output: str) -> list[tuple[str, str]]:
+    """What haproxy printed: kinds and texts."""
     messages: list[tuple[str, str]] = []
     for line in output.split("\n"):
         head = _HEAD.match(line)
@@ -75,9 +82,18 @@ def parse(output: str) -> Verdict:
             messages.append((head[1], line[head.end() :]))
         elif messages and messages[-1][1].endswith(" : "):  # HAProxy indents what it quotes
             messages[-1] = (messages[-1][0], messages[-1][1] + line.strip())
-    for kind, message in messages:
-        if kind == "NOTICE" or message.startswith(_SUMMARIES) or message.endswith("(null)"):
-            continue
+    return [
+        (kind, message)
+        for kind, message in messages
+        if not (kind == "NOTICE" or message.startswith(_SUMMARIES) or message.endswith("(null)"))
+    ]
+
+
+def parse(output: str) -> Verdict:
+    """The errors and warnings in what haproxy printed."""
+    errors: set[tuple[int, str]] = set()
+    warnings: set[tuple[int, str]] = set()
+    for kind, message in _messages(output):
         fatal = kind == "ALERT" and not message.endswith("already specified. Continuing.")
         (errors if fatal else warnings).add(_entry(message))
     return Verdict(frozenset(errors), frozenset(warnings))
@@ -113,10 +129,21 @@ def ours(path: Path) -> tuple[Verdict, LoadResult | None]:
     return _verdict((), result.warnings), result
 
 
+def ours_in_order(path: Path) -> list[str]:
+    """What penstock says of a file with errors, one after the other, without their places."""
+    try:
+        loads(path.read_text(), name=str(path), account=system_account)
+    except ConfigError as error:
+        said = sorted((*error.diagnostics, *error.warnings), key=lambda one: one.number)
+        return [_of(one)[1] for one in said]
+    return []
+
+
 def _verdict(errors: tuple[Diagnostic, ...], warnings: tuple[Diagnostic, ...]) -> Verdict:
+    called = [one for one in errors if one.label == "WARNING"]  # HAProxy calls them so
     return Verdict(
-        frozenset(map(_of, errors)),
-        frozenset(_of(w) for w in warnings if not is_ours(w)),
+        frozenset(_of(one) for one in errors if one not in called),
+        frozenset(_of(w) for w in (*warnings, *called) if not is_ours(w)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import haproxy_oracle as oracle
 import pytest
-from verdicts import CASES, Case, Said
+from verdicts import CASES, IN_ORDER, WHOLE, Case, Said
 
 
 def expected(said: Said, path: Path) -> frozenset[tuple[int, str]]:
@@ -46,3 +46,21 @@ def test_certificates_for_each_kind_of_key(tmp_path: Path) -> None:
     assert verdict.valid
     path.write_text(f"listen l\n mode tcp\n bind :1999 ssl crt {tmp_path}/other\n")
     assert not oracle.ours(path)[0].valid
+
+
+def in_order(said: list[str]) -> list[str]:
+    """How what was said begins, as far as that is written down."""
+    return [next((begin for begin in IN_ORDER if text.startswith(begin)), text) for text in said]
+
+
+def test_order_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "case.cfg"
+    path.write_text(WHOLE)
+    assert in_order(oracle.ours_in_order(path)) == list(IN_ORDER)
+
+
+@pytest.mark.skipif(oracle.version() != "2.6", reason="haproxy 2.6 is not installed")
+def test_order_of_haproxys(tmp_path: Path) -> None:
+    path = tmp_path / "case.cfg"
+    path.write_text(WHOLE)
+    assert in_order(oracle.ask_in_order(path)) == list(IN_ORDER)

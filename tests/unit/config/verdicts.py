@@ -233,6 +233,34 @@ CASES = (
         errors=((2, "unmatched quote at position 11:"),),
     ),
     Case(
+        "caches",
+        "cache a\n total-max-size 1\n max-age\n max-object-size 600000\ncache a\n process-vary 1\n"
+        "cache b\n total-max-size 4096\n nonsense\n",
+        errors=(
+            (0, '"max-object-size" is limited to an half of "total-max-size" => 524288'),
+            (0, "Size not specified for cache 'a'"),
+        ),
+        warnings=(
+            (3, "'max-age' expects an age parameter in seconds"),
+            (6, '\'process-vary\' expects "on" or "off" (enable or disable vary processing)'),
+            (8, '"total-max-size" (4096) must not be greater than 4095'),
+        ),
+    ),
+    Case(
+        "weights keep 32 bits",
+        "backend b\n server s 192.0.2.1:1 weight 4294967297\n"
+        " server t 192.0.2.1:1 weight 4294967295\n",
+        errors=((3, "'server b/t' : weight of server t is not within 0 and 256 (-1)"),),
+    ),
+    Case(
+        "what is spoken to servers for websockets",
+        "backend b\n server s 192.0.2.1:1 ws\n server t 192.0.2.1:1 ws h2\n default-server ws h3\n",
+        errors=(
+            (2, "'server b/s' : 'ws' has to be 'auto', 'h1' or 'h2'"),
+            (4, "'ws' has to be 'auto', 'h1' or 'h2'"),
+        ),
+    ),
+    Case(
         "rings",
         "ring r\n format fancy\n size x\n maxlen 0\n description\n nonsense\nring\nring r\n",
         errors=(
@@ -245,4 +273,94 @@ CASES = (
             (8, "sink named 'r' already exists"),
         ),
     ),
+)
+
+# Much that is wrong with sections as a whole, and the order in which HAProxy tells of it.
+WHOLE = """\
+resolvers r
+mailers m
+ mailer a 192.0.2.1:25
+backend first
+ mode tcp
+ balance url_param x
+ cookie c insert
+ option httplog
+ option forwardfor
+ option prefer-last-server
+ option checkcache
+ http-check expect status 200
+ tcp-check connect
+ external-check command true
+ email-alert from a@b
+ use-server nobody if { src 192.0.2.1 }
+ stick on src table nowhere
+ acl a src_conn_rate(nowhere) gt 1
+ redirect prefix / if TRUE
+ http-request deny
+ stats enable
+ server t 192.0.2.1:1 ssl proto h2
+ server s 192.0.2.1 cookie x check port 0 resolvers none
+listen second
+ mode tcp
+ option httplog
+ default_backend none
+ use_backend %[none] if { src 192.0.2.1 }
+ unique-id-format %[none]
+ error-log-format %[none]
+ monitor-uri /
+ http-request set-header a %[path]
+ server s 192.0.2.1:1 proto h2
+listen third
+ mode tcp
+ bind :1999 ssl
+ dispatch 192.0.2.1:1
+ balance roundrobin
+ log-format x
+"""
+IN_ORDER = (
+    "backend 'first' : 'option httplog' directive is ignored",
+    "a 'redirect' rule placed after a 'use-server' rule",
+    "a 'http-request' rule placed after a 'redirect' rule",
+    "a 'http-request' rule placed after a 'use_backend' rule",
+    "cookie will be ignored for backend 'first'",
+    "Layer 7 hash not possible for backend 'first'",
+    "'option httplog' not usable with backend 'first'",
+    "backend 'first' uses http-check rules",
+    "'email-alert' will be ignored for backend 'first'",
+    "'external-check command' will be ignored for backend 'first'",
+    "Proxy 'first': 'external-check command' does not have a leading '/'",
+    "backend 'first' : unable to find server 'nobody'",
+    "Proxy 'first': unable to find stick-table 'nowhere'",
+    "unable to find table 'nowhere' referenced",
+    "missing timeouts for backend 'first'",
+    "backend 'first' uses tcp-check rules",
+    "'server first/t' : verify is enabled by default",
+    "'stats' statement ignored for backend 'first'",
+    "'http-request' rules ignored for backend 'first'",
+    "'redirect' rules ignored for backend 'first'",
+    "'option forwardfor' ignored for backend 'first'",
+    "'option checkcache' ignored for backend 'first'",
+    "'option prefer-last-server' ignored for backend 'first'",
+    "backend 'first' : ignoring cookie for server 's'",
+    "backend 'first' : MUX protocol 'h2'",
+    "monitor-uri will be ignored for proxy 'second'",
+    "HTTP log/header format not usable with proxy 'second'",
+    "'option httplog' not usable with proxy 'second'",
+    "proxy 'second' has no 'bind' directive",
+    "Proxy 'second': unable to find required default_backend: 'none'",
+    "failed to parse use_backend rule",
+    "failed to parse unique-id",
+    "failed to parse error-log-format",
+    "missing timeouts for proxy 'second'",
+    "log format ignored for proxy 'second'",
+    "'http-request' rules ignored for proxy 'second'",
+    "proxy 'second' : MUX protocol 'h2'",
+    "dispatch address of proxy 'third' will be ignored",
+    "missing timeouts for proxy 'third'",
+    "log format ignored for proxy 'third'",
+    "Proxy 'third': no SSL certificate specified",
+    "Removing incomplete section 'mailers m'",
+    "resolvers 'r'",
+    "backend 'first', server 's': unable to find required resolvers 'none'",
+    "config: backend 'first': server 's' has neither service port nor check port",
 )

@@ -13,12 +13,6 @@ def check_section(draft: FileDraft, proxy: ProxyDraft, report: Report) -> None:
     """Report what is wrong with how *proxy* has its servers checked, and who is told."""
     name = f"{proxy.describe} '{proxy.name}'"
     rules, option = proxy.rules, proxy.checks.option
-    if "tcp-check" in rules and option != "tcp-check":
-        report.warn(
-            rules["tcp-check"],
-            f"{name} uses tcp-check rules without 'option tcp-check', so the rules are ignored.",
-            parsing=False,
-        )
     if "http-check" in rules and option != "httpchk":
         report.warn(
             rules["http-check"],
@@ -44,15 +38,6 @@ def check_section(draft: FileDraft, proxy: ProxyDraft, report: Report) -> None:
         )
     if option == "external-check":
         _external_check(draft, proxy, report)
-    else:
-        for word in ("command", "path"):
-            if f"external-check {word}" in rules:
-                report.warn(
-                    rules[f"external-check {word}"],
-                    f"'external-check {word}' will be ignored for {name} (requires 'option"
-                    " external-check').",
-                    parsing=False,
-                )
     alert = proxy.email_alert
     if alert is not None and not alert.is_complete:
         report.warn(
@@ -63,12 +48,32 @@ def check_section(draft: FileDraft, proxy: ProxyDraft, report: Report) -> None:
             " 'email-alert to' to be present).",
             parsing=False,
         )
-    command = proxy.external_command
-    if command and not command.startswith("/") and "external-check path" not in rules:
-        report.error(
-            rules["external-check command"],
-            f"Proxy '{proxy.name}': 'external-check command' does not have a leading '/' and"
-            " 'external-check path' is not set.",
+    for word in ("command", "path"):
+        told = rules.get(f"external-check {word}")
+        if told is not None and option != "external-check":
+            report.warn(
+                told,
+                f"'external-check {word}' will be ignored for {name} (requires 'option"
+                " external-check').",
+                parsing=False,
+            )
+        command = proxy.external_command if word == "command" else None
+        if command and not command.startswith("/") and "external-check path" not in rules:
+            report.error(
+                rules["external-check command"],
+                f"Proxy '{proxy.name}': 'external-check command' does not have a leading '/' and"
+                " 'external-check path' is not set.",
+                parsing=False,
+            )
+
+
+def check_unused_steps(proxy: ProxyDraft, report: Report) -> None:
+    """Warn of tcp-check lines that nothing asks for."""
+    if "tcp-check" in proxy.rules and proxy.checks.option != "tcp-check":
+        report.warn(
+            proxy.rules["tcp-check"],
+            f"{proxy.describe} '{proxy.name}' uses tcp-check rules without 'option tcp-check', so"
+            " the rules are ignored.",
             parsing=False,
         )
 

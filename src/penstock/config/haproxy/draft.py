@@ -505,6 +505,16 @@ DEFAULT_RESOLVERS = "default"  # the name servers of resolv.conf, declared or no
 
 
 @dataclass(slots=True)
+class CacheDraft:
+    """A cache section; sizes in bytes."""
+
+    name: str
+    origin: Origin
+    size: int = 0
+    longest: int = 0
+
+
+@dataclass(slots=True)
 class ResolversDraft:
     """A resolvers section; durations in ms, defaults are HAProxy's (manual 5.3.2)."""
 
@@ -693,6 +703,7 @@ class FileDraft:
     defaults: list[ProxyDraft] = field(default_factory=list)
     proxies: list[ProxyDraft] = field(default_factory=list)
     resolvers: list[ResolversDraft] = field(default_factory=list)
+    caches: list[CacheDraft] = field(default_factory=list)
     peers: list[PeersDraft] = field(default_factory=list)
     mailers: list[MailersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)

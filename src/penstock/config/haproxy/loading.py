@@ -20,11 +20,11 @@ from penstock.config.haproxy.draft import (
 )
 from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
-from penstock.config.haproxy.log_formats import read_formats
 from penstock.config.haproxy.lower import Lowering
 from penstock.config.haproxy.lower_logs import log_forwards, settle_rings
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
+from penstock.config.haproxy.section_cache import parse_cache
 from penstock.config.haproxy.section_global import parse_global
 from penstock.config.haproxy.section_logs import parse_log_forward, parse_ring
 from penstock.config.haproxy.section_mailers import parse_mailers
@@ -46,6 +46,7 @@ _PARSERS: dict[str, SectionParser] = {
     "mailers": parse_mailers,
     "userlist": parse_userlist,
     "program": parse_program,
+    "cache": parse_cache,
     "ring": parse_ring,
     "log-forward": parse_log_forward,
     **dict.fromkeys(("defaults", "frontend", "backend", "listen"), parse_proxy),
@@ -101,7 +102,7 @@ def load(
     texts: list[tuple[str, str]] = []
     for path in paths:
         try:
-            for file in _files(path):
+            for file in files_of(path):
                 texts.append((str(file), read(file).decode("utf-8", "surrogateescape")))
         except OSError as error:
             reason = error.strerror or str(error)
@@ -167,7 +168,7 @@ def _no_names(name: str, family: AddressFamilyPreference) -> Address | None:
     return None
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """*path*, or what HAProxy reads of a directory. Raises OSError."""
     if not path.is_dir():
         return [path]
@@ -201,9 +202,8 @@ def _load(
         stage = Stage.STOPPED  # reported where it was raised; nothing after it is read
     _raise(report, stage)
     rules.settle(context)
-    read_formats(context)
     rings = settle_rings(context)
-    validity.check(context.draft, report)
+    validity.check(context)
     check_programs(context.draft.global_.programs, report)
     _raise(report)
     settle_sticks(context.draft)

@@ -11,29 +11,30 @@ from penstock.logs.line import unsupported
 from penstock.logs.model import Format, Journal, Naming, SessionLog, Shape, UniqueId
 from penstock.rules.vocabulary import Checkpoint
 
-# What a format is called in messages about it.
+# What a format is called in messages about it, in the order in which HAProxy reads them.
 _CALLED = {
     "log-format": "log-format",
     "log-format-sd": "log-format-sd",
-    "error-log-format": "error-log-format",
     "unique-id-format": "unique-id",
+    "error-log-format": "error-log-format",
 }
 
 
-def read_formats(context: Context) -> None:
+def read_formats(context: Context, proxy: ProxyDraft) -> None:
     """Read those that HAProxy reads; reports the faults of each.
 
     Of sections that take no connections it reads some all the same, and makes nothing of them.
     """
-    for proxy in context.draft.proxies:
-        if proxy.disabled or proxy.mode is Mode.HTTP:
+    if proxy.mode is Mode.HTTP:
+        return
+    for keyword in _CALLED:
+        said = proxy.log_formats.get(keyword)
+        if said is None:
             continue
-        front = bool(proxy.capability & FRONT)
-        for keyword, said in proxy.log_formats.items():
-            wanted = front or keyword in ("error-log-format", "unique-id-format")
-            made = _read(context, keyword, said) if wanted else None
-            if made is not None:
-                proxy.formats[keyword] = made
+        wanted = proxy.capability & FRONT or keyword in ("error-log-format", "unique-id-format")
+        made = _read(context, keyword, said) if wanted else None
+        if made is not None:
+            proxy.formats[keyword] = made
 
 
 def _read(context: Context, keyword: str, said: FormatLine) -> Format | None:

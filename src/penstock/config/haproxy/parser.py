@@ -12,7 +12,13 @@ from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import FileDraft, Line, Prefix, ProxyDraft
 from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.lexer import LexError, Place, invalid_char, split
-from penstock.config.haproxy.report import IgnoredError, LineError, Report, StopError
+from penstock.config.haproxy.report import (
+    IgnoredError,
+    LineError,
+    Report,
+    StopError,
+    WarnedStopError,
+)
 from penstock.model import Address, Origin
 
 Resolve = Callable[[str, AddressFamilyPreference], Address | None]
@@ -38,6 +44,12 @@ class Context:
     section: str = ""
     proxy: ProxyDraft | None = None  # the proxy or defaults section that lines belong to
     last_defaults: ProxyDraft | None = None
+    at_end: Callable[[Context], None] | None = None  # once the section that is read has ended
+
+    def end_section(self) -> None:
+        ended, self.at_end = self.at_end, None
+        if ended is not None:
+            ended(self)
 
 
 SectionParser = Callable[[Context, Line], None]
@@ -99,6 +111,7 @@ class Parser:
                     "Missing LF on last line, file might have been truncated at position"
                     f" {len(raw.encode(errors='surrogateescape')) + 1}.",
                 )
+        self.context.end_section()
         if self.conditions:
             self._error(origin, "non-terminated '.if' block.")
             raise _AbortError
@@ -126,8 +139,9 @@ class Parser:
         except _AbortError:
             raise
         except StopError as stop:
+            label = "WARNING" if isinstance(stop, WarnedStopError) else ""
             self.context.report.error(
-                origin, stop.message, column=stop.column, parsing=stop.parsing
+                origin, stop.message, column=stop.column, parsing=stop.parsing, label=label
             )
             raise
         except LineError as alert:
@@ -241,6 +255,7 @@ class Parser:
                 )
         parser = self.sections.get(line[0])
         if parser is not None:
+            self.context.end_section()
             self.current = parser
             self.context.section = line[0]
         if self.current is None:

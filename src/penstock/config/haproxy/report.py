@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from penstock.config.haproxy.heads import head_of
 from penstock.errors import Diagnostic
 from penstock.model import Origin
 
@@ -23,6 +24,10 @@ class StopError(LineError):
     """An error after which HAProxy reads no further."""
 
 
+class WarnedStopError(StopError):
+    """A StopError that HAProxy calls a warning."""
+
+
 class IgnoredError(LineError):
     """Not an error: a warning has been given and the line has no further effect."""
 
@@ -39,8 +44,17 @@ class Report:
     notes: list[Diagnostic] = field(default_factory=list)
     haproxys: int = 0  # how many of the warnings HAProxy gives too
 
-    def error(self, origin: Origin, message: str, *, parsing: bool = True, column: int = 0) -> None:
-        self.errors.append(self._diagnostic(origin, message, parsing, column))
+    def error(
+        self,
+        origin: Origin,
+        message: str,
+        *,
+        parsing: bool = True,
+        column: int = 0,
+        label: str = "",
+    ) -> None:
+        made = self._diagnostic(origin, message, parsing, column)
+        self.errors.append(replace(made, label=label) if label else made)
 
     def warn(
         self, origin: Origin, message: str, *, parsing: bool = True, own: bool = False
@@ -59,5 +73,6 @@ class Report:
             message=message,
             column=column,
             parsing=parsing,
+            head=head_of(message) if parsing else "",
             number=len(self.errors) + len(self.warnings) + len(self.notes),
         )

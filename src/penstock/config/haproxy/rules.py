@@ -245,12 +245,8 @@ def _inspect_delay(context: Context, proxy: ProxyDraft, line: Line, where: str) 
 
 
 def settle(context: Context) -> None:
-    """Let every condition know all lines of the ACLs that it names, also later ones.
-
-    Names that are made for each connection are read now, as HAProxy does.
-    """
+    """Let every condition know all lines of the ACLs that it names, also later ones."""
     for proxy in context.draft.proxies:
-        _settle_formats(context, proxy)
         acls = proxy.acls
         proxy.use_backends = [
             replace(rule, condition=conditions.settle(rule.condition, acls))
@@ -287,22 +283,16 @@ def _settle_http(proxy: ProxyDraft) -> None:
         page.admin = [conditions.settle(one, acls) for one in page.admin]
 
 
-def _settle_formats(context: Context, proxy: ProxyDraft) -> None:
-    for route in proxy.use_backends:
-        head = f"failed to parse use_backend rule '{route.name}' : "
-        route.format = _format(context, route.name, route.origin, head)
-    proxy.use_servers = [
-        replace(
-            rule,
-            format=_format(
-                context,
-                rule.server,
-                rule.origin,
-                f"use-server rule failed to parse log-format '{rule.server}' : ",
-            ),
-        )
-        for rule in proxy.use_servers
-    ]
+def read_route(context: Context, route: UseBackend) -> None:
+    """Read the name of a pool that is made for each connection; reports what is wrong with it."""
+    head = f"failed to parse use_backend rule '{route.name}' : "
+    route.format = _format(context, route.name, route.origin, head)
+
+
+def read_choice(context: Context, rule: ServerRule) -> ServerRule:
+    """*rule* with the name of a server that is made for each connection; reports its faults."""
+    head = f"use-server rule failed to parse log-format '{rule.server}' : "
+    return replace(rule, format=_format(context, rule.server, rule.origin, head))
 
 
 def _format(context: Context, text: str, origin: Origin, head: str) -> TextFormat:

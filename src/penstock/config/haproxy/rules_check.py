@@ -27,14 +27,7 @@ from penstock.stick.model import TableSpec
 from penstock.terms import Origin
 
 _SIDES = {"frontend": FRONT, "backend": BACK}
-
-
-def check_rules(draft: FileDraft, tables: Mapping[str, TableSpec], report: Report) -> None:
-    """Report what rules name and is not there."""
-    checker = _Checker(draft, report, tables)
-    for proxy in draft.proxies:
-        if not proxy.disabled:
-            checker.proxy(proxy)
+_STAGES = (Stage.CONNECTION, Stage.SESSION, Stage.CONTENT, Stage.RESPONSE)  # HAProxy's order
 
 
 _HTTP_PLACES = {
@@ -56,25 +49,41 @@ class _Use:
 
 
 @dataclass(slots=True)
-class _Checker:
+class RulesValidity:
+    """Of one draft's rules, section by section: reports what they name and is not there."""
+
     draft: FileDraft
     report: Report
     tables: Mapping[str, TableSpec]
     _parents: dict[int, frozenset[Origin]] = field(default_factory=dict)  # lines, by id()
 
-    def proxy(self, proxy: ProxyDraft) -> None:
-        """Also the defaults section that hands it rules, once, whoever inherits them."""
+    def inherited(self, proxy: ProxyDraft) -> None:
+        """The rules of the defaults section that hands *proxy* some, once, whoever inherits."""
         parent = proxy.parent
-        handed: frozenset[Origin] = frozenset()
-        if parent is not None and TRAFFIC_RULES.intersection(parent.rules):
-            if id(parent) not in self._parents:
-                self._parents[id(parent)] = frozenset(_lines(parent))
-                self._section(parent, frozenset())
-            handed = self._parents[id(parent)]
-        self._section(proxy, handed)
+        if parent is None or not TRAFFIC_RULES.intersection(parent.rules):
+            return
+        if id(parent) not in self._parents:
+            self.actions(parent)
+            self.arguments(parent)
+            self._parents[id(parent)] = frozenset(_lines(parent))
 
-    def _section(self, proxy: ProxyDraft, handed: frozenset[Origin]) -> None:
-        """*handed* are lines of another section."""
+    def _handed(self, proxy: ProxyDraft) -> frozenset[Origin]:
+        """Lines of another section."""
+        return self._parents.get(id(proxy.parent), frozenset())
+
+    def actions(self, proxy: ProxyDraft) -> None:
+        """What actions of *proxy* need."""
+        handed = self._handed(proxy)
+        for rule in sorted(proxy.tcp_rules, key=lambda rule: _STAGES.index(rule.stage)):
+            if rule.origin not in handed:
+                self._rule(proxy, rule)
+        for one in proxy.http_uses:
+            if one.track is not None:
+                self._track(proxy, one.track, one.expressions[0], one.table, one.origin)
+
+    def arguments(self, proxy: ProxyDraft) -> None:
+        """What arguments of expressions of *proxy* name."""
+        handed = self._handed(proxy)
         told: set[tuple[Origin, str]] = set()
         for use in _uses(proxy):
             if use.origin in handed:
@@ -83,12 +92,6 @@ class _Checker:
                 if (use.origin, message) not in told:
                     told.add((use.origin, message))
                     self.report.error(use.origin, message)
-        for rule in proxy.tcp_rules:
-            if rule.origin not in handed:
-                self._rule(proxy, rule)
-        for one in proxy.http_uses:
-            if one.track is not None:
-                self._track(proxy, one.track, one.expressions[0], one.table, one.origin)
 
     def _rule(self, proxy: ProxyDraft, rule: TcpRule) -> None:
         name = rule.action.name

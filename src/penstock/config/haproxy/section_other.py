@@ -14,7 +14,6 @@ from penstock.config.haproxy.units import atol
 
 _MISSING_NAME = {
     "peers": "missing name for peers section.",
-    "cache": "'cache' expects a <name> argument",
     "http-errors": "missing name for http-errors section.",
     "fcgi-app": "'fcgi-app' expects <name> as argument.",
 }

@@ -71,8 +71,8 @@ def _group(context: Context, line: Line, users: UserListDraft) -> None:
     users.groups[name] = [one for one in line[3].split(",") if one]
 
 
-def check_userlists(draft: FileDraft, report: Report) -> None:
-    """Users and groups name each other."""
+def check_userlists(draft: FileDraft, report: Report) -> bool:
+    """Whether users and groups name each other; the first fault is reported, as by HAProxy."""
     for one in draft.userlists:
         names = {user.name for user in one.users}
         faults = [
@@ -87,5 +87,7 @@ def check_userlists(draft: FileDraft, report: Report) -> None:
             for user in users
             if user not in names
         ]
-        for fault in faults[:1]:  # HAProxy tells of the first
-            report.error(one.origin, f"userlist '{one.name}': {fault}", parsing=False)
+        if faults:
+            report.error(one.origin, f"userlist '{one.name}': {faults[0]}", parsing=False)
+            return False
+    return True

@@ -26,6 +26,7 @@ from penstock.config.haproxy.units import (
     DurationError,
     atol,
     count_of,
+    int_of,
     parse_time,
     trailing_message,
 )
@@ -90,6 +91,7 @@ _SWITCHES = {
     "redir": ("redir", True),
 }
 _CHOICES = {
+    "ws": (("auto", "h1", "h2"), "'ws' has to be 'auto', 'h1' or 'h2'"),
     "observe": (
         ("none", "layer4", "layer7"),
         "'observe' expects one of 'none', 'layer4', 'layer7' but got '{}'",
@@ -149,12 +151,9 @@ class OptionReader:
             try:
                 at += 1 + self._one(keyword, at)
             except LineError as alert:
-                if not self.server:
-                    raise
-                raise LineError(
-                    f"'server {self.proxy.name}/{self.server}' : {alert.message}"
-                    + ("" if alert.message == _BOTH else ".")
-                ) from None
+                whose = f"'server {self.proxy.name}/{self.server}' : " if self.server else ""
+                stop = "" if alert.message == _BOTH else "."
+                raise LineError(f"{whose}{alert.message}{stop}") from None
 
     def _unknown(self, name: str) -> str:
         best = closest(name, [*SERVER, *_VALUES])
@@ -421,7 +420,7 @@ class OptionReader:
         return -(-result // 1000) * 1000
 
     def _weight(self, value: str) -> int:
-        weight = atol(value)
+        weight = int_of(value)
         if not 0 <= weight <= MAX_WEIGHT:
             raise LineError(
                 f"weight of server {self.shown} is not within 0 and {MAX_WEIGHT} ({weight})."

@@ -11,11 +11,13 @@ from penstock.config.haproxy.draft import (
     BACK,
     DEFAULT_RESOLVERS,
     FileDraft,
+    Mode,
     ProxyDraft,
     ServerLine,
 )
 from penstock.config.haproxy.lower_server import find_server
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.tls_check import check_server, speaks_tls
 from penstock.model import Origin
 
 
@@ -36,8 +38,11 @@ class ServerValidity:
     def _error(self, origin: Origin, message: str) -> None:
         self.report.error(origin, message, parsing=False)
 
-    def check(self, proxy: ProxyDraft) -> None:
-        """Report what is wrong with the servers of *proxy*."""
+    def _warn(self, origin: Origin, message: str) -> None:
+        self.report.warn(origin, message, parsing=False)
+
+    def names(self, proxy: ProxyDraft) -> None:
+        """Report those that are there twice."""
         seen: dict[str, ServerLine] = {}
         for server in proxy.servers:
             first = seen.setdefault(server.name, server)
@@ -47,30 +52,54 @@ class ServerValidity:
                     f"{proxy.describe} '{proxy.name}', another server named '{server.name}' was"
                     f" already defined at line {first.origin.line}, please use distinct names.",
                 )
-            self._resolver(proxy, server)
-            check_server_check(proxy, server, self.report)
+
+    def connections(self, proxy: ProxyDraft) -> None:
+        """Report what they lack to be spoken to, and whom they cannot track."""
+        told: set[str] = set()  # a template is told of once
+        for server in proxy.servers:
+            if speaks_tls(proxy, server) and not (server.template and str(server.origin) in told):
+                told.add(str(server.origin))
+                check_server(self.draft, self.report, proxy, server)
             if server.options.track:
                 self._track(proxy, server, server.options.track)
-            self._rdp(proxy, server)
 
-    def _rdp(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        if "persist" in proxy.rules and server.target.port_kind is not PortKind.FIXED:
-            self.report.warn(
-                server.origin,
-                f"{proxy.describe} '{proxy.name}' : RDP cookie persistence will not work for server"
-                f" '{server.name}' because it lacks an explicit port number.",
-                parsing=False,
-            )
+    def addresses(self, proxy: ProxyDraft) -> None:
+        """Report what only HTTP could do with them, and ports that are missing."""
+        name = f"{proxy.describe} '{proxy.name}'"
+        for server in proxy.servers:
+            if server.options.redir and proxy.mode is not Mode.HTTP:
+                self._error(
+                    server.origin,
+                    f"{name} : server cannot have cookie or redirect prefix in non-HTTP mode.",
+                )
+            if server.options.cookie and proxy.mode is not Mode.HTTP:
+                self._warn(
+                    server.origin,
+                    f"{name} : ignoring cookie for server '{server.name}' as HTTP mode is"
+                    " disabled.",
+                )
+            if "persist" in proxy.rules and server.target.port_kind is not PortKind.FIXED:
+                self._warn(
+                    server.origin,
+                    f"{name} : RDP cookie persistence will not work for server '{server.name}'"
+                    " because it lacks an explicit port number.",
+                )
 
-    def _resolver(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        wanted = server.options.resolvers
-        if wanted is None or wanted in self._resolvers:
-            return
-        self._error(
-            server.origin,
-            f"{proxy.describe} '{proxy.name}', server '{server.name}': unable to find required"
-            f" resolvers '{wanted}'",
-        )
+    def resolvers(self, proxy: ProxyDraft) -> None:
+        """Report resolvers that nobody declares."""
+        for server in proxy.servers:
+            wanted = server.options.resolvers
+            if wanted is not None and wanted not in self._resolvers:
+                self._error(
+                    server.origin,
+                    f"{proxy.describe} '{proxy.name}', server '{server.name}': unable to find"
+                    f" required resolvers '{wanted}'",
+                )
+
+    def checks(self, proxy: ProxyDraft) -> None:
+        """Report those that cannot be checked as they say."""
+        for server in proxy.servers:
+            check_server_check(proxy, server, self.report)
 
     def _track(self, proxy: ProxyDraft, server: ServerLine, wanted: str) -> None:
         name = f"'server {proxy.name}/{server.name}'"

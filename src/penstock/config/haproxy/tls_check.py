@@ -18,23 +18,15 @@ _NO_AUTHORITY = (
 _FIX = "Use only 'ssl-min-ver' and 'ssl-max-ver' to fix."
 
 
-def check_tls(draft: FileDraft, report: Report) -> None:
-    """Report faults of all bind and server lines with ``ssl``."""
-    for proxy in draft.proxies:
-        if proxy.disabled:
-            continue
-        for bind in proxy.binds:
-            if bind.ssl:
-                _bind(draft, report, proxy, bind)
-        told: set[str] = set()
-        for server in proxy.servers:
-            if _speaks_tls(proxy, server) and not (server.template and str(server.origin) in told):
-                told.add(str(server.origin))
-                check_server(draft, report, proxy, server)
+def check_binds(draft: FileDraft, report: Report, proxy: ProxyDraft) -> None:
+    """Report faults of all bind lines with ``ssl``."""
+    for bind in proxy.binds:
+        if bind.ssl:
+            _bind(draft, report, proxy, bind)
 
 
-def _speaks_tls(proxy: ProxyDraft, server: ServerLine) -> bool:
-    """To the server, or in its checks."""
+def speaks_tls(proxy: ProxyDraft, server: ServerLine) -> bool:
+    """Whether to the server, or in its checks."""
     steps = [*proxy.checks.tcp_rules, *proxy.checks.http_rules]
     return (
         server.options.ssl

@@ -93,6 +93,12 @@ def atol(text: str) -> int:
     return sign * number
 
 
+def int_of(text: str) -> int:
+    """What C makes of *text* that keeps the result of atol() in an int: its low 32 bits."""
+    value = min(max(atol(text), -(1 << 63)), (1 << 63) - 1)
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
 def count_of(text: str) -> int:
     """``atol()``, and at most what 31 bits hold: a limit beyond is none that is ever reached."""
     return min(atol(text), INT_MAX)

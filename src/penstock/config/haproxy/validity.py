@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Final
 
-from penstock.config.haproxy.check_validity import check_section
+from penstock.config.haproxy.check_validity import check_section, check_unused_steps
 from penstock.config.haproxy.draft import (
     BACK,
     BOTH,
@@ -13,61 +13,82 @@ from penstock.config.haproxy.draft import (
     FileDraft,
     Mode,
     ProxyDraft,
-    ServerLine,
     UseBackend,
 )
 from penstock.config.haproxy.keywords import OPTIONS
+from penstock.config.haproxy.log_formats import read_formats
+from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import Report
-from penstock.config.haproxy.rules_check import check_rules
+from penstock.config.haproxy.rules import read_choice, read_route
+from penstock.config.haproxy.rules_check import RulesValidity
 from penstock.config.haproxy.section_users import check_userlists
 from penstock.config.haproxy.server_validity import ServerValidity
 from penstock.config.haproxy.stick_check import check_peers, check_stick, tables_of
-from penstock.config.haproxy.tls_check import check_tls
+from penstock.config.haproxy.tls_check import check_binds
 from penstock.model import Origin
-from penstock.stick.model import TableSpec
 
 _TIMEOUT_TEXT = (
     "\n   | While not properly invalid, you will certainly encounter various problems"
     "\n   | with such a configuration. To fix this, please ensure that all following"
     "\n   | timeouts are set to a non-zero value: 'client', 'connect', 'server'."
 )
-# Options of mode http whose presence elsewhere HAProxy mentions.
-_HTTP_OPTIONS = frozenset(
-    name
-    for name, keyword in OPTIONS.items()
-    if keyword.http
-    and name not in ("httpclose", "http-server-close", "http-keep-alive")
-    and not name.startswith(("h1-case-adjust", "http-restrict"))
-) | {"prefer-last-server", "idle-close-on-response"}
+# Options of mode http whose presence elsewhere HAProxy mentions, in its order (src/proxy.c).
+_HTTP_OPTIONS: Final = (
+    "forwardfor",
+    "originalto",
+    "checkcache",
+    "http-buffer-request",
+    "http-ignore-probes",
+    "idle-close-on-response",
+    "prefer-last-server",
+    "accept-invalid-http-request",
+    "accept-invalid-http-response",
+    "http-use-proxy-header",
+    "http-pretend-keepalive",
+    "http-no-delay",
+    "disable-h2-upgrade",
+)
 
 
-def check(draft: FileDraft, report: Report) -> None:
-    """Report the faults of *draft* as a whole."""
-    checker = _Checker(draft, report, tables_of(draft), ServerValidity(draft, report))
-    for proxy in draft.proxies:
-        if not proxy.disabled:
+def check(context: Context) -> None:
+    """Report the faults of all that was read, in the order in which HAProxy comes to them.
+
+    That is src/cfgparse.c, check_config_validity(), and what haproxy.c calls after it.
+    """
+    draft, report = context.draft, context.report
+    checker = _Checker(context)
+    proxies = [proxy for proxy in draft.proxies if not proxy.disabled]
+    if check_userlists(draft, report):
+        for proxy in proxies:
             checker.proxy(proxy)
+        for proxy in proxies:
+            check_binds(draft, report, proxy)
+        check_peers(draft, report)
+        _check_mailers(draft, report)
+        for section in draft.resolvers:
+            if not section.nameservers and not section.parse_resolv_conf:
+                report.warn(
+                    section.origin,
+                    f"resolvers '{section.name}' [{section.origin}] has no nameservers configured!",
+                    parsing=False,
+                )
+        for proxy in proxies:
+            checker.servers.resolvers(proxy)
+    for proxy in proxies:
+        checker.servers.checks(proxy)
     checker.names()
-    check_userlists(draft, report)
-    check_peers(draft, report)
-    _check_mailers(draft, report)
-    check_rules(draft, checker.tables, report)
-    check_tls(draft, report)
-    for section in draft.resolvers:
-        if not section.nameservers and not section.parse_resolv_conf:
-            report.warn(
-                section.origin,
-                f"resolvers '{section.name}' [{section.origin}] has no nameservers configured!",
-                parsing=False,
-            )
 
 
-@dataclass(slots=True)
 class _Checker:
-    draft: FileDraft
-    report: Report
-    tables: dict[str, TableSpec]  # stick tables, by name
-    servers: ServerValidity
+    """One section after the other."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.draft = context.draft
+        self.report = context.report
+        self.tables = tables_of(self.draft)  # stick tables, by name
+        self.servers = ServerValidity(self.draft, self.report)
+        self.rules = RulesValidity(self.draft, self.report, self.tables)
 
     def _error(self, origin: Origin, message: str) -> None:
         self.report.error(origin, message, parsing=False)
@@ -76,34 +97,52 @@ class _Checker:
         self.report.warn(origin, message, parsing=False)
 
     def proxy(self, proxy: ProxyDraft) -> None:
+        http = proxy.mode is Mode.HTTP
+        self.rules.inherited(proxy)
+        if not http:
+            self._needs_http(proxy)
+        self._traffic(proxy)
+        check_section(self.draft, proxy, self.report)
+        self._routes(proxy)
+        check_stick(self.draft, proxy, self.tables, self.report)
+        self._mailers(proxy)
+        self._stats(proxy)
+        self.rules.actions(proxy)
+        read_formats(self.context, proxy)
+        self.rules.arguments(proxy)
+        self._timeouts(proxy)
+        check_unused_steps(proxy, self.report)
+        self.servers.names(proxy)
+        self.servers.connections(proxy)
+        self._log(proxy)
+        if not http:
+            self._without_http(proxy)
+        self.servers.addresses(proxy)
+        if not http:
+            self._protocols(proxy)
+
+    def _traffic(self, proxy: ProxyDraft) -> None:
+        """Where connections come from, and that one address of servers is enough."""
         if proxy.capability & FRONT and not proxy.binds:
             self._warn(
                 proxy.origin,
                 f"{proxy.describe} '{proxy.name}' has no 'bind' directive."
                 " Please declare it as a backend if this was intended.",
             )
-        self._routes(proxy)
+        if proxy.dispatch is not None and proxy.balance_set:
+            self._warn(
+                proxy.dispatch_origin or proxy.origin,
+                f"dispatch address of {proxy.describe} '{proxy.name}' will be ignored in balance"
+                " mode.",
+            )
+
+    def _stats(self, proxy: ProxyDraft) -> None:
         page = proxy.stats
         if page is not None and page.rules and (page.users or page.realm is not None):
             self._error(
                 page.origin,
                 f"proxy '{proxy.name}': stats 'auth'/'realm' and 'http-request' can't be used at"
                 " the same time.",
-            )
-        if proxy.mode is not Mode.HTTP:
-            self._without_http(proxy)
-        check_section(self.draft, proxy, self.report)
-        check_stick(self.draft, proxy, self.tables, self.report)
-        self._mailers(proxy)
-        self._httplog(proxy)
-        self._timeouts(proxy)
-        self._log(proxy)
-        self.servers.check(proxy)
-        if proxy.dispatch is not None and proxy.balance_set:
-            self._warn(
-                proxy.dispatch_origin or proxy.origin,
-                f"dispatch address of {proxy.describe} '{proxy.name}' will be ignored in balance"
-                " mode.",
             )
 
     # -- names -------------------------------------------------------------------------------
@@ -131,8 +170,10 @@ class _Checker:
         if proxy.default_backend is not None:
             self._default_backend(proxy, proxy.default_backend)
         for route in proxy.use_backends:
+            read_route(self.context, route)
             if "%" not in route.name:
                 self._use_backend(proxy, route)
+        proxy.use_servers = [read_choice(self.context, rule) for rule in proxy.use_servers]
         for rule in proxy.use_servers:
             name = rule.server
             if "%" not in name and all(server.name != name for server in proxy.servers):
@@ -180,9 +221,12 @@ class _Checker:
 
     # -- mode tcp and udp --------------------------------------------------------------------
 
-    def _without_http(self, proxy: ProxyDraft) -> None:
+    def _needs_http(self, proxy: ProxyDraft) -> None:
+        """What HAProxy looks at before all else (src/proxy.c, proxy_cfg_ensure_no_http())."""
         name = f"{proxy.describe} '{proxy.name}'"
         rules = proxy.rules
+        if "cookie" in rules:
+            self._warn(rules["cookie"], f"cookie will be ignored for {name} (needs 'mode http').")
         if "monitor-uri" in rules:
             self._warn(
                 rules["monitor-uri"], f"monitor-uri will be ignored for {name} (needs 'mode http')."
@@ -193,8 +237,11 @@ class _Checker:
                 f"Layer 7 hash not possible for {name} (needs 'mode http')."
                 " Falling back to round robin.",
             )
-        if "cookie" in rules:
-            self._warn(rules["cookie"], f"cookie will be ignored for {name} (needs 'mode http').")
+        self._httplog(proxy)
+
+    def _without_http(self, proxy: ProxyDraft) -> None:
+        name = f"{proxy.describe} '{proxy.name}'"
+        rules = proxy.rules
         if proxy.stats is not None:
             self._warn(
                 proxy.stats.origin,
@@ -210,14 +257,12 @@ class _Checker:
                 self._warn(
                     rules[kind], f"'{kind}' rules ignored for {name} as they require HTTP mode."
                 )
-        for option, origin in proxy.options.items():
-            if option in _HTTP_OPTIONS and _has_side(proxy, OPTIONS[option].where):
+        for option in _HTTP_OPTIONS:
+            origin = proxy.options.get(option)
+            if origin is not None and _has_side(proxy, OPTIONS[option].where):
                 self._warn(
                     origin, f"'option {option}' ignored for {name} as it requires HTTP mode."
                 )
-        self._protocols(proxy)
-        for server in proxy.servers:
-            self._http_server(proxy, server)
 
     def _protocols(self, proxy: ProxyDraft) -> None:
         """What is spoken on connections that are only relayed."""
@@ -234,19 +279,6 @@ class _Checker:
                     f" {whose} at [{origin}].",
                 )
 
-    def _http_server(self, proxy: ProxyDraft, server: ServerLine) -> None:
-        name = f"{proxy.describe} '{proxy.name}'"
-        if server.options.redir:
-            self._error(
-                server.origin,
-                f"{name} : server cannot have cookie or redirect prefix in non-HTTP mode.",
-            )
-        if server.options.cookie:
-            self._warn(
-                server.origin,
-                f"{name} : ignoring cookie for server '{server.name}' as HTTP mode is disabled.",
-            )
-
     # -- the rest ----------------------------------------------------------------------------
 
     def _mailers(self, proxy: ProxyDraft) -> None:
@@ -262,15 +294,11 @@ class _Checker:
         name = f"{proxy.describe} '{proxy.name}'"
         said = proxy.log_formats.get("log-format")
         where = proxy.header_format  # HAProxy remembers one place for formats of all kinds
-        if proxy.http_format and where is not None and proxy.mode is not Mode.HTTP:
+        if proxy.http_format and where is not None:
             self.report.warn(
                 where, f"HTTP log/header format not usable with {name} (needs 'mode http')."
             )
-        if (
-            said is not None
-            and proxy.mode is not Mode.HTTP
-            and said.shown.startswith(("option httplog", "option httpslog"))
-        ):
+        if said is not None and said.shown.startswith(("option httplog", "option httpslog")):
             self.report.warn(
                 where or said.origin,
                 f"'{said.shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
