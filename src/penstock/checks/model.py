@@ -180,6 +180,7 @@ class SetVar:
 
     name: str
     value: Expression | Format | None
+    conditions: tuple[str, ...] = ()  # ifexists, ifgt, ...; all must hold
 
 
 Step = Connect | Send | SendHttp | Expect | SetVar

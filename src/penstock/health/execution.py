@@ -34,6 +34,7 @@ from penstock.health.expects import (
 )
 from penstock.health.subject import CheckSubject, compile_sample, compile_text
 from penstock.health.verdict import Verdict
+from penstock.rules.assignment import assign
 from penstock.rules.evaluate import sample_of
 from penstock.rules.model import Expression
 from penstock.rules.samples import Sample, to_integer
@@ -328,7 +329,11 @@ class Execution:
                 return self._expect(ready, step)
             case SetVar():
                 assert ready.sample is not None  # noqa: S101  # made with the step
-                self._subject.set_variable(step.name, ready.sample(self._subject))
+                sample = ready.sample(self._subject)
+                if step.value is None:
+                    self._subject.set_variable(step.name, None)
+                elif sample is not None:
+                    assign(self._subject, step.name, sample, step.conditions)
                 return None
 
     def _send(self, ready: _Ready) -> Action | None:

@@ -54,6 +54,7 @@ class Reading:
     sources: Sources
     shape: Shape = Shape.MANDATORY
     warn: Callable[[str], None] = lambda message: None
+    http: bool = False  # variables of HTTP may be asked for
 
 
 def read_format(text: str, reading: Reading) -> Format:
@@ -127,7 +128,7 @@ def _item(text: str, at: int, shape: Shape, reading: Reading) -> tuple[Part | No
     name = text[at:end]
     if name == _SETTING:
         return None, end, own
-    if name in VARIABLES:
+    if name in VARIABLES or (name in _OF_HTTP and reading.http):
         return Variable(name, own), end, shape
     if name in _OF_HTTP:
         raise FormatError(f"format variable '{name}' is reserved for HTTP mode")

@@ -8,8 +8,8 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.rules.argument_values import check_variable
 from penstock.rules.arguments import RuleError, is_int64
+from penstock.rules.assignment import read_assignment
 from penstock.rules.conditions import read_condition
 from penstock.rules.expressions import Read, read_expression
 from penstock.rules.formats import read_format
@@ -262,17 +262,11 @@ def _two_numbers(word: str, name: str, kind: str) -> tuple[str, ...]:
 
 def _variable(line: Line) -> _Action:
     word = line.word(2)
-    base, opened, rest = word.partition("(")
-    if base not in ("set-var", "set-var-fmt", "unset-var") or not opened:
+    base = word.partition("(")[0]
+    if base not in ("set-var", "set-var-fmt", "unset-var"):
         raise RuleError(f"invalid or incomplete action '{word}'. {_VARIABLE_USAGE}")
-    name = rest.removesuffix(")")
-    try:
-        check_variable(name)
-    except RuleError as error:
-        if "at char" not in error.message:
-            raise
-        raise RuleError(f"{error.message[:-1]})'") from None
-    call = Call(base, (name,))
+    name, conditions = read_assignment(word, _VARIABLE_USAGE)
+    call = Call(base, (name, *conditions))
     if base == "unset-var":
         return _Action(call, 3)
     if base == "set-var-fmt":

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from penstock.rules.arguments import RuleError, is_int64
@@ -42,6 +42,14 @@ _COUNTED: Final = frozenset(
 _WAY_BACK: Final = 10  # HAProxy's MAX_HDR_HISTORY
 _ENCODINGS: Final = ("ascii", "utf8", "utf8s", "utf8p", "utf8ps")
 _SHA2: Final = ("224", "256", "384", "512")
+
+
+_CONDITIONS: Final = frozenset(
+    {
+        *("ifexists", "ifnotexists", "ifempty", "ifnotempty"),
+        *("ifset", "ifnotset", "ifgt", "iflt"),
+    }
+)
 
 
 def check_variable(name: str) -> None:
@@ -191,6 +199,18 @@ def _regsub(arguments: tuple[str, ...]) -> None:
             raise RuleError(f"invalid regex flag '{flag}', only 'i' and 'g' are supported")
 
 
+def check_conditions(words: Sequence[str]) -> None:
+    """Refuse one under which no variable is set. Raises RuleError."""
+    for word in words:
+        if word not in _CONDITIONS:
+            raise RuleError(f'unknown condition "{word}"')
+
+
+def _variable_set(arguments: tuple[str, ...]) -> None:
+    check_variable(arguments[0])
+    check_conditions(arguments[1:])
+
+
 _CONVERTERS: Final[dict[str, Callable[[tuple[str, ...]], None]]] = {
     "concat": _variable_at(1),
     "strcmp": _variable_at(0),
@@ -205,7 +225,7 @@ _CONVERTERS: Final[dict[str, Callable[[tuple[str, ...]], None]]] = {
     "fix_tag_value": _fix,
     "mqtt_field_value": _mqtt,
     "regsub": _regsub,
-    "set-var": lambda arguments: check_variable(arguments[0]),
+    "set-var": _variable_set,
     "unset-var": lambda arguments: check_variable(arguments[0]),
 }
 

@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from penstock.rules.argument_values import is_variable
 from penstock.rules.arguments import is_int64
+from penstock.rules.assignment import assign
 from penstock.rules.calendar import civil_time
 from penstock.rules.counters import table_converter
 from penstock.rules.fetches import UnsupportedError
@@ -116,10 +117,10 @@ def _arithmetic(operation: Callable[[int, int], int], argument: str) -> Convert:
 
 
 def _set_variable(arguments: tuple[str, ...]) -> Convert:
-    name = arguments[0]
+    name, *conditions = arguments
 
     def convert(sample: Sample, subject: Subject) -> Sample:
-        subject.set_variable(name, sample)
+        assign(subject, name, sample, conditions)
         return sample
 
     return convert

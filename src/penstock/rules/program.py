@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from penstock.rules.assignment import assign
 from penstock.rules.evaluate import (
     Test,
     Where,
@@ -190,21 +191,21 @@ def _counter(rule: TcpRule, where: Where) -> _Step:
 
 
 def _set_variable(rule: TcpRule, where: Where) -> _Step:
-    name = rule.action.arguments[0]
+    name, *conditions = rule.action.arguments
     fetch = compile_expression(_expression(rule), where)
 
     def step(subject: Subject) -> None:
         sample = sample_of(fetch(subject))
         if sample is not None:
-            subject.set_variable(name, sample)
+            assign(subject, name, sample, conditions)
 
     return step
 
 
 def _set_format(rule: TcpRule, where: Where) -> _Step:
-    name = rule.action.arguments[0]
+    name, *conditions = rule.action.arguments
     format_ = compile_format(rule.format, where)
-    return lambda subject: subject.set_variable(name, format_(subject))
+    return lambda subject: assign(subject, name, format_(subject), conditions)
 
 
 def _unset_variable(rule: TcpRule, where: Where) -> _Step:

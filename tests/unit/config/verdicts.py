@@ -75,6 +75,49 @@ CASES = (
         ),
     ),
     Case(
+        "formats of every rule of HTTP are read",
+        f"{_TCP} http-request set-query %[path]\n http-request add-acl(f) %[src]\n"
+        " http-request set-var(txn.a,ifexists) src\n http-request unset-var(txn.a)\n"
+        " http-response set-header a b if { path / }\n server s 192.0.2.1:1\n",
+        warnings=(
+            (
+                11,
+                "anonymous acl will never match because it uses keyword 'path' which is"
+                " incompatible with 'backend http-response header rule'",
+            ),
+            (11, "HTTP log/header format not usable with proxy 'l' (needs 'mode http')"),
+            (0, "'http-request' rules ignored for proxy 'l' as they require HTTP mode"),
+            (0, "'http-response' rules ignored for proxy 'l' as they require HTTP mode"),
+        ),
+    ),
+    Case(
+        "a fault in the format of a rule about a request's first line",
+        f"{_TCP} http-request set-path %[nothing]\n",
+        errors=(
+            (
+                7,
+                "error detected in proxy 'l' while parsing 'http-request set-path' rule : failed"
+                " to parse sample expression <nothing]> : unknown fetch method 'nothing'",
+            ),
+        ),
+    ),
+    Case(
+        "more than a format for a request's first line",
+        f"{_TCP} http-request set-path %[src] more\n",
+        errors=(
+            (
+                7,
+                "error detected in proxy 'l' while parsing 'http-request set-path' rule : expects"
+                " exactly 1 argument <format>",
+            ),
+        ),
+    ),
+    Case(
+        "a condition under which no variable is set",
+        f"{_TCP} tcp-request content set-var(txn.a,ifset,when) src\n",
+        errors=((7, 'unknown condition "when"'),),
+    ),
+    Case(
         "an action without what it is about",
         f"{_TCP} http-response replace-header X y\n",
         errors=(

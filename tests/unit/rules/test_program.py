@@ -24,6 +24,7 @@ from penstock.rules.formats import read_format
 from penstock.rules.model import PersistRule, Route, ServerRule, Stage, TcpRule
 from penstock.rules.patterns import Sources
 from penstock.rules.program import Outcome, Verdict, compile_rules
+from penstock.rules.samples import Sample
 from penstock.rules.subject import Capture, Change, Expect, Mark, SetEnd, Subject, Track
 from penstock.rules.support import Refusal, refusals
 from penstock.rules.vocabulary import Checkpoint
@@ -153,6 +154,33 @@ def test_what_is_done_to_the_connection() -> None:
     assert one.acts[-1] is Expect.PROXY
 
 
+@pytest.mark.parametrize(
+    ("before", "action", "after"),
+    [
+        ({}, "set-var(txn.a,ifexists) int(1)", {}),
+        ({"txn.a": 5}, "set-var(txn.a,ifexists) int(1)", {"txn.a": 1}),
+        ({"txn.a": 5}, "set-var(txn.a,ifnotexists) int(1)", {"txn.a": 5}),
+        ({}, "set-var(txn.a,ifnotset) int(1)", {"txn.a": 1}),
+        ({}, "set-var(proc.a,ifnotexists) int(1)", {}),
+        ({}, "set-var(proc.a,ifset) int(1)", {}),
+        ({"txn.a": 5}, "set-var(txn.a,ifgt) int(6)", {"txn.a": 5}),
+        ({"txn.a": 5}, "set-var(txn.a,iflt) int(6)", {"txn.a": 6}),
+        ({"txn.a": "x"}, "set-var(txn.a,ifgt) int(6)", {"txn.a": 6}),
+        ({}, "set-var(txn.a,ifnotempty) str()", {}),
+        ({"txn.a": 5}, "set-var(txn.a,ifempty) str()", {"txn.a": ""}),
+        ({"txn.a": 5}, "set-var(txn.a,ifempty) int(0)", {"txn.a": 5}),
+        ({"txn.a": 5}, "set-var-fmt(txn.a,ifset,ifnotempty) x", {"txn.a": "x"}),
+        ({"txn.a": 5}, "set-var(txn.b) int(6),set-var(txn.a,iflt)", {"txn.a": 6, "txn.b": 6}),
+    ],
+)
+def test_variables_under_conditions(
+    before: dict[str, Sample], action: str, after: dict[str, Sample]
+) -> None:
+    one = FakeSubject(variables=dict(before))
+    run([action], one)
+    assert one.variables == after
+
+
 def test_responses() -> None:
     one = FakeSubject(response=b"\x01\x02", request=b"zz")
     lines = ["set-var(res.start) payload(0,2)", "close if { res.payload(0,2) -m bin 0102 }"]
@@ -213,6 +241,16 @@ def test_formats() -> None:
             "invalid stick table track ID. The max allowed ID is 2",
         ),
         ("tcp-request connection set-var(sess.a-b) src", "invalid syntax at char '-b)'"),
+        (
+            "tcp-request connection set-var(sess.a-b,ifset) src",
+            "invalid syntax at char '-b,ifset)'",
+        ),
+        ("tcp-request connection set-var(sess.a,when) src", 'unknown condition "when"'),
+        (
+            "tcp-request connection unset-var(sess.a,ifset)",
+            'unset-var does not expect parameters after the variable name. Only "set-var" and'
+            ' "set-var-fmt" manage conditions',
+        ),
     ],
 )
 def test_refused(text: str, message: str) -> None:

@@ -13,8 +13,8 @@ from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.tls_words import names
 from penstock.config.haproxy.units import atol
-from penstock.rules.argument_values import check_variable
 from penstock.rules.arguments import RuleError
+from penstock.rules.assignment import read_assignment
 from penstock.rules.model import Expression
 from penstock.terms import Address
 
@@ -213,13 +213,10 @@ def read_comment(reader: Reader) -> Comment:
 def read_variable(reader: Reader) -> SetVar:
     """``set-var``, ``set-var-fmt`` or ``unset-var``. Raises LineError."""
     line, word = reader.line, reader.line[1]
-    base, opened, rest = word.partition("(")
+    base = word.partition("(")[0]
     head = f"'{base}' : "
-    if not opened:
-        raise LineError(f"{head}invalid or incomplete action '{word}'. {_VARIABLE_USAGE}")
-    name = rest.removesuffix(")")
     try:
-        check_variable(name)
+        name, conditions = read_assignment(word, _VARIABLE_USAGE)
     except RuleError as error:
         raise LineError(f"{head}{error.message}") from None
     try:
@@ -227,8 +224,8 @@ def read_variable(reader: Reader) -> SetVar:
             case "unset-var":
                 return SetVar(name, None)
             case "set-var-fmt":
-                return SetVar(name, reader.plain_format(line[2]))
+                return SetVar(name, reader.plain_format(line[2]), conditions)
             case _:
-                return SetVar(name, reader.sample(line[2], "", named=word))
+                return SetVar(name, reader.sample(line[2], "", named=word), conditions)
     except LineError as error:
         raise LineError(head + error.message) from None

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from penstock.config.haproxy.draft import Capability, Line, ProxyDraft
-from penstock.config.haproxy.header_formats import read_header_format
 from penstock.config.haproxy.http_rules import (
     RuleWithoutMeaningError,
     read_http_use,
@@ -58,7 +57,6 @@ def _rule(context: Context, proxy: ProxyDraft, line: Line) -> None:
     else:
         proxy.unserved.setdefault(line[0], line.origin)
         use = read_http_use(context, proxy, line, 1)
-    read_header_format(context, proxy, line)
     if use is not None:
         proxy.http_uses.append(use)
 

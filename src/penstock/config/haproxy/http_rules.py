@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.config.haproxy.draft import BACK, FRONT, HttpUse, Line, ProxyDraft
-from penstock.config.haproxy.http_actions import read_use
+from penstock.config.haproxy.draft import HttpUse, Line, ProxyDraft
+from penstock.config.haproxy.http_actions import checkpoints, read_use
 from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -19,7 +19,7 @@ from penstock.http_service import HttpAction, HttpRule, Redirection
 from penstock.rules import conditions
 from penstock.rules.arguments import RuleError
 from penstock.rules.model import Condition
-from penstock.rules.vocabulary import FETCHES, Checkpoint
+from penstock.rules.vocabulary import FETCHES
 
 # They are about logs, or about what a server would be sent.
 _WITHOUT_EFFECT = {"set-log-level": 1, "set-nice": 1, "disable-l7-retry": 0}
@@ -88,7 +88,7 @@ def read_http_use(context: Context, proxy: ProxyDraft, line: Line, at: int) -> H
     """
     name = line[at]
     try:
-        found = read_use(line, at, sources(context, line.origin))
+        found = read_use(context, proxy, line, at)
     except RuleError as error:
         raise _fault(proxy, line, name, error) from None
     if found is None:
@@ -147,9 +147,7 @@ def read_http_condition(context: Context, proxy: ProxyDraft, line: Line, at: int
         for term in terms
         for criterion in term.criteria
     )
-    sides = ((FRONT, Checkpoint.FRONT_HEADERS), (BACK, Checkpoint.BACK_HEADERS))
-    where = tuple(point for side, point in sides if proxy.capability & side)
-    if warning := conditions.conflict(condition, where, ""):
+    if warning := conditions.conflict(condition, checkpoints(proxy, line), ""):
         context.report.warn(line.origin, warning)
     return condition
 

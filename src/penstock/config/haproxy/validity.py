@@ -294,9 +294,10 @@ class _Checker:
         name = f"{proxy.describe} '{proxy.name}'"
         said = proxy.log_formats.get("log-format")
         where = proxy.header_format  # HAProxy remembers one place for formats of all kinds
-        if proxy.http_format and where is not None:
+        if proxy.http_format:
             self.report.warn(
-                where, f"HTTP log/header format not usable with {name} (needs 'mode http')."
+                where or proxy.origin,
+                f"HTTP log/header format not usable with {name} (needs 'mode http').",
             )
         if said is not None and said.shown.startswith(("option httplog", "option httpslog")):
             self.report.warn(
