@@ -31,7 +31,7 @@ class Diagnostic:
     hint: str = ""
     parsing: bool = True  # HAProxy says "parsing [f:l] : " while reading, "[f:l] : " afterwards
     head: str = ""  # what stands there in place of these; {}: where it is
-    label: str = ""  # of a note: what the file asks it to be told as; WARNING: an error told as one
+    label: str = ""  # what it is told as, where that is not what it is: NOTICE, WARNING, ...
     number: int = field(default=0, compare=False)  # what was said of the same files before it
 
     def __str__(self) -> str:

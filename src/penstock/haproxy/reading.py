@@ -52,7 +52,7 @@ def read(arguments: Arguments, voice: Voice) -> LoadResult | None:
 
 def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> None:
     """Errors, warnings and notes in the order in which they were found; which files are wrong."""
-    said = [(one, voice.warning) for one in told.warnings]
+    said = [(one, voice.alert if one.label == "ALERT" else voice.warning) for one in told.warnings]
     said += [(one, voice.notice) for one in told.notes if one.label == "NOTICE"]
     if arguments.diagnose:
         said += [(one, voice.diagnosis) for one in told.notes if one.label == "DIAG"]
@@ -72,7 +72,7 @@ def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> 
         if wrong not in ("", one.file):
             voice.alert(f"config : Error(s) found in configuration file : {wrong}")
             wrong = ""
-        if by_file and (say == voice.alert or one.label == "WARNING"):
+        if by_file and one in told.diagnostics:
             wrong = one.file
         say(f"config : {one}")
     if wrong:

@@ -209,7 +209,7 @@ def test_rules_for_answers_are_told_not_to_be_carried_out() -> None:
         ),
         ("http-request set-header a", "expects exactly 2 arguments."),
         ("http-request set-path", "expects exactly 1 argument <format>."),
-        ("http-request replace-header a (b c", "failed to parse the regex : "),
+        ("http-request replace-uri (b c", "failed to parse the regex : "),
         ("http-request set-var(a) src", "'http-request set-var(a)' rule : invalid variable name"),
         ("http-request track-sc0 nope", "rule : unknown fetch method 'nope'."),
         (

@@ -108,6 +108,8 @@ def test_a_word_that_is_no_keyword_is_not() -> None:
 # Arguments that make a line right, where the keyword alone is not.
 _ARGUMENTS = {
     "acl": "a src 1.1.1.1",
+    "ws": "auto",
+    "retry-on": "none",
     "agent-inter": "1s",
     "backlog": "5",
     "capture": "request header x len 3",

@@ -262,9 +262,9 @@ def test_hints_about_whole_files_come_together() -> None:
     ) == [
         "Proxy 'f': unable to find required default_backend: 'nope'.",
         "Proxy 'f': unable to find required use_backend: 'no'.",
-        "config: backend 'b': server 's' has neither service port nor check port.",
         "backend 'b', another server named 's' was already defined at line 12, please use distinct"
         " names.",
+        "config: backend 'b': server 's' has neither service port nor check port.",
     ]
 
 

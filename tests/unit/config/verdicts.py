@@ -290,6 +290,64 @@ CASES = (
         ),
     ),
     Case(
+        "fast open wants what failed tried again",
+        f"{_TCP} server s 192.0.2.1:1 tfo\n retry-on none\n",
+        warnings=(
+            (
+                7,
+                "'server l/s' : server has tfo activated, the backend should be configured with at"
+                " least 'conn-failure', 'empty-response' and 'response-timeout' or we wouldn't be"
+                " able to retry the connection on failure",
+            ),
+        ),
+    ),
+    Case(
+        "fast open with what it wants",
+        "defaults\n retry-on all-retryable-errors\n"
+        f"{_TCP} server s 192.0.2.1:1 tfo\n server t 192.0.2.1:1 tfo no-tfo\n",
+    ),
+    Case(
+        "when to try again",
+        f"{_TCP} retry-on\n retry-on never\n retry-on none 503\n",
+        errors=(
+            (7, "'retry-on' needs at least one keyword to specify when to retry"),
+            (8, "'retry-on': unknown keyword 'never'"),
+            (9, "'retry-on' 'none' keyworld only usable alone"),
+        ),
+    ),
+    Case(
+        "options that default-server has not",
+        "backend b\n default-server no-tlsv12\n server s 192.0.2.1:1 no-tlsv12\n"
+        " default-server id 3\n server t 192.0.2.1:1 namespace\n"
+        " server u 192.0.2.1:1 namespace nowhere-to-be-found\n",
+        errors=(
+            (2, "'no-tlsv12' option is not accepted in default-server sections"),
+            (4, "'id' option is not accepted in default-server sections"),
+            (5, "'server b/t' : 'namespace' : expects <name> as argument"),
+            (6, "'server b/u' : Cannot open namespace 'nowhere-to-be-found'"),
+        ),
+    ),
+    Case(
+        "two errors of one line",
+        "backend b\n server s 192.0.2.1:1 source 192.0.2.2 usesrc 192.0.2.3:1-2\n"
+        " server t 192.0.2.1:1 ca-file /nowhere/ca.pem\n default-server ca-file /nowhere/ca.pem\n",
+        errors=(
+            (
+                2,
+                "'server b/s' : 'usesrc 192.0.2.3:1-2' : port range not permitted here in"
+                " '192.0.2.3:1-2'",
+            ),
+            (0, "error encountered while processing 'usesrc'"),
+            (
+                3,
+                "'server b/t' : Couldn't open the ca-file '/nowhere/ca.pem' (No such file or"
+                " directory)",
+            ),
+            (0, "'ca-file' : unable to load /nowhere/ca.pem"),
+            (4, "Couldn't open the ca-file '/nowhere/ca.pem' (No such file or directory)"),
+        ),
+    ),
+    Case(
         "weights keep 32 bits",
         "backend b\n server s 192.0.2.1:1 weight 4294967297\n"
         " server t 192.0.2.1:1 weight 4294967295\n",

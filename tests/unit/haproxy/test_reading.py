@@ -134,3 +134,11 @@ def test_a_folder_without_files_is_no_file(tmp_path: Path) -> None:
     assert finds_files(parse(["-c", "-f", str(tmp_path / "nowhere")]))
     (tmp_path / "a.cfg").write_text(GOOD)
     assert finds_files(parse(["-c", "-f", str(tmp_path)]))
+
+
+def test_what_is_alerted_may_be_valid(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = "global\n pidfile a\n pidfile b\n maxconn 10\n maxconn 20\n"
+    assert said(capfd, tmp_path, text + GOOD) == [
+        "[ALERT] config : parsing [0.cfg:3] : 'pidfile' already specified. Continuing.",
+        "[ALERT] config : parsing [0.cfg:5] : 'maxconn' already specified. Continuing.",
+    ]

@@ -164,6 +164,7 @@ class ServerOptions:
     disabled: bool = False
     dynamic: bool = False  # added at run time
     log_proto: str = "legacy"  # of a ring's server
+    fast_open: bool = False
     check: bool = False
     inter: int = 2000
     fastinter: int | None = None
@@ -335,6 +336,7 @@ class ProxyDraft:
     balance_word: str = ""  # HAProxy's name of the algorithm; "": none was chosen
     cookie_name: str | None = None
     load_state: str = ""  # load-server-state-from-file
+    retry_on: frozenset[str] = frozenset()  # "retry-on", as far as fast open asks for it
     state_name: str = ""  # server-state-file-name
     description: str = ""
     balance_on: Expression | None = None  # what is hashed, if not the client's address
@@ -440,6 +442,7 @@ class ProxyDraft:
             self.balance_word = parent.balance_word
             self.cookie_name = parent.cookie_name
             self.load_state = parent.load_state
+            self.retry_on = parent.retry_on
             self.state_name = parent.state_name
             self.balance_on = parent.balance_on
             self.persist_cookie = parent.persist_cookie
@@ -501,6 +504,8 @@ class NameServer:
     origin: Origin
 
 
+# What HAProxy wants tried again where the first data may be lost with the SYN.
+RETRIES_OF_FAST_OPEN = frozenset({"empty-response", "response-timeout"})
 DEFAULT_RESOLVERS = "default"  # the name servers of resolv.conf, declared or not
 
 

@@ -43,7 +43,7 @@ def _max_reloads(context: Context, settings: GlobalDraft, line: Line) -> None:
 def _pidfile(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if settings.pidfile is not None:
-        context.report.warn(line.origin, "pidfile already specified. Continuing.")
+        context.report.alert(line.origin, "'pidfile' already specified. Continuing.")
         raise IgnoredError
     if not line[1]:
         raise LineError(f"'{line[0]}' expects a file name as an argument.")

@@ -20,6 +20,13 @@ class LineError(Exception):
         self.parsing = parsing
 
 
+class EndError(LineError):
+    """A LineError that is said as it is, by itself, of a line that was told of before."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, parsing=False)
+
+
 class StopError(LineError):
     """An error after which HAProxy reads no further."""
 
@@ -62,6 +69,11 @@ class Report:
         """Add a warning; *own*: about what HAProxy carries out and penstock does not."""
         self.haproxys += not own
         self.warnings.append(self._diagnostic(origin, message, parsing, 0))
+
+    def alert(self, origin: Origin, message: str, *, parsing: bool = True) -> None:
+        """What HAProxy calls an alert, and yet goes on with."""
+        made = self._diagnostic(origin, message, parsing, 0)
+        self.warnings.append(replace(made, label="ALERT"))
 
     def note(self, origin: Origin, message: str, *, label: str = "") -> None:
         self.notes.append(replace(self._diagnostic(origin, message, True, 0), label=label))

@@ -123,7 +123,7 @@ def _integer(line: Line) -> int:
 
 def _already(context: Context, line: Line, shown: str) -> NoReturn:
     # HAProxy calls this an alert and yet finds the file valid: what it keeps is the first value.
-    context.report.warn(line.origin, f"{shown} already specified. Continuing.")
+    context.report.alert(line.origin, f"{shown} already specified. Continuing.")
     raise IgnoredError
 
 

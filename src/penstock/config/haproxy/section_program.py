@@ -60,7 +60,7 @@ def _owner(context: Context, line: Line, before: str | None) -> str:
     at_most(line, 1)
     if before is not None:
         short = "uid" if line[0] == "user" else "gid"
-        context.report.warn(line.origin, f"{line[0]}/{short} already specified. Continuing.")
+        context.report.alert(line.origin, f"{line[0]}/{short} already specified. Continuing.")
         raise IgnoredError
     return line[1]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from penstock.config.haproxy import (
     check_lines,
@@ -18,6 +19,7 @@ from penstock.config.haproxy.draft import (
     BACK,
     BOTH,
     FRONT,
+    RETRIES_OF_FAST_OPEN,
     TRAFFIC_RULES,
     Capability,
     Line,
@@ -26,7 +28,7 @@ from penstock.config.haproxy.draft import (
     ProxyDraft,
     Said,
 )
-from penstock.config.haproxy.keywords import PROXY, Status, in_order
+from penstock.config.haproxy.keywords import PROXY, Status, in_order, words
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.options import parse_option
 from penstock.config.haproxy.parser import Context
@@ -61,6 +63,13 @@ _SUGGESTED = in_order(
     " default_backend http-reuse monitor transparent maxconn backlog fullconn dispatch balance"
     " hash-type hash-balance-factor unique-id-format unique-id-header log-format log-format-sd"
     " log-tag log source usesrc error-log-format"
+)
+
+
+_ALL_RETRIES = "all-retryable-errors"
+_RETRIES = words(
+    f"{_ALL_RETRIES} conn-failure empty-response response-timeout 401 403 404 408 425 500 501 502"
+    " 503 504 0rtt-rejected junk-response none"
 )
 
 
@@ -316,8 +325,18 @@ def _http_reuse(context: Context, proxy: ProxyDraft, line: Line) -> None:
 
 
 def _retry_on(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not line[1]:
+        raise LineError("'retry-on' needs at least one keyword to specify when to retry")
     if not proxy.capability & BACK:
         raise LineError("'retry-on' only available in backend or listen section")
+    kinds = list(takewhile(bool, line.words[1:]))
+    for kind in kinds:
+        if kind not in _RETRIES:
+            raise LineError(f"'retry-on': unknown keyword '{kind}'")
+        if kind == "none" and len(kinds) > 1:
+            raise LineError("'retry-on' 'none' keyworld only usable alone")
+    asked = set(kinds) & RETRIES_OF_FAST_OPEN
+    proxy.retry_on = RETRIES_OF_FAST_OPEN if _ALL_RETRIES in kinds else frozenset(asked)
 
 
 def _keep_alive_queue(context: Context, proxy: ProxyDraft, line: Line) -> None:

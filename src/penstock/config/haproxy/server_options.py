@@ -15,7 +15,7 @@ from penstock.config.haproxy.keywords import (
     in_order,
 )
 from penstock.config.haproxy.parser import Context
-from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.report import EndError, LineError
 from penstock.config.haproxy.send_proxy import read_header
 from penstock.config.haproxy.server_names import read_name_option
 from penstock.config.haproxy.source_line import SOURCES, parse_source
@@ -64,6 +64,7 @@ _MISSING = {
     "ssl-min-ver": "'ssl-min-ver' : missing the ssl/tls version",
     "ssl-max-ver": "'ssl-max-ver' : missing the ssl/tls version",
     "socks4": "'socks4' expects <addr>:<port> as argument.",
+    "namespace": "'namespace' : expects <name> as argument",
     "source": (
         "'source' expects <addr>[:<port>[-<port>]], and optionally 'usesrc' <addr>, and"
         " 'interface' <name> as argument."
@@ -71,9 +72,13 @@ _MISSING = {
 }
 # Words of other options, which HAProxy too takes a misspelt one for.
 _VALUES = in_order("ipv4 ipv6 legacy octet-count fail-check sudden-death mark-down")
+_NAMESPACES = "/var/run/netns"  # where `ip netns` keeps them, and HAProxy looks
+_NOT_DEFAULT = frozenset(("id", "no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12", "no-tlsv13"))
 _BOTH = "unable to enable checks and tracking at the same time!"
 # Words that set one field, and to what.
 _SWITCHES = {
+    "tfo": ("fast_open", True),
+    "no-tfo": ("fast_open", False),
     "agent-check": ("agent", True),
     "backup": ("backup", True),
     "no-backup": ("backup", False),
@@ -146,10 +151,12 @@ class OptionReader:
                 raise LineError(self._unknown(name))
             if self.dynamic and name in NOT_DYNAMIC:
                 raise LineError(f"'{name}' option is not accepted for dynamic server")
-            if not self.server and name == "id":
-                raise LineError("'id' option is not accepted in default-server sections")
+            if not self.server and name in _NOT_DEFAULT:
+                raise LineError(f"'{name}' option is not accepted in default-server sections")
             try:
                 at += 1 + self._one(keyword, at)
+            except EndError:
+                raise
             except LineError as alert:
                 whose = f"'server {self.proxy.name}/{self.server}' : " if self.server else ""
                 stop = "" if alert.message == _BOTH else "."
@@ -267,7 +274,7 @@ class OptionReader:
                 if value == "layer7":
                     # HAProxy says so and goes on.
                     whose = f"'server {self.proxy.name}/{self.server}' : " if self.server else ""
-                    self.context.report.warn(
+                    self.context.report.alert(
                         self.line.origin,
                         f"{whose}'layer7' can only be used in http proxies..",
                         parsing=False,
@@ -319,6 +326,9 @@ class OptionReader:
                 options.ssl, options.no_ssl = False, True
             case "socks4":
                 options.socks4 = self._socks4(value)
+            case "namespace":
+                if value != "*" and not self.context.exists(f"{_NAMESPACES}/{value}"):
+                    raise LineError(f"Cannot open namespace '{value}'")
             case _:
                 return read_header(options, name, value)
         return True
@@ -335,10 +345,7 @@ class OptionReader:
                 path = based(bases.ca_base, value)
                 missing = missing_authority(self.context.exists, path)
                 if missing is not None:
-                    self.context.report.error(
-                        self.line.origin, f"'{name}' : unable to load {path}.", parsing=False
-                    )
-                    raise LineError(missing.removesuffix(".") if self.server else missing)
+                    raise self._end(missing, f"'{name}' : unable to load {path}.")
                 setattr(tls, name.replace("-", "_"), path)
             case "verify":
                 if value not in (TlsVerify.NONE, TlsVerify.REQUIRED):
@@ -444,8 +451,20 @@ class OptionReader:
                 )
         self.id = number
 
+    def _end(self, first: str, last: str) -> EndError:
+        """Two errors of one line, as HAProxy tells them; the first is reported."""
+        whose = f"'server {self.proxy.name}/{self.server}' : " if self.server else ""
+        self.context.report.error(self.line.origin, whose + first, parsing=False)
+        return EndError(last)
+
     def _source(self, at: int) -> int:
-        self.options.source, keywords, used = parse_source(self.context, self.line, at, ranges=True)
+        try:
+            source, keywords, used = parse_source(self.context, self.line, at, ranges=True)
+        except LineError as alert:
+            if not alert.message.startswith("'usesrc "):
+                raise
+            raise self._end(alert.message, "error encountered while processing 'usesrc'.") from None
+        self.options.source = source
         self.options.said = [s for s in self.options.said if s.keyword not in SOURCES]
         for keyword in keywords:
             self.options.said.append(

@@ -10,6 +10,7 @@ from penstock.config.haproxy.check_validity import check_server_check
 from penstock.config.haproxy.draft import (
     BACK,
     DEFAULT_RESOLVERS,
+    RETRIES_OF_FAST_OPEN,
     FileDraft,
     Mode,
     ProxyDraft,
@@ -55,11 +56,17 @@ class ServerValidity:
 
     def connections(self, proxy: ProxyDraft) -> None:
         """Report what they lack to be spoken to, and whom they cannot track."""
-        told: set[str] = set()  # a template is told of once
         for server in proxy.servers:
-            if speaks_tls(proxy, server) and not (server.template and str(server.origin) in told):
-                told.add(str(server.origin))
+            if speaks_tls(proxy, server):
                 check_server(self.draft, self.report, proxy, server)
+            if server.options.fast_open and proxy.retry_on != RETRIES_OF_FAST_OPEN:
+                self._warn(
+                    server.origin,
+                    f"'server {proxy.name}/{server.name}' : server has tfo activated, the backend"
+                    " should be configured with at least 'conn-failure', 'empty-response' and"
+                    " 'response-timeout' or we wouldn't be able to retry the connection on"
+                    " failure.",
+                )
             if server.options.track:
                 self._track(proxy, server, server.options.track)
 
