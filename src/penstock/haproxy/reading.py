@@ -72,7 +72,7 @@ def _say(told: LoadResult | ConfigError, arguments: Arguments, voice: Voice) -> 
         if wrong not in ("", one.file):
             voice.alert(f"config : Error(s) found in configuration file : {wrong}")
             wrong = ""
-        if by_file and one in told.diagnostics:
+        if by_file and (say == voice.alert or one.label == "WARNING") and one.label != "ALERT":
             wrong = one.file
         say(f"config : {one}")
     if wrong:

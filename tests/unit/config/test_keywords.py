@@ -214,6 +214,7 @@ _TABLES = {
 _JUDGED = (Status.LATER, Status.PROXY, Status.IGNORED)
 # Words that only have a meaning in another place than the one tried here.
 _ELSEWHERE = {
+    ("proxy", "errorfiles"),
     ("proxy", "redirect"),
     ("proxy", "stick-table"),
     ("proxy", "transparent"),

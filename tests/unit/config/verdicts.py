@@ -348,6 +348,84 @@ CASES = (
         ),
     ),
     Case(
+        "files of answers are looked for in every mode",
+        f"{_TCP} errorfile 503 /nowhere/503.http\n errorfile 999 /dev/null\n errorfile 503\n",
+        errors=(
+            (7, "errorfile : error opening file '/nowhere/503.http'"),
+            (8, "errorfile : status code '999' not handled"),
+            (9, "errorfile : expects <status_code> and <file> as arguments"),
+        ),
+    ),
+    Case(
+        "sections of answers",
+        "http-errors here\n errorfile 503 /dev/null\ndefaults\n errorfiles nowhere\n"
+        f"{_TCP} errorfiles here 503\n",
+        errors=((0, "proxy 'l': unknown http-errors section 'nowhere' (at {file}:4)"),),
+    ),
+    Case(
+        "keepalives in numbers and seconds",
+        f"{_TCP} clitcpka-cnt\n clitcpka-cnt x\n srvtcpka-cnt 09\n srvtcpka-idle 1x\n"
+        " clitcpka-intvl 99999999999\nbackend b\n clitcpka-cnt 0x10\n",
+        errors=(
+            (7, "'clitcpka-cnt' expects an integer value"),
+            (8, "'clitcpka-cnt' : unexpected character 'x' in integer value 'x'"),
+            (9, "'srvtcpka-cnt' : unexpected character '9' in integer value '09'"),
+            (10, "unexpected character 'x' in argument to <srvtcpka-idle>"),
+            (
+                11,
+                "timer overflow in argument '99999999999' to 'clitcpka-intvl' (maximum value is"
+                " 2147483647 ms or ~24.8 days)",
+            ),
+        ),
+        warnings=(
+            (
+                13,
+                "clitcpka-cnt will be ignored because backend 'b' has no frontend capability",
+            ),
+        ),
+    ),
+    Case(
+        "what nobody waits for",
+        f"{_TCP} stick-table type string size 1k store gpc0\n"
+        " tcp-request content capture req.ssl_sni len 9\n"
+        " tcp-request content track-sc0 req.ssl_sni\n tcp-request content capture src len 9\n"
+        " server s 192.0.2.1:1\n",
+        warnings=tuple(
+            (
+                0,
+                f"proxy 'l' : a 'tcp-request {kind}' rule explicitly depending on request contents"
+                " without any 'tcp-request inspect-delay' setting. This means that this rule will"
+                " randomly find its contents. This can be fixed by setting the tcp-request"
+                " inspect-delay",
+            )
+            for kind in ("capture", "content track-sc*")
+        ),
+    ),
+    Case(
+        "words of sections that carry no HTTP",
+        f"{_TCP} http-send-name-header\n balance uri depth x\n bind-process all\n"
+        " dynamic-cookie-key x\n",
+        errors=(
+            (7, "'http-send-name-header' requires a header string"),
+            (8, "balance uri : 'depth' expects a positive integer (got 'x')"),
+        ),
+        warnings=(
+            (9, "'bind-process' has no effect, is deprecated, and will be removed in version 2.7"),
+        ),
+    ),
+    Case(
+        "tables that are only stored in, states of a file that nobody names",
+        f"{_TCP} stick store-response src table nowhere\n load-server-state-from-file global\n",
+        errors=((0, "Proxy 'l': unable to find store table 'nowhere'"),),
+        warnings=(
+            (
+                0,
+                "backend 'l' configured to load server state file from global section"
+                " 'server-state-file' directive. Unfortunately, 'server-state-file' is not set!",
+            ),
+        ),
+    ),
+    Case(
         "weights keep 32 bits",
         "backend b\n server s 192.0.2.1:1 weight 4294967297\n"
         " server t 192.0.2.1:1 weight 4294967295\n",

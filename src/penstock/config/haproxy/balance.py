@@ -116,7 +116,7 @@ def _uri(line: Line) -> None:
         if line[at] in ("len", "depth"):
             if atol(line[at + 1]) <= 0:
                 raise LineError(
-                    f"balance uri {line[at]} expects a positive integer (got '{line[at + 1]}')."
+                    f"balance uri : '{line[at]}' expects a positive integer (got '{line[at + 1]}')."
                 )
             at += 2
         elif line[at] in ("whole", "path-only"):

@@ -336,6 +336,7 @@ class ProxyDraft:
     balance_word: str = ""  # HAProxy's name of the algorithm; "": none was chosen
     cookie_name: str | None = None
     load_state: str = ""  # load-server-state-from-file
+    errorfiles: tuple[tuple[str, Origin], ...] = ()  # http-errors sections that are asked for
     retry_on: frozenset[str] = frozenset()  # "retry-on", as far as fast open asks for it
     state_name: str = ""  # server-state-file-name
     description: str = ""
@@ -436,14 +437,14 @@ class ProxyDraft:
             self.default_backend_origin = parent.default_backend_origin
             self.log_formats = dict(parent.log_formats)
             self.unique_id_header = parent.unique_id_header
+        self.errorfiles = parent.errorfiles
         if back:
             self.scheduler = parent.scheduler
             self.balance_set = parent.balance_set
             self.balance_word = parent.balance_word
             self.cookie_name = parent.cookie_name
-            self.load_state = parent.load_state
+            self.load_state, self.state_name = parent.load_state, parent.state_name
             self.retry_on = parent.retry_on
-            self.state_name = parent.state_name
             self.balance_on = parent.balance_on
             self.persist_cookie = parent.persist_cookie
             self.layer7_balance = parent.layer7_balance
@@ -709,6 +710,7 @@ class FileDraft:
     proxies: list[ProxyDraft] = field(default_factory=list)
     resolvers: list[ResolversDraft] = field(default_factory=list)
     caches: list[CacheDraft] = field(default_factory=list)
+    http_errors: set[str] = field(default_factory=set)  # names of sections
     peers: list[PeersDraft] = field(default_factory=list)
     mailers: list[MailersDraft] = field(default_factory=list)
     userlists: list[UserListDraft] = field(default_factory=list)

@@ -31,7 +31,7 @@ _REPLY = words(
 )
 _VALUED = words("location prefix scheme set-cookie clear-cookie code")
 # Statuses that HAProxy has pages for (manual 4.2, "errorfile").
-_WITH_PAGES = frozenset(
+STATUSES_WITH_PAGES = frozenset(
     [
         *(200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429),
         *(500, 501, 502, 503, 504),
@@ -227,7 +227,7 @@ def _reply(line: Line, name: str, at: int) -> tuple[HttpRule, int]:
         raise RuleError(f"No body expected for {status} responses")
     if body and not content_type:
         raise RuleError("a content type must be defined when non-empty payload is configured")
-    if name == "deny" and not body and status not in _WITH_PAGES:
+    if name == "deny" and not body and status not in STATUSES_WITH_PAGES:
         raise RuleError(
             f"status code '{status}' not handled by default with 'default-errorfiles' argument."
         )

@@ -103,20 +103,24 @@ class RulesValidity:
                     f"Proxy '{proxy.name}': Can't find resolvers section '{resolvers}' for"
                     " do-resolve action.",
                 )
-        if name.startswith("track-sc") and rule.expression is not None:
-            self._track(proxy, name, rule.expression, rule.table, rule.origin)
-        called = "content track-sc*" if name.startswith("track-sc") else name
-        if (
-            called in ("content track-sc*", "capture")
-            and rule.stage is Stage.CONTENT
-            and proxy.capability & FRONT
-            and not proxy.inspect_delay
-            and rule.expression is not None
-            and not FETCHES[rule.expression.fetch.name].at(Checkpoint.SESSION)
+        expression = rule.expression
+        if expression is None:
+            return
+        counts = name.startswith("track-sc")
+        if name == "capture" or (
+            counts and self._track(proxy, name, expression, rule.table, rule.origin)
         ):
+            self._waits(proxy, rule, expression)
+
+    def _waits(self, proxy: ProxyDraft, rule: TcpRule, expression: Expression) -> None:
+        """Warn where nothing waits for the data that a rule looks at."""
+        at_once = FETCHES[expression.fetch.name].at(Checkpoint.SESSION)
+        front = rule.stage is Stage.CONTENT and bool(proxy.capability & FRONT)
+        if front and not proxy.inspect_delay and not at_once:
+            kind = "capture" if rule.action.name == "capture" else "content track-sc*"
             self.report.warn(
                 rule.origin,
-                f"{proxy.describe} '{proxy.name}' : a 'tcp-request {called}' rule explicitly"
+                f"{proxy.describe} '{proxy.name}' : a 'tcp-request {kind}' rule explicitly"
                 " depending on request contents without any 'tcp-request inspect-delay' setting."
                 " This means that this rule will randomly find its contents. This can be fixed by"
                 " setting the tcp-request inspect-delay.",
@@ -130,8 +134,8 @@ class RulesValidity:
         expression: Expression,
         wanted: str | None,
         origin: Origin,
-    ) -> None:
-        """An action that counts in a table; *wanted* None: the section's own."""
+    ) -> bool:
+        """Whether an action can count in its table; *wanted* None: the section's own."""
         called = proxy.name if wanted is None else wanted
         table = self.tables.get(called)
         if table is None:
@@ -146,6 +150,9 @@ class RulesValidity:
                 f"Proxy '{proxy.name}': stick-table '{table.name}' uses a type incompatible with"
                 f" the '{_shown(name)}' rule.",
             )
+        else:
+            return True
+        return False
 
     def _error(self, origin: Origin, message: str) -> None:
         self.report.error(origin, message, parsing=False)

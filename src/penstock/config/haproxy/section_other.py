@@ -132,6 +132,8 @@ def parse_other(context: Context, line: Line) -> None:
             raise StopError(_MISSING_NAME[name])
         if line[2] and name != "http-errors":
             raise LineError(f"'{name}' cannot handle unexpected argument '{line[2]}'.")
+        if name == "http-errors":
+            context.draft.http_errors.add(line[1])
         if section.status is Status.LATER:
             context.report.warn(
                 line.origin,

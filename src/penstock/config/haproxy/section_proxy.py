@@ -28,6 +28,7 @@ from penstock.config.haproxy.draft import (
     ProxyDraft,
     Said,
 )
+from penstock.config.haproxy.http_rules import STATUSES_WITH_PAGES
 from penstock.config.haproxy.keywords import PROXY, Status, in_order, words
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.options import parse_option
@@ -40,6 +41,7 @@ from penstock.config.haproxy.syntax import (
     not_in_defaults,
     warn_without,
 )
+from penstock.config.haproxy.units import atol
 
 _CAPABILITY = {
     "defaults": Capability.DEFAULTS | BOTH,
@@ -307,7 +309,7 @@ def _cookie(context: Context, proxy: ProxyDraft, line: Line) -> None:
         raise LineError(f"'{line[0]}' expects {what} as argument.")
     if line[0] == "cookie":
         proxy.cookie_name = line[1]
-    proxy.rules.setdefault("cookie", line.origin)
+        proxy.rules.setdefault("cookie", line.origin)
 
 
 def _capture(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -322,6 +324,36 @@ def _http_reuse(context: Context, proxy: ProxyDraft, line: Line) -> None:
     warn_without(context, proxy, line, BACK)
     if line[1] not in ("never", "safe", "aggressive", "always"):
         raise LineError("'http-reuse' only supports 'never', 'safe', 'aggressive', 'always'.")
+
+
+def _name_header(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    warn_without(context, proxy, line, BACK)
+    if not line[1]:
+        raise LineError("'http-send-name-header' requires a header string.")
+
+
+def _bind_process(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    context.report.warn(
+        line.origin,
+        "'bind-process' has no effect, is deprecated, and will be removed in version 2.7.",
+    )
+
+
+def _errorfile(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    """HAProxy reads the file, whoever would answer with it."""
+    if not line[1] or not line[2]:
+        raise LineError("errorfile : expects <status_code> and <file> as arguments.")
+    status = atol(line[1])
+    if status not in STATUSES_WITH_PAGES:
+        raise LineError(f"errorfile : status code '{status}' not handled.")
+    if not context.exists(line[2]):
+        raise LineError(f"errorfile : error opening file '{line[2]}'.")
+
+
+def _errorfiles(context: Context, proxy: ProxyDraft, line: Line) -> None:
+    if not line[1]:
+        raise LineError("errorfiles : expects <name> as argument.")
+    proxy.errorfiles += ((line[1], line.origin),)
 
 
 def _retry_on(context: Context, proxy: ProxyDraft, line: Line) -> None:
@@ -413,5 +445,9 @@ _HANDLERS: dict[str, Callable[[Context, ProxyDraft, Line], bool | None]] = {
     "redirect": http_lines.parse_redirect,
     "http-reuse": _http_reuse,
     "retry-on": _retry_on,
+    "errorfile": _errorfile,
+    "errorfiles": _errorfiles,
+    "http-send-name-header": _name_header,
+    "bind-process": _bind_process,
     "max-keep-alive-queue": _keep_alive_queue,
 }

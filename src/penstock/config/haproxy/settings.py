@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from penstock.config.haproxy.address import Allow
@@ -121,18 +122,53 @@ def parse_number(context: Context, proxy: ProxyDraft, line: Line) -> None:
     at_most(line, 1)
 
 
+_C_NUMBER = re.compile(r"\s*([-+]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
+
+
 def parse_keepalive(context: Context, proxy: ProxyDraft, line: Line) -> None:
     """clitcpka-cnt and its kin: a number, or seconds."""
-    warn_without(context, proxy, line, FRONT if line[0].startswith("cli") else BACK)
-    if not line[1]:
-        raise LineError(f"'{line[0]}' expects an integer argument.")
-    if line[0].endswith("-cnt"):
-        proxy.keepalive[line[0]] = max(atol(line[1]), 0)
-        return
+    name, text = line[0], line[1]
+    if not text:
+        raise LineError(f"'{name}' expects an integer value")
+    proxy.keepalive[name] = _count(line) if name.endswith("-cnt") else _keepalive(context, line)
+    side, lacking = (FRONT, "frontend") if name.startswith("cli") else (BACK, "backend")
+    if not proxy.capability & side:
+        context.report.warn(
+            line.origin,
+            f"{name} will be ignored because {proxy.describe} '{proxy.name}' has no {lacking}"
+            " capability",
+        )
+
+
+def _count(line: Line) -> int:
+    """A number in C's notations. Raises LineError."""
+    found = _C_NUMBER.match(line[1])
+    rest = line[1][found.end() :] if found else line[1]
+    if rest or found is None:
+        raise LineError(
+            f"'{line[0]}' : unexpected character '{rest[0]}' in integer value '{line[1]}'"
+        )
+    sign, digits = found.groups()
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
+    return 0 if sign == "-" else int(digits, base)
+
+
+def _keepalive(context: Context, line: Line) -> int:
+    """Seconds, in ms. Raises LineError."""
     try:
-        proxy.keepalive[line[0]] = parse_time(line[1], TimeUnit.S)[0]
-    except DurationError:
-        raise LineError(f"'{line[0]}' : unexpected value '{line[1]}'.") from None
+        value, rest = parse_time(line[1], TimeUnit.S)
+    except DurationError as bad:
+        if bad.char is not None:
+            message = f"unexpected character '{bad.char}' in argument to <{line[0]}>."
+        else:
+            message = (
+                f"timer overflow in argument '{line[1]}' to '{line[0]}' (maximum value is"
+                " 2147483647 ms or ~24.8 days)"
+            )
+        raise LineError(message) from None
+    if rest:
+        context.report.warn(line.origin, trailing_message(line[1], rest), parsing=False)
+    return value
 
 
 def parse_balance_line(context: Context, proxy: ProxyDraft, line: Line) -> None:

@@ -13,7 +13,7 @@ from penstock.rules.conditions import settle
 from penstock.rules.expressions import CASTS
 from penstock.rules.model import Criterion
 from penstock.rules.vocabulary import Type
-from penstock.stick.model import KeyType, StickRule, Stored, TableSpec
+from penstock.stick.model import KeyType, StickKind, StickRule, Stored, TableSpec
 from penstock.terms import Origin
 
 KEY_TYPES: Final = {
@@ -35,7 +35,8 @@ def check_stick(
         table = tables.get(wanted)
         fault = None
         if table is None:
-            fault = f"unable to find stick-table '{wanted}'."
+            stored = line.rule.kind is StickKind.STORE_RESPONSE
+            fault = f"unable to find {'store table' if stored else 'stick-table'} '{wanted}'."
         elif KEY_TYPES[table.key] not in CASTS[line.output]:
             fault = f"type of fetch not usable with type of stick-table '{wanted}'."
         if fault is not None:

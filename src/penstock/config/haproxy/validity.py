@@ -76,6 +76,13 @@ def check(context: Context) -> None:
             checker.servers.resolvers(proxy)
     for proxy in proxies:
         checker.servers.checks(proxy)
+        for name, origin in proxy.errorfiles:
+            if name not in draft.http_errors:
+                report.error(
+                    origin,
+                    f"proxy '{proxy.name}': unknown http-errors section '{name}' (at {origin}).",
+                    parsing=False,
+                )
     checker.names()
 
 
@@ -112,6 +119,7 @@ class _Checker:
         self.rules.arguments(proxy)
         self._timeouts(proxy)
         check_unused_steps(proxy, self.report)
+        self._states(proxy)
         self.servers.names(proxy)
         self.servers.connections(proxy)
         self._log(proxy)
@@ -304,6 +312,14 @@ class _Checker:
                 where or said.origin,
                 f"'{said.shown.removesuffix(' clf')}' not usable with {name} (needs 'mode http')."
                 " Falling back to 'option tcplog'.",
+            )
+
+    def _states(self, proxy: ProxyDraft) -> None:
+        if proxy.load_state == "global" and not self.draft.global_.state_file:
+            self._warn(
+                proxy.origin,
+                f"backend '{proxy.name}' configured to load server state file from global section"
+                " 'server-state-file' directive. Unfortunately, 'server-state-file' is not set!",
             )
 
     def _log(self, proxy: ProxyDraft) -> None:
