@@ -21,6 +21,7 @@ from penstock.rules.model import (
     ServerRule,
     TcpRule,
 )
+from penstock.rules.payload import PAYLOAD
 from penstock.rules.program import compile_step
 from penstock.rules.vocabulary import FETCHES
 from penstock.terms import Origin
@@ -51,6 +52,26 @@ def refuse_expression(expression: Expression, origin: Origin) -> Refusal | None:
     except UnsupportedError as error:
         return Refusal(f"it uses {error}, which is not carried out", origin)
     return None
+
+
+def looks_at_http(rules: Iterable[Rule]) -> Iterator[Refusal]:
+    """Each place where *rules* look at what only HTTP has: where HTTP is spoken, every request of
+    a connection is asked, and not the first alone.
+    """
+    for rule in rules:
+        for expression, origin in _all_expressions(rule):
+            refusal = is_of_http(expression, origin)
+            if refusal is not None:
+                yield refusal
+
+
+def is_of_http(expression: Expression, origin: Origin) -> Refusal | None:
+    """As ``looks_at_http()``, of one expression; None: it does not."""
+    name = expression.fetch.name
+    signature = FETCHES.get(name)
+    if signature is None or not signature.http or name in PAYLOAD:
+        return None
+    return Refusal(f"it looks at `{name}`, which only HTTP has", origin)
 
 
 def looks_at_request(rules: Iterable[Rule]) -> bool:

@@ -107,6 +107,30 @@ def test_sections_of_mode_http_that_ask_for_http_are_not_relayed(line: str) -> N
         assert service.unsupported, text
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "use_backend b if { path_beg /a }",
+        "tcp-request content reject if { hdr(host) a }",
+        "stick-table type string size 1k\n stick on url_param(a)",
+        "use-server s if { path /a }",
+        "tcp-request inspect-delay 1s\n tcp-request content track-sc0 url table t",
+    ],
+)
+def test_what_a_request_says_is_asked_once_a_connection_and_so_in_mode_tcp_alone(
+    lines: str,
+) -> None:
+    """Where HTTP is spoken the next request of a connection may be another server's."""
+    text = f"listen f\n mode MODE\n bind :80\n {lines}\n server s 1.1.1.1:1\n"
+    others = (
+        "backend b\n mode MODE\n server s 1.1.1.1:1\nbackend t\n stick-table type string size 1k\n"
+    )
+    for mode in ("http", "tcp"):
+        (service,) = configure((text + others).replace("MODE", mode)).services
+        assert service.unsupported is (mode == "http")
+        assert ("which only HTTP has" in service.engine_reason) is (mode == "http")
+
+
 def test_what_is_not_carried_out_is_said_once_for_a_section() -> None:
     result = read(
         """

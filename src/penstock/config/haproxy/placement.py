@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import starmap
 
 from penstock.admission_rules import NotExpressible, compile_admission
 from penstock.config.haproxy import lower_proxied
@@ -14,7 +15,13 @@ from penstock.config.haproxy.routing import Routing, named_first
 from penstock.config.haproxy.shortfalls import all_said
 from penstock.logs.format import beyond_packets
 from penstock.model import EngineKind, Service
-from penstock.rules.support import refusals, refuse_expression
+from penstock.rules.support import (
+    Rule,
+    is_of_http,
+    looks_at_http,
+    refusals,
+    refuse_expression,
+)
 
 
 class Placement:
@@ -71,16 +78,23 @@ class Placement:
 
     def _barred(self, service: Service, proxy: ProxyDraft) -> Said | None:
         """The first rule on the way of *service*'s clients that nobody can carry out."""
-        found = list(refusals((*service.front.tcp_rules, *service.front.routes)))
+        fronts: tuple[Rule, ...] = (*service.front.tcp_rules, *service.front.routes)
+        found = list(refusals(fronts))
+        speaks_http = proxy.mode is Mode.HTTP
+        if speaks_http:
+            found += looks_at_http(fronts)
         backs = [proxy, *filter(None, map(self._routing.backend, self._routing.reachable(proxy)))]
         for one in backs:
             back = lower_proxied.back(one)
-            found += refusals((*back.tcp_rules, *back.server_rules, *back.persist_rules))
-            found += filter(
-                None, (refuse_expression(rule.expression, rule.origin) for rule in back.stick)
-            )
+            rules: tuple[Rule, ...] = (*back.tcp_rules, *back.server_rules, *back.persist_rules)
+            found += refusals(rules)
+            samples = [(rule.expression, rule.origin) for rule in back.stick]
             if back.hash_on is not None:
-                found += filter(None, [refuse_expression(back.hash_on.expression, one.origin)])
+                samples.append((back.hash_on.expression, one.origin))
+            found += filter(None, starmap(refuse_expression, samples))
+            if speaks_http:
+                found += looks_at_http(rules)
+                found += filter(None, starmap(is_of_http, samples))
         if not found:
             return None
         keyword = Keyword("rule", Need.P, Status.NOWHERE, found[0].reason)
