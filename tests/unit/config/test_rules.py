@@ -16,6 +16,7 @@ from penstock.config.haproxy.loading import _SECTIONS
 from penstock.config.haproxy.parser import Context, Parser
 from penstock.config.haproxy.report import Report
 from penstock.errors import ConfigError
+from penstock.proxied import ProcessRates
 from penstock.rules.model import Call, IntRange, Stage
 from penstock.terms import Address
 
@@ -225,4 +226,12 @@ listen l
     assert [(one.line, one.message) for one in loaded.warnings] == [
         (12, f"proxy 'l' : a 'tcp-request capture' rule explicitly {without}"),
         (13, f"proxy 'l' : a 'tcp-request content track-sc*' rule explicitly {without}"),
+    ]
+
+
+def test_rates_of_the_process_are_said_once() -> None:
+    loaded = loads("global\n maxconnrate 5\n maxconnrate 6\n maxsessrate -1\n maxsslrate 7\n")
+    assert loaded.configuration.settings.rates == ProcessRates(5, 0, 7)
+    assert [one.message for one in loaded.warnings] == [
+        "'maxconnrate' already specified. Continuing."
     ]

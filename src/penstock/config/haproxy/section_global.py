@@ -135,11 +135,13 @@ def _maxconn(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 
 def _rate(context: Context, settings: GlobalDraft, line: Line) -> None:
-    value = _integer(line)
-    _one_value(context, settings, line)
     at_most(line, 1)
+    name = _RATES[line[0]]
+    if getattr(settings.rates, name):
+        _already(context, line, f"'{line[0]}'")
+    value = _integer(line)
     # HAProxy's limits are unsigned where they are looked at: below 0 is out of reach.
-    settings.rates = replace(settings.rates, **{_RATES[line[0]]: max(value, 0)})
+    settings.rates = replace(settings.rates, **{name: max(value, 0)})
 
 
 def _spread_checks(context: Context, settings: GlobalDraft, line: Line) -> None:
