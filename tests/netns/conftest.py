@@ -14,7 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # ipvs_model, which tests share
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "mail"))  # mail_server
 
+from prepared import Source
+
 from penstock.lab import network as lab
+from penstock.lab.balancer import Balancer
 from penstock.lab.director import directed
 from penstock.lab.network import Network
 from penstock.lab.rig import Rig
@@ -29,6 +32,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.needs(*lab.PROGRAMS, "ss"))
+
+
+@pytest.fixture(scope="session")
+def source() -> Iterator[Source]:
+    """What daemons are forked from."""
+    with Source() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Daemons of this directory's tests are forked."""
+    if lab.missing() is not None:
+        yield
+        return
+    before = Balancer.starts
+    Balancer.starts = request.getfixturevalue("source").start
+    yield
+    Balancer.starts = staticmethod(before)
 
 
 @pytest.fixture

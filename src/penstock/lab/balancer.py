@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, ClassVar, Final, Protocol
 
 import penstock
 from penstock.api.client import ask
@@ -21,11 +22,32 @@ _START_SECONDS: Final = 30.0
 _PACKAGE_ROOT: Final = str(Path(penstock.__file__).parents[1])
 
 
+class Starter(Protocol):
+    """Starts ``penstock WORDS`` in a namespace; it ends with the namespace."""
+
+    def __call__(
+        self,
+        namespace: Namespace,
+        words: tuple[str, ...],
+        output: IO[bytes],
+        own: Mapping[str, str],
+        /,
+    ) -> subprocess.Popen[bytes]: ...
+
+
+def _as_a_program(
+    namespace: Namespace, words: tuple[str, ...], output: IO[bytes], own: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    return namespace.start(sys.executable, "-m", "penstock", *words, output=output, env=own)
+
+
 class Balancer:
     """One instance of penstock, with its log and runtime directory in *directory*.
 
     Its configuration lies there too, unless *file* names another file or directory.
     """
+
+    starts: ClassVar[Starter] = staticmethod(_as_a_program)
 
     def __init__(self, namespace: Namespace, directory: Path, file: Path | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -47,21 +69,11 @@ class Balancer:
 
     def launch(self, *options: str) -> None:
         """Start the daemon on the file as it is, without waiting."""
-        with self.log.open("ab") as log:
-            self.process = self.namespace.start(
-                *(sys.executable, "-m", "penstock", "run", *options, str(self.file)),
-                output=log,
-                env=self.environment,
-            )
+        self._run(*options, str(self.file))
 
     def start_rules(self, *options: str) -> None:
         """Start a daemon without a haproxy.cfg, for IPVS rules; wait until it answers."""
-        with self.log.open("ab") as log:
-            self.process = self.namespace.start(
-                *(sys.executable, "-m", "penstock", "run", "--ipvs", *options),
-                output=log,
-                env=self.environment,
-            )
+        self._run("--ipvs", *options)
         self.wait_ready()
 
     def wait_ready(self) -> None:
@@ -118,6 +130,10 @@ class Balancer:
     def said(self) -> str:
         """Everything it has logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _run(self, *words: str) -> None:
+        with self.log.open("ab") as log:
+            self.process = self.starts(self.namespace, ("run", *words), log, self.environment)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None:

@@ -63,7 +63,7 @@ class Namespace:
         self.name = name
         self.role = role
         self.path = NAMESPACES / name
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
     def create(self) -> None:
         _ip("netns", "add", self.name)
@@ -171,7 +171,7 @@ class Namespace:
             start_new_session=True,
             env=None if env is None else {**os.environ, **env},
         )
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     def listens(self, port: int, *, udp: bool = False) -> bool:
@@ -181,7 +181,7 @@ class Namespace:
         return bool(out.strip())
 
     def stop_processes(self) -> None:
-        stop(self._processes)
+        stop(self.processes)
         # Children that outlived the program we started: a daemon among them has to tidy up.
         if self._signal_strangers(signal.SIGTERM):
             with contextlib.suppress(LabError):
