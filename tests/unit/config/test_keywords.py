@@ -109,6 +109,12 @@ def test_a_word_that_is_no_keyword_is_not() -> None:
 _ARGUMENTS = {
     "acl": "a src 1.1.1.1",
     "ws": "auto",
+    "profiling.tasks": "on",
+    "thread-group": "1 1",
+    "thread-groups": "1",
+    "tune.h2.header-table-size": "4096",
+    "tune.h2.max-frame-size": "16384",
+    "tune.idle-pool.shared": "on",
     "retry-on": "none",
     "agent-inter": "1s",
     "backlog": "5",

@@ -426,6 +426,29 @@ CASES = (
         ),
     ),
     Case(
+        "values of what is tuned",
+        "global\n no-memory-trimming x\n profiling.tasks maybe\n tune.h2.max-frame-size 5\n"
+        " tune.h2.initial-window-size -1\n grace\n close-spread-time x\n thread-groups two\n"
+        " thread-group 2 1-4\n thread-groups 1 1\n tune.fail-alloc 101\n"
+        " tune.idle-pool.shared maybe\n",
+        errors=(
+            (2, "'no-memory-trimming' cannot handle unexpected argument 'x'"),
+            (3, "'profiling.tasks' expects either 'on', 'auto', or 'off' but got 'maybe'"),
+            (
+                4,
+                "'tune.h2.max-frame-size' expects a numeric value between 16384 and 16777215",
+            ),
+            (5, "'tune.h2.initial-window-size' expects a positive numeric value"),
+            (6, "'grace' expects <time> as argument"),
+            (7, "unexpected character 'x' in argument to <close-spread-time>"),
+            (8, "'thread-groups' passed a missing or unparsable integer value in 'two'"),
+            (9, "'thread-group' thread-group number must be between 1 and 1 (was 2)"),
+            (10, "'thread-groups' cannot handle unexpected argument '1'"),
+            (11, "'tune.fail-alloc' expects a numeric value between 0 and 100"),
+            (12, "'tune.idle-pool.shared' expects either 'on' or 'off' but got 'maybe'"),
+        ),
+    ),
+    Case(
         "weights keep 32 bits",
         "backend b\n server s 192.0.2.1:1 weight 4294967297\n"
         " server t 192.0.2.1:1 weight 4294967295\n",

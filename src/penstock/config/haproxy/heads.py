@@ -30,7 +30,8 @@ _TIGHT: Final = (
     # durations, but for those of src/proxy.c
     r"(?:stick-table: )?timer \w+ in argument <.*> to (?:<\S+>|<timeout mail>|stats refresh)",
     r"timer \w+ in argument <.*> to <(?:timeout (?:resolve|retry)|hold \S*)>",
-    r"unexpected character '.' in argument to (?!<\w+tcpka)|unsupported character '.' in ",
+    r"unexpected character '.' in argument to (?!<\w+tcpka|<hard|<grace|<close)",
+    r"unsupported character '.' in ",
     # src/cfgparse-listen.c
     r".* reuses same custom id as|custom id has to be > 0|'id' expects an integer",
     r"'(?:id|description)' not allowed in 'defaults'|'.*' expects (?:a string|an option name)",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
+from penstock.config.haproxy.global_values import check_value
 from penstock.config.haproxy.global_variables import parse_variable
 from penstock.config.haproxy.keywords import GLOBAL, Status, in_order, words
 from penstock.config.haproxy.log_line import Else, parse_log
@@ -95,6 +96,7 @@ def parse_global(context: Context, line: Line) -> None:
     elif name in _ALONE:
         at_most(line, 0)
     else:
+        check_value(line)
         _one_value(context, settings, line)
     if line.prefix is Prefix.NO:
         return
