@@ -116,7 +116,7 @@ def everyone_answers(stage: Stage, caller: Caller, play: Play, service: Service)
         answer = caller.ask(address, port)
         assert answer.server in identities(play, pool, port)
         sees_whom_it_should(stage, pool, answer, address)
-    answers = asked_together(caller, play, pool, calls[0])
+    answers = asked_while_the_same_are_up(caller, play, pool, calls[0])
     shared_as_the_file_says(play, service, calls[0][1], answers)
     return True
 
@@ -129,6 +129,18 @@ def identities(play: Play, pool: Pool, port: int) -> Counter[str]:
         if real.name in up:
             weights[f"{real.address}:{real.port.of(port)}"] += real.weight
     return weights
+
+
+def asked_while_the_same_are_up(
+    caller: Caller, play: Play, pool: Pool, call: tuple[str, int]
+) -> Counter[str]:
+    """On a busy machine a check may not be answered in its time, and a server is down for some."""
+    for _ in range(5):
+        before = set(play.up(pool.name))
+        answers = asked_together(caller, play, pool, call)
+        if set(play.up(pool.name)) == before:
+            return answers
+    raise AssertionError("servers come and go")
 
 
 def asked_together(caller: Caller, play: Play, pool: Pool, call: tuple[str, int]) -> Counter[str]:
