@@ -426,6 +426,46 @@ CASES = (
         ),
     ),
     Case(
+        "values of what concerns HAProxy's own threads, compression and files",
+        "global\n maxcompcpuusage 101\n h1-case-adjust a\n h1-case-adjust a b\n"
+        " h1-case-adjust-file\n cpu-map 1\n cpu-map x 1\n cpu-map 70 1\n cpu-map all 0 x\n"
+        " default-path\n default-path there\n default-path origin\n maxsslconn\n"
+        " maxsslconn 5 6\n max-spread-checks\n max-spread-checks x\n cpu-map odd 0-3\n"
+        " default-path config\n hard-stop-after 5 6\n numa-cpu-mapping x\n",
+        errors=(
+            (2, "'maxcompcpuusage' expects an integer argument between 0 and 100"),
+            (3, "'h1-case-adjust' expects <from> and <to> as argument"),
+            (4, "<from> and <to> must not differ execpt the case"),
+            (5, "'h1-case-adjust-file' expects <file> as argument"),
+            (
+                6,
+                "cpu-map expects a process number  ('all', 'odd', 'even', a number from 1 to 64 or"
+                " a range),  followed by a list of CPU ranges with numbers from 0 to 63",
+            ),
+            (7, "cpu-map : 'x' is not a valid number/range"),
+            (
+                8,
+                "cpu-map : '70' is not a valid number/range. It supports numbers from 1 to 64",
+            ),
+            (9, "cpu-map : 'x' is not a CPU range"),
+            (
+                10,
+                "missing default-path mode '' for 'default-path', supported modes include"
+                " 'current', 'config', 'parent', and 'origin'",
+            ),
+            (
+                11,
+                "unsupported default-path mode 'there' for 'default-path', supported modes include"
+                " 'current', 'config', 'parent', and 'origin'",
+            ),
+            (12, "'default-path origin' expects a directory as an argument"),
+            (13, "'maxsslconn' expects an integer argument"),
+            (14, "'maxsslconn' cannot handle unexpected argument '6'"),
+            (15, "'max-spread-checks' expects an integer argument (0..50)"),
+            (16, "unsupported character 'x' in 'max-spread-checks' (wants an integer delay)"),
+        ),
+    ),
+    Case(
         "values of what is tuned",
         "global\n no-memory-trimming x\n profiling.tasks maybe\n tune.h2.max-frame-size 5\n"
         " tune.h2.initial-window-size -1\n grace\n close-spread-time x\n thread-groups two\n"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +66,8 @@ def check_value(line: Line) -> None:
         _duration(name, text)
     elif name in ("thread-group", "thread-groups"):
         _groups(line)
+    elif name in _CHECKS:
+        _CHECKS[name](line)
 
 
 def _duration(name: str, text: str) -> None:
@@ -74,6 +78,96 @@ def _duration(name: str, text: str) -> None:
     except DurationError as bad:
         if bad.char is not None:
             raise LineError(f"unexpected character '{bad.char}' in argument to <{name}>.") from None
+
+
+def _max_ssl(line: Line) -> None:
+    at_most(line, 1)
+    if not line[1]:
+        raise LineError("'maxsslconn' expects an integer argument.")
+
+
+def _max_spread(line: Line) -> None:
+    at_most(line, 1)
+    if not line[1]:
+        raise LineError("'max-spread-checks' expects an integer argument (0..50).")
+    try:
+        parse_time(line[1])
+    except DurationError as bad:
+        if bad.char is not None:
+            raise LineError(
+                f"unsupported character '{bad.char}' in 'max-spread-checks' (wants an integer"
+                " delay)."
+            ) from None
+
+
+def _compression(line: Line) -> None:
+    at_most(line, 1)
+    if not line[1] or not 0 <= atol(line[1]) <= _PERCENT:
+        raise LineError("'maxcompcpuusage' expects an integer argument between 0 and 100.")
+
+
+def _case(line: Line) -> None:
+    at_most(line, 2)
+    if not line[2]:
+        raise LineError("'h1-case-adjust' expects <from> and <to> as argument.")
+    if line[1].lower() != line[2].lower():
+        raise LineError("<from> and <to> must not differ execpt the case")
+
+
+def _case_file(line: Line) -> None:
+    at_most(line, 1)
+    if not line[1]:
+        raise LineError("'h1-case-adjust-file' expects <file> as argument.")
+
+
+def _default_path(line: Line) -> None:
+    mode = line[1]
+    if mode not in ("current", "config", "parent", "origin"):
+        what = "unsupported" if mode else "missing"
+        raise LineError(
+            f"{what} default-path mode '{mode}' for 'default-path', supported modes include"
+            " 'current', 'config', 'parent', and 'origin'."
+        )
+    if mode == "origin" and not line[2]:
+        raise LineError("'default-path origin' expects a directory as an argument.")
+
+
+def _cpu_map(line: Line) -> None:
+    if not line[1] or not line[2]:
+        raise LineError(
+            "cpu-map expects a process number  ('all', 'odd', 'even', a number from 1 to"
+            f" {_MOST_CPUS} or a range),  followed by a list of CPU ranges with numbers from 0 to"
+            f" {_MOST_CPUS - 1}."
+        )
+    for part in line[1].removeprefix("auto:").split("/", 1):
+        if part in ("all", "odd", "even"):
+            continue
+        found = _RANGE.fullmatch(part)
+        if found is None:
+            raise LineError(f"cpu-map : '{part}' is not a valid number/range.")
+        ends = [int(one) for one in found.groups() if one]
+        if not all(1 <= one <= _MOST_CPUS for one in ends):
+            raise LineError(
+                f"cpu-map : '{part}' is not a valid number/range. It supports numbers from 1 to"
+                f" {_MOST_CPUS}."
+            )
+    for word in line.words[2:]:
+        if _RANGE.fullmatch(word) is None:
+            raise LineError(f"cpu-map : '{word}' is not a CPU range.")
+
+
+_PERCENT: Final = 100
+_MOST_CPUS: Final = 64
+_RANGE: Final = re.compile(r"([0-9]+)(?:-([0-9]*))?")
+_CHECKS: Final[dict[str, Callable[[Line], None]]] = {
+    "maxsslconn": _max_ssl,
+    "max-spread-checks": _max_spread,
+    "maxcompcpuusage": _compression,
+    "h1-case-adjust": _case,
+    "h1-case-adjust-file": _case_file,
+    "default-path": _default_path,
+    "cpu-map": _cpu_map,
+}
 
 
 def _groups(line: Line) -> None:

@@ -35,9 +35,12 @@ def _max_reloads(context: Context, settings: GlobalDraft, line: Line) -> None:
     at_most(line, 1)
     if not line[1]:
         raise LineError(f"'{line[0]}' expects an integer argument.")
-    if line[1].strip("0123456789"):
-        raise LineError(f"'{line[0]}' expects a positive value or zero.")
-    settings.max_reloads = atol(line[1])
+    if atol(line[1]) >= 0:
+        settings.max_reloads = atol(line[1])
+    else:  # HAProxy goes on without it
+        context.report.warn(
+            line.origin, f"'{line[0]}' : invalid value {atol(line[1])}, must be >= 0"
+        )
 
 
 def _pidfile(context: Context, settings: GlobalDraft, line: Line) -> None:
@@ -51,7 +54,6 @@ def _pidfile(context: Context, settings: GlobalDraft, line: Line) -> None:
 
 
 def _hard_stop_after(context: Context, settings: GlobalDraft, line: Line) -> None:
-    at_most(line, 1)
     if not line[1]:
         raise LineError(f"'{line[0]}' expects <time> as argument.")
     try:

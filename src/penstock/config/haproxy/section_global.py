@@ -29,13 +29,13 @@ _INTEGERS = words(
     " tune.runqueue-depth tune.maxpollevents tune.maxaccept tune.bufsize tune.maxrewrite"
     " tune.idletimer tune.rcvbuf.client tune.rcvbuf.server tune.sndbuf.client tune.sndbuf.server"
     " tune.pipesize tune.http.cookielen tune.http.logurilen tune.http.maxhdr tune.comp.maxlevel"
-    " tune.pattern.cache-size max-spread-checks"
+    " tune.pattern.cache-size"
 )
 _RATES = {"maxconnrate": "connections", "maxsessrate": "sessions", "maxsslrate": "tls"}
 _ALONE = words(
     "noepoll nokqueue noevports nopoll busy-polling set-dumpable insecure-fork-wanted"
     " insecure-setuid-wanted nosplice nogetaddrinfo noreuseport"
-    " strict-limits numa-cpu-mapping"
+    " strict-limits"
 )
 # What HAProxy 2.6 takes a misspelt keyword for: those of its modules (-dKcfg), then the others.
 _LISTED = in_order(
