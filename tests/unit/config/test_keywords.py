@@ -108,6 +108,9 @@ def test_a_word_that_is_no_keyword_is_not() -> None:
 # Arguments that make a line right, where the keyword alone is not.
 _ARGUMENTS = {
     "acl": "a src 1.1.1.1",
+    "cpu-map": "all 0",
+    "default-path": "config",
+    "h1-case-adjust": "host HOST",
     "ws": "auto",
     "profiling.tasks": "on",
     "thread-group": "1 1",
