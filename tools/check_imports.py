@@ -185,7 +185,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "control.asked": ("model", "control.desired", "api.wire"),
     "control.numbers": (),
     "control.server_values": ("model", "control.numbers"),
-    "control.overrides": ("model", "control.desired", "control.edits"),
+    "control.overrides": ("model", "proxied", "control.desired", "control.edits"),
     "api.wire": (*VOCABULARY, "ipvs.model"),
     "binds": ("model", "proxied"),
     "control.status": (*DECISIONS, "binds", "states", "api.wire", "ipvs.model", "ipvs.names"),

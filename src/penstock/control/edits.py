@@ -63,13 +63,6 @@ class Edits:
 
 
 NO_EDITS = Edits()
-
-
-def rates_of(saved: tuple[int, int, int]) -> ProcessRates:
-    """Connections, sessions and sessions over TLS a second."""
-    return ProcessRates(*saved)
-
-
 _DESCRIBING = (
     *("address", "port", "hostname", "maxconn", "check_address", "check_port"),
     *("agent_address", "agent_port", "agent_send", "tls"),

@@ -12,9 +12,10 @@ import msgspec
 import structlog
 
 from penstock.control.desired import Override
-from penstock.control.edits import Edits, FrontEdit, FrontState, ServerName, rates_of
+from penstock.control.edits import Edits, FrontEdit, FrontState, ServerName
 from penstock.errors import InvalidModel, PenstockError
 from penstock.model import AdminState, PortMode, RealPort
+from penstock.proxied import ProcessRates
 
 _log = structlog.get_logger("penstock")
 
@@ -58,7 +59,7 @@ class _File(msgspec.Struct, frozen=True, omit_defaults=True):
     removed: tuple[ServerName, ...] = ()
     fronts: tuple[_Front, ...] = ()
     maxconn: int | None = None
-    rates: tuple[int, int, int] | None = None
+    rates: tuple[int, int, int] | None = None  # in the order of ``ProcessRates``
 
 
 class OverrideStore:
@@ -106,7 +107,7 @@ class OverrideStore:
                 removed=frozenset(said.removed),
                 fronts={one.name: FrontEdit(one.state, one.maxconn) for one in said.fronts},
                 maxconn=said.maxconn,
-                rates=None if said.rates is None else rates_of(said.rates),
+                rates=None if said.rates is None else ProcessRates(*said.rates),
             )
             self.saved = said.added
         except FileNotFoundError:

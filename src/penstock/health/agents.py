@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from penstock.checks.codes import CheckCode
 from penstock.health.agent_reply import INCOMPLETE, AgentReply, is_whole, read_reply
 from penstock.health.state import jittered
@@ -24,6 +26,7 @@ from penstock.health.status import CheckStatus
 from penstock.health.timers import Timers
 from penstock.model import Address, AgentCheck
 
+_log = structlog.get_logger("penstock")
 _MAX_EVENTS = 512
 _CHUNK = 16384  # a reply is no longer (HAProxy: tune.bufsize)
 _ROUNDING = 1e-6  # a whole millisecond must not count as less
@@ -157,7 +160,7 @@ class Agents:
             for fd, _ in ready:
                 agent = self._by_fd.get(fd)
                 if agent is not None:
-                    self._answered(agent, self._clock())
+                    self._heard(agent, self._clock())
             ready = self._epoll.poll(0, _MAX_EVENTS) if len(ready) == _MAX_EVENTS else []
         for agent in self._timers.due(now):
             if agent.socket is None:
@@ -208,6 +211,15 @@ class Agents:
         self._by_fd[fresh.fileno()] = agent
         self._epoll.register(fresh.fileno(), select.EPOLLOUT)
         self._timers.set(now + target.connect_patience / 1000, agent)
+
+    def _heard(self, agent: _Agent, now: float) -> None:
+        try:
+            self._answered(agent, now)
+        except Exception:
+            # A bug in one answer must not take the daemon with it.
+            _log.exception("an agent's answer failed; this is a bug", server=agent.target.server)
+            self._end(agent)
+            self._timers.set(now + agent.target.agent.inter / 1000, agent)
 
     def _answered(self, agent: _Agent, now: float) -> None:
         active = agent.socket

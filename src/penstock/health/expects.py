@@ -283,12 +283,12 @@ def _header(
 
     def matches(received: Received, answer: Answer, subject: CheckSubject) -> bool:
         name_is, value_is = has_name(subject), has_value(subject) if has_value else None
-        for name in dict.fromkeys(name for name, _ in answer.headers):
-            if not name_is(name.encode()):
+        for name in dict.fromkeys(name for name, _ in answer.fields):
+            if not name_is(name):
                 continue
             if value_is is None:
                 return True
-            values = answer.whole_values(name) if pattern.whole else answer.values(name)
+            values = answer.lines(name) if pattern.whole else answer.items(name)
             if any(map(value_is, values)):
                 return True
         return False

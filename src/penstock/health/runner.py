@@ -14,7 +14,10 @@ import resource
 import select
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol as Role
+
+import structlog
 
 from penstock.checks.codes import CheckCode, Outcome
 from penstock.engine.api import RealKey
@@ -29,12 +32,14 @@ from penstock.health.timers import Timers
 from penstock.health.verdict import Verdict
 from penstock.model import OnError
 
+_log = structlog.get_logger("penstock")
 _MAX_EVENTS = 512
 _SPARE_FDS = 256  # for everything else in the process
 _SLOW = 1000  # ms
 _ROUNDING = 1e-6  # a whole millisecond must not count as less
 MOST_PROGRAMS = 256  # that check servers at once; the others wait for their turn
 _TURN = 0.05  # seconds after which a check that has to wait tries again
+_OUR_FAULT = Verdict(CheckCode.SOCKERR, "penstock failed; its log says how")
 
 
 class Attempts(Role):
@@ -296,11 +301,12 @@ class Runner:
         attempt = self._attempts.make(check.target, check.status())
         check.attempt = attempt
         check.generation, check.fd, check.deadline = 0, -1, 0.0
-        verdict = attempt.begin(now)
+        verdict = _tried(check, partial(attempt.begin, now))
         self._carry_on(check, attempt, verdict, now)
 
     def _progress(self, check: Check, attempt: Attempt, events: int, now: float) -> None:
-        self._carry_on(check, attempt, attempt.ready(events, now), now)
+        verdict = _tried(check, partial(attempt.ready, events, now))
+        self._carry_on(check, attempt, verdict, now)
 
     def _carry_on(
         self, check: Check, attempt: Attempt, verdict: Verdict | None, now: float
@@ -392,6 +398,15 @@ class Runner:
                 with contextlib.suppress(OSError):
                     self._epoll.unregister(active.fileno())
             active.close()
+
+
+def _tried(check: Check, act: Callable[[], Verdict | None]) -> Verdict | None:
+    try:
+        return act()
+    except Exception:
+        # A bug in one check must not take the daemon, and all the others, with it.
+        _log.exception("a health check failed; this is a bug", server=str(check.target.key))
+        return _OUR_FAULT
 
 
 def _raise_fd_limit() -> int:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import structlog
+
 from penstock.errors import DatapathError
 from penstock.logs.framing import Frames, FramingError
 from penstock.logs.model import LONGEST_EVENT, LogForward
@@ -23,6 +25,7 @@ from penstock.logs.relay import Relay
 from penstock.proxied import Listener
 from penstock.spare import Spare
 
+_log = structlog.get_logger("penstock")
 _LINES_A_TURN: Final = 64  # of one sender (HAProxy: tune.maxaccept)
 _READ: Final = 16384  # bytes at once; a datagram that is longer is cut, as by HAProxy's buffer
 
@@ -210,8 +213,15 @@ class Forwarder:
                 line = source.sock.recv(_READ)
             except OSError:
                 return
-            self.received += 1
+            self._relay(source, line)
+
+    def _relay(self, source: _Source, line: bytes) -> None:
+        self.received += 1
+        try:
             source.section.relay.pass_on(line)
+        except Exception:
+            # A bug in one line must not take the daemon with it.
+            _log.exception("a log line was not passed on; this is a bug")
 
     def _client(self, source: _Source, now: float) -> None:
         assert source.frames is not None  # noqa: S101  # it is a client's
@@ -233,8 +243,7 @@ class Forwarder:
                 line = source.frames.next()
                 if line is None:
                     break
-                self.received += 1
-                source.section.relay.pass_on(line)
+                self._relay(source, line)
             else:
                 self._pause(source)
                 return

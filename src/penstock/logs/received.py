@@ -14,7 +14,7 @@ MONTHS: Final = (
     *(b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun"),
     *(b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"),
 )
-_PRIORITY: Final = re.compile(rb"<([0-9]*)>")
+_PRIORITY: Final = re.compile(rb"<([0-9]{0,9})>")  # RFC 5424, 6.2.1, has 3; HAProxy takes more
 _BSD_DATE: Final = 15  # bytes: "Nov  8 17:44:56"
 _ISO_DATE: Final = 20  # bytes, at least: "2026-11-28T17:44:56Z"
 _MODERN: Final = re.compile(

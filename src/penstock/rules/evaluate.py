@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from penstock.rules import http_fetches
 from penstock.rules.converters import DECIDING, compile_converter
-from penstock.rules.fetches import Fetch, Fetcher, compile_fetch
+from penstock.rules.fetches import Fetch, Fetcher, Many, compile_fetch
 from penstock.rules.matching import compile_patterns
 from penstock.rules.model import (
     Call,
@@ -63,7 +63,7 @@ def _fetcher(call: Call, where: Where) -> Fetcher:
         if where.response:
             # Where answers are looked at, HAProxy has nothing of a request but its method.
             return Fetcher(_remembered_method if name == "method" else _nothing)
-        return Fetcher(of_request.fetch, patient=not where.http, many=of_request.many)
+        return replace(of_request, patient=not where.http)
     if not where.http:
         known = http_fetches.tcp_fetch(name, call.arguments)
         if known is not None:
@@ -181,7 +181,7 @@ def _chain(converters: tuple[Call, ...], where: Where) -> Callable[[Sample, Subj
 
 
 def _any_value(
-    many: http_fetches.ManyFetch,
+    many: Many,
     convert: Callable[[Sample, Subject], Found],
     matches: Callable[[Sample], bool],
     *,

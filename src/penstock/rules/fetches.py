@@ -26,13 +26,16 @@ class UnsupportedError(Exception):
     """A sample, converter or action that penstock cannot carry out; the text is a noun."""
 
 
+Many = Callable[[Subject], Iterable[Sample] | Waiting]
+
+
 @dataclass(frozen=True, slots=True)
 class Fetcher:
     """*patient*: it may give WAITING or Changing; *many*: what patterns are compared with."""
 
     fetch: Fetch
     patient: bool = False
-    many: Callable[[Subject], Iterable[Sample] | Waiting] | None = None
+    many: Many | None = None
 
 
 def compile_fetch(call: Call, section: str) -> Fetcher:

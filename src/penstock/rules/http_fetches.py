@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
 
+from penstock.rules.fetches import Fetch, Fetcher
 from penstock.rules.hashes import avalanche, sdbm
-from penstock.rules.http_fields import FIELDS, Arguments, One, Reader, text
+from penstock.rules.http_fields import OF_REQUEST, Arguments, One, Reader, text
 from penstock.rules.samples import WAITING, Changing, Found, Sample, Waiting
 from penstock.rules.subject import Subject
 from penstock.rules.vocabulary import FETCHES
@@ -23,8 +23,6 @@ from penstock.wire import http_head, http_uri
 from penstock.wire.http_head import Request
 from penstock.wire.http_request import Head, parse
 
-Fetch = Callable[[Subject], Found]
-ManyFetch = Callable[[Subject], Iterable[Sample] | Waiting]
 Users = Callable[[Head], tuple[str, ...] | None]
 """The groups of whom a head names with the right password; None: there is nobody."""
 
@@ -32,14 +30,6 @@ USUAL_METHODS: Final = frozenset(
     {"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"}
 )
 _LARGEST_BYTE: Final = 240  # of HAProxy's variable integers, that is one of them alone
-
-
-@dataclass(frozen=True, slots=True)
-class HttpFetcher:
-    """*many*: what a pattern is compared with instead, one after the other."""
-
-    fetch: Fetch
-    many: ManyFetch | None = None
 
 
 # Many rules look at the same request, one after the other.
@@ -59,16 +49,16 @@ def request_of(subject: Subject) -> Request | Waiting | None:
     return request
 
 
-def http_fetch(name: str, arguments: Arguments) -> HttpFetcher | None:
+def http_fetch(name: str, arguments: Arguments) -> Fetcher | None:
     """None: it is no fetch of a request."""
     if name == "method":
-        return HttpFetcher(_method)
+        return Fetcher(_method, patient=True)
     if name in _WITH_SOURCE:
-        return HttpFetcher(_with_source(_START[_WITH_SOURCE[name]]))
+        return Fetcher(_with_source(_START[_WITH_SOURCE[name]]), patient=True)
     if name in _START:
         reader = Reader(_START[name])
-    elif name in FIELDS:
-        reader = FIELDS[name](arguments)
+    elif name in OF_REQUEST:
+        reader = OF_REQUEST[name](arguments)
     elif name == "http_auth_bearer":
         reader = Reader(_bearer(arguments))
     else:
@@ -80,7 +70,7 @@ def http_fetch(name: str, arguments: Arguments) -> HttpFetcher | None:
         return one(request) if isinstance(request, Request) else request
 
     if many is None:
-        return HttpFetcher(fetch)
+        return Fetcher(fetch, patient=True)
 
     def fetch_many(subject: Subject) -> Iterable[Sample] | Waiting:
         request = request_of(subject)
@@ -88,7 +78,7 @@ def http_fetch(name: str, arguments: Arguments) -> HttpFetcher | None:
             return many(request)
         return request or ()
 
-    return HttpFetcher(fetch, fetch_many)
+    return Fetcher(fetch, patient=True, many=fetch_many)
 
 
 def tcp_fetch(name: str, arguments: Arguments) -> Fetch | None:
@@ -166,7 +156,7 @@ def _url32(request: Request) -> int:
 
 def _url_ip(request: Request) -> IPv4Address | None:
     found = http_uri.address(request.target)
-    return None if found is None else IPv4Address(bytes(map(int, found[0].split(b"."))))
+    return None if found is None else IPv4Address(found[0])
 
 
 def _url_port(request: Request) -> int | None:

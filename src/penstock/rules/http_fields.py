@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What header fields, cookies and parameters of a request say (manual 7.3.6).
+"""What header fields, and cookies and parameters of a request, say (manual 7.3.6).
 
 Each of these may be there several times: a pattern may match any, other rules see one.
 """
@@ -10,27 +10,30 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from penstock.rules.samples import Sample
 from penstock.wire import http_cookies, http_uri
+from penstock.wire.digits import number_within
 from penstock.wire.http_head import Request
+from penstock.wire.http_values import Message
 
 Arguments = tuple[str, ...]
+Of_contra = TypeVar("Of_contra", bound=Message, contravariant=True)
 One = Callable[[Request], Sample | None]
-Many = Callable[[Request], Iterable[Sample]]
 
 _LONGEST_WAY_BACK: Final = 10  # HAProxy's MAX_HDR_HISTORY
-_IPV4: Final = re.compile(rb"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)(?::([0-9]+))?")
+_IPV4: Final = re.compile(rb"([0-9]+(?:\.[0-9]+){3})(?::([0-9]+))?")
+_LAST_PORT: Final = 65535
 _MOST_IN_32: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Generic[Of_contra]):
     """*many*: for patterns, in order; None: there is only one."""
 
-    one: One
-    many: Many | None = None
+    one: Callable[[Of_contra], Sample | None]
+    many: Callable[[Of_contra], Iterable[Sample]] | None = None
 
 
 def text(value: bytes) -> str:
@@ -45,7 +48,7 @@ def number(value: bytes) -> int:
         digit = (byte - 256 if byte > 127 else byte) - 48
         if digit > 9:
             break
-        made = made * 10 + digit
+        made = (made * 10 + digit) % _MOST_IN_32
     made = (-made if digits is not value else made) % _MOST_IN_32
     return made - _MOST_IN_32 if made >> 31 else made
 
@@ -54,10 +57,10 @@ def address(value: bytes) -> IPv4Address | IPv6Address | None:
     """An IPv4 address, which a port may follow, or an IPv6 address."""
     found = _IPV4.fullmatch(value)
     if found is not None:
-        parts = [int(part) for part in found.groups()[:4]]
-        if max(parts) > 255 or int(found[5] or 0) > 65535:
+        host = http_uri.dotted(found[1])
+        if host is None or number_within(found[2] or b"0", _LAST_PORT) is None:
             return None
-        return IPv4Address(bytes(parts))
+        return IPv4Address(host)
     if b"%" in value:  # of a zone, which is not an address's
         return None
     try:
@@ -74,31 +77,31 @@ def _name(arguments: Arguments) -> bytes:
     return _argument(arguments).encode("utf-8", "surrogateescape")
 
 
-def _values(arguments: Arguments, *, whole: bool) -> Callable[[Request], list[bytes]]:
+def _values(arguments: Arguments, *, whole: bool) -> Callable[[Message], list[bytes]]:
     name = _name(arguments).lower()
     if whole:
-        return lambda request: request.lines(name)
-    return lambda request: request.items(name)
+        return lambda message: message.lines(name)
+    return lambda message: message.items(name)
 
 
 def _field(made: Callable[[bytes], Sample | None], *, whole: bool = False) -> Builder:
     """The last value, or the one that is counted from the front, or with "-" the back."""
 
-    def build(arguments: Arguments) -> Reader:
+    def build(arguments: Arguments) -> Reader[Message]:
         if not _argument(arguments):
-            return Reader(lambda request: None)
+            return Reader(lambda message: None)
         values = _values(arguments, whole=whole)
         wanted = int(_argument(arguments, 1) or 0)
         at = wanted - 1 if wanted > 0 else wanted or -1
 
-        def one(request: Request) -> Sample | None:
-            found = values(request)
+        def one(message: Message) -> Sample | None:
+            found = values(message)
             if not -min(len(found), _LONGEST_WAY_BACK) <= at < len(found):
                 return None
             return made(found[at])
 
-        def many(request: Request) -> Iterator[Sample]:
-            for value in values(request):
+        def many(message: Message) -> Iterator[Sample]:
+            for value in values(message):
                 sample = made(value)
                 if sample is not None:
                     yield sample
@@ -109,16 +112,16 @@ def _field(made: Callable[[bytes], Sample | None], *, whole: bool = False) -> Bu
 
 
 def _count(*, whole: bool) -> Builder:
-    def build(arguments: Arguments) -> Reader:
+    def build(arguments: Arguments) -> Reader[Message]:
         values = _values(arguments, whole=whole)
-        return Reader(lambda request: len(values(request)))
+        return Reader(lambda message: len(values(message)))
 
     return build
 
 
-def _names(arguments: Arguments) -> Reader:
+def _names(arguments: Arguments) -> Reader[Message]:
     delimiter = _argument(arguments)[:1] or ","
-    return Reader(lambda request: delimiter.join(text(name) for name, _ in request.fields))
+    return Reader(lambda message: delimiter.join(text(name) for name, _ in message.fields))
 
 
 def _cookies(request: Request, name: bytes) -> Iterator[bytes]:
@@ -126,10 +129,10 @@ def _cookies(request: Request, name: bytes) -> Iterator[bytes]:
         yield from http_cookies.values(value, name)
 
 
-def _cookie(made: Callable[[bytes], Sample]) -> Builder:
+def _cookie(made: Callable[[bytes], Sample]) -> OfRequest:
     """The last one of that name; without a name the first of all."""
 
-    def build(arguments: Arguments) -> Reader:
+    def build(arguments: Arguments) -> Reader[Request]:
         name = _name(arguments)
 
         def one(request: Request) -> Sample | None:
@@ -141,13 +144,13 @@ def _cookie(made: Callable[[bytes], Sample]) -> Builder:
     return build
 
 
-def _cookie_count(arguments: Arguments) -> Reader:
+def _cookie_count(arguments: Arguments) -> Reader[Request]:
     name = _name(arguments)
     return Reader(lambda request: sum(1 for _ in _cookies(request, name)))
 
 
-def _parameter(made: Callable[[bytes], Sample]) -> Builder:
-    def build(arguments: Arguments) -> Reader:
+def _parameter(made: Callable[[bytes], Sample]) -> OfRequest:
+    def build(arguments: Arguments) -> Reader[Request]:
         name = _name(arguments)
         delimiter = (_argument(arguments, 1) or "?").encode("utf-8", "surrogateescape")[:1]
 
@@ -159,20 +162,23 @@ def _parameter(made: Callable[[bytes], Sample]) -> Builder:
     return build
 
 
-Builder = Callable[[Arguments], Reader]
+Builder = Callable[[Arguments], Reader[Message]]
+OfRequest = Callable[[Arguments], Reader[Request]]
 
 FIELDS: Final[dict[str, Builder]] = {
     "hdr": _field(text),
-    "req.hdr": _field(text),
-    "req.fhdr": _field(text, whole=True),
+    "fhdr": _field(text, whole=True),
     "hdr_val": _field(number),
-    "req.hdr_val": _field(number),
     "hdr_ip": _field(address),
-    "req.hdr_ip": _field(address),
     "hdr_cnt": _count(whole=False),
-    "req.hdr_cnt": _count(whole=False),
-    "req.fhdr_cnt": _count(whole=True),
-    "req.hdr_names": _names,
+    "fhdr_cnt": _count(whole=True),
+    "hdr_names": _names,
+}
+"""By the names that they have behind ``req.`` and ``res.``."""
+
+OF_REQUEST: Final[dict[str, OfRequest]] = {
+    **{f"req.{name}": made for name, made in FIELDS.items()},
+    **{name: FIELDS[name] for name in ("hdr", "hdr_val", "hdr_ip", "hdr_cnt")},
     "cook": _cookie(text),
     "cookie": _cookie(text),
     "req.cook": _cookie(text),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from penstock.wire.digits import number_within
+
 _END = b"\x01"  # of a field
 _SHORTEST = 26  # bytes: a message of the three fields that must begin one, and a checksum
 _BEGIN_STRING, _BODY_LENGTH, _CHECKSUM, _MESSAGE_TYPE = 8, 9, 10, 35
@@ -20,6 +22,7 @@ _NAMES: Final = {
     "targetcompid": 56,
 }
 # The highest tag of each version; FIXT.1.1 is the transport of 5.0 and its service packs.
+_LARGEST_TAG: Final = (1 << 31) - 1
 _HIGHEST: Final = {
     b"FIX.4.0": 140,
     b"FIX.4.1": 211,
@@ -107,4 +110,4 @@ def _tag(name: bytes, version: bytes | None) -> int:
 
 
 def _number(text: bytes) -> int:
-    return int(text) if text.isdigit() else 0
+    return (number_within(text, _LARGEST_TAG) or 0) if text.isdigit() else 0

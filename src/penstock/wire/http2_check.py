@@ -133,7 +133,7 @@ class Http2:
             answer.version,
             answer.status,
             answer.reason,
-            answer.headers,
+            answer.fields,
             bytes(self._body),
             self.over,
         )
@@ -157,14 +157,14 @@ class Http2:
     def _head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if self._answer is not None:  # the one before was an interim one, and is judged
             return
-        said = [(bytes(name).decode(errors="surrogateescape"), bytes(v)) for name, v in headers]
-        codes = [value for name, value in said if name == ":status"]
-        fields = tuple((name, value) for name, value in said if name != ":status")
-        well_named = all(name == name.lower() and name[:1] != ":" for name, _ in fields)
+        said = [(bytes(name), bytes(value)) for name, value in headers]
+        codes = [value for name, value in said if name == b":status"]
+        fields = tuple((name, value) for name, value in said if name != b":status")
+        well_named = all(name == name.lower() and name[:1] != b":" for name, _ in fields)
         if len(codes) != 1 or len(codes[0]) != 3 or not codes[0].isdigit() or not well_named:
             self._fail()
             return
-        self.broken = any(name in _OF_HTTP1 for name, _ in fields)
+        self.broken = any(name.decode("latin-1") in _OF_HTTP1 for name, _ in fields)
         self._answer = Answer("2.0", int(codes[0]), "", fields)
 
 

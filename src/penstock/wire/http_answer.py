@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.wire.digits import number_within
+from penstock.wire.http_values import Field, Message
+
+_LONGEST: Final = (1 << 64) - 1
 _STATUS: Final = re.compile(rb"HTTP/([0-9]\.[0-9]) +([0-9]{3})(?: ([^\r\n]*))?\r?\Z")
 _MAY_BEGIN: Final = re.compile(rb"[A-Z0-9./]*(?: |\Z)")
 _FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*\r?\Z", re.DOTALL)
@@ -19,43 +23,15 @@ class NotHttpError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The head of an answer, and its body so far. Names of headers are in small letters."""
+class Answer(Message):
+    """The head of an answer, and its body so far."""
 
     version: str  # as "1.1"
     status: int
     reason: str
-    headers: tuple[tuple[str, bytes], ...] = ()
+    fields: tuple[Field, ...] = ()
     body: bytes = b""
     whole: bool = False
-
-    def values(self, name: str) -> Iterator[bytes]:
-        """Of a header, each value between commas."""
-        for value in self.whole_values(name):
-            yield from split_values(value)
-
-    def whole_values(self, name: str) -> Iterator[bytes]:
-        wanted = name.lower()
-        return (value for header, value in self.headers if header == wanted)
-
-
-def split_values(value: bytes) -> list[bytes]:
-    """The values between commas, but for those within quotes."""
-    found: list[bytes] = []
-    begin, quoted, escaped = 0, False, False
-    for at, char in enumerate(value):
-        if escaped:
-            escaped = False
-        elif quoted:
-            escaped = char == 0x5C
-            quoted = char != 0x22
-        elif char == 0x22:
-            quoted = True
-        elif char == 0x2C:
-            found.append(value[begin:at].strip(b" \t"))
-            begin = at + 1
-    found.append(value[begin:].strip(b" \t"))
-    return found
 
 
 def parse(data: bytes, *, ended: bool, to_head: bool = False) -> Answer | None:
@@ -82,13 +58,13 @@ def parse(data: bytes, *, ended: bool, to_head: bool = False) -> Answer | None:
             raise NotHttpError("the first line is no status line")
     first = _STATUS.match(lines[0])
     assert first is not None  # noqa: S101  # looked at above
-    headers = tuple(_fields(lines[1:]))
+    fields = tuple(_fields(lines[1:]))
     status = int(first[2])
-    body, whole = _body(data[at:], headers, ended=ended)
+    body, whole = _body(data[at:], fields, ended=ended)
     if to_head or status < 200 or status in _BODILESS:
         body, whole = b"", True
     reason = (first[3] or b"").decode(errors="surrogateescape")
-    return Answer(first[1].decode(), status, reason, headers, body, whole or ended)
+    return Answer(first[1].decode(), status, reason, fields, body, whole or ended)
 
 
 def _may_begin(data: bytes) -> bool:
@@ -96,7 +72,7 @@ def _may_begin(data: bytes) -> bool:
     return data[: len(head)] == head[: len(data)] and _MAY_BEGIN.match(data) is not None
 
 
-def _fields(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
+def _fields(lines: list[bytes]) -> Iterator[Field]:
     folded: list[bytes] = []
     for line in lines:
         if line[:1] in (b" ", b"\t") and folded:
@@ -107,26 +83,26 @@ def _fields(lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
         field = _FIELD.match(line)
         if field is None:
             raise NotHttpError("a line is no header field")
-        yield field[1].decode().lower(), field[2]
+        yield field[1].lower(), field[2]
 
 
-def _body(
-    data: bytes, headers: tuple[tuple[str, bytes], ...], *, ended: bool
-) -> tuple[bytes, bool]:
+def _body(data: bytes, fields: tuple[Field, ...], *, ended: bool) -> tuple[bytes, bool]:
     """What there is of the body, and whether that is all of it."""
     lengths = {
         one.strip()
-        for name, value in headers
-        if name == "content-length"
+        for name, value in fields
+        if name == b"content-length"
         for one in value.split(b",")
     }
     if len(lengths) > 1 or not all(one.isdigit() for one in lengths):
         raise NotHttpError("its length is not one number")
-    codings = [value.lower() for name, value in headers if name == "transfer-encoding"]
+    codings = [value.lower() for name, value in fields if name == b"transfer-encoding"]
     if codings and codings[-1].rpartition(b",")[2].strip() == b"chunked":
         return _chunks(data)
     if lengths:
-        length = int(next(iter(lengths)))
+        length = number_within(next(iter(lengths)), _LONGEST)
+        if length is None:
+            raise NotHttpError("its length is more than a number of 64 bits")
         return data[:length], len(data) >= length
     return data, ended
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.wire import http_uri
-
-Field = tuple[bytes, bytes]
+from penstock.wire.digits import number_within
+from penstock.wire.http_values import Field, Message, split_values
 
 # HAProxy's tune.http.maxhdr is 101, of which the method, the target and the end take three.
 _MOST_FIELDS: Final = 98
@@ -31,7 +31,7 @@ _FOLDED: Final = rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+"
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"++):(" + _FOLDED + rb")\r?\n(?=[^ \t])")
 _FIELD_BEGINNING: Final = re.compile(_TOKEN + rb"++(?::" + _FOLDED + rb"\r?\n?)?|\r")
 _LENGTH: Final = re.compile(rb"[ \t]*+([0-9]++)[ \t]*+")
-_MOST_LENGTH: Final = 2**64
+_LONGEST: Final = 2**64 - 1
 
 
 class NotHttp(ValueError):
@@ -39,41 +39,13 @@ class NotHttp(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """*fields* are in order, names in lower case; ``:method`` and ``:path`` are the first two."""
+class Request(Message):
+    """Among its fields ``:method`` and ``:path`` are the first two."""
 
     method: bytes
     target: bytes
     version: bytes
     fields: tuple[Field, ...]
-
-    def lines(self, name: bytes) -> list[bytes]:
-        """Values of the fields called *name*, in lower case; b"": of all."""
-        return [value for field, value in self.fields if not name or field == name]
-
-    def items(self, name: bytes) -> list[bytes]:
-        """The same, each part between commas for itself."""
-        return [part for line in self.lines(name) for part in split(line)]
-
-
-def split(value: bytes) -> list[bytes]:
-    """*value* at its commas, but for those within quotes; blanks around parts are left out."""
-    if b'"' not in value:
-        return [part.strip(b" \t") for part in value.split(b",")]
-    parts: list[bytes] = []
-    begin = at = 0
-    quoted = False
-    while at < len(value):
-        char = value[at : at + 1]
-        if quoted and char == b"\\":
-            at += 1
-        elif char == b'"':
-            quoted = not quoted
-        elif char == b"," and not quoted:
-            parts.append(value[begin:at].strip(b" \t"))
-            begin = at + 1
-        at += 1
-    return [*parts, value[begin:].strip(b" \t")]
 
 
 def read(data: bytes) -> Request | None:
@@ -182,14 +154,15 @@ def _agreed(lengths: list[int], value: bytes) -> int:
     """The one number that all lengths are. Raises NotHttp."""
     for part in value.split(b","):
         found = _LENGTH.fullmatch(part)
-        if found is None or int(found[1]) >= _MOST_LENGTH:
+        length = number_within(found[1], _LONGEST) if found is not None else None
+        if length is None:
             raise NotHttp("a length is no number")
-        lengths.append(int(found[1]))
+        lengths.append(length)
     if len(set(lengths)) > 1:
         raise NotHttp("two lengths are named")
     return lengths[0]
 
 
 def _codings(value: bytes) -> list[bytes]:
-    parts = [part.lower() for part in split(value)]
+    parts = [part.lower() for part in split_values(value)]
     return parts if parts[-1] else parts[:-1]

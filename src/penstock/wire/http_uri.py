@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.wire.digits import number_within
+
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*://")
 _PORT: Final = re.compile(rb":([0-9]*)\Z")
 _ADDRESS: Final = re.compile(
@@ -84,13 +86,21 @@ def _without_port(authority: bytes) -> tuple[bytes, bytes | None]:
 
 
 def address(target: bytes) -> tuple[bytes, int] | None:
-    """The IPv4 address and the port of an absolute target of http or https."""
+    """The four bytes of the IPv4 address and the port of an absolute target of http or https."""
     found = _ADDRESS.match(target)
-    if found is None:
+    host = dotted(found[2]) if found is not None else None
+    if found is None or host is None:
         return None
     if found[3] is not None:
-        return found[2], int(found[3] or 0) & 0xFFFF
-    return found[2], 443 if found[1].lower() == b"https" else 80
+        # HAProxy keeps 16 bits of a number of any length: the last 16 digits have them all.
+        return host, int(found[3][-16:] or 0) & 0xFFFF
+    return host, 443 if found[1].lower() == b"https" else 80
+
+
+def dotted(text: bytes) -> bytes | None:
+    """The four bytes of an IPv4 address that is nothing but digits and three dots."""
+    parts = [number_within(part, 255) for part in text.split(b".")]
+    return bytes(part for part in parts if part is not None) if None not in parts else None
 
 
 def parameters(target: bytes, delimiter: bytes, name: bytes) -> Iterator[bytes]:

@@ -143,6 +143,35 @@ HTTP = [
         "option httpchk",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     ),
+    http(
+        "http-length-huge",
+        "option httpchk",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\nab",
+    ),
+    *(
+        http(
+            f"http-field-{at}",
+            f"option httpchk|http-check expect string-lf x%[res.{sample}]x",
+            b"HTTP/1.1 200 OK\r\nA: 42 x, two\r\na: 10.0.0.1:80\r\nContent-Length: %d\r\n\r\nx%sx"
+            % (len(body) + 2, body),
+        )
+        for at, (sample, body) in enumerate(
+            (
+                *(
+                    ("hdr_cnt", b"4"),
+                    ("fhdr_cnt", b"3"),
+                    ("hdr_cnt(a)", b"3"),
+                    ("hdr(a,1)", b"42 x"),
+                ),
+                *(("hdr(a)", b"10.0.0.1:80"), ("hdr_ip(a)", b"10.0.0.1"), ("hdr_val(a,1)", b"404")),
+                *(
+                    ("hdr_val(a,2)", b"0"),
+                    ("hdr(a,-9)", b""),
+                    ("hdr_names", b"a,a,content-length"),
+                ),
+            )
+        )
+    ),
     http("http-body", "option httpchk|http-check expect string hello", OK),
     http("http-body-not", "option httpchk|http-check expect string bye", OK),
     http("http-body-none", "option httpchk|http-check expect string bye", NOT_FOUND, CLOSE),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
+from structlog.testing import capture_logs
 from unit_rig import Clock
 from unit_waiting import ready
 
@@ -170,6 +171,26 @@ def test_what_could_not_be_done_is_told(bench: Bench, agent: socket.socket) -> N
     bench.ask(port_of(agent))
     status = answer(bench, agent, b"50%\n")
     assert status.info == "agent warns : Backend is using a static LB algorithm"
+
+
+def test_what_fails_with_one_answer_does_not_end_the_others(
+    bench: Bench, agent: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(server: ServerName, reply: AgentReply) -> str:
+        raise RuntimeError("a bug")
+
+    bench.ask(port_of(agent))
+    with monkeypatch.context() as patched, capture_logs() as told:
+        patched.setattr(bench, "agent_said", failing)
+        bench.due()
+        peer, _ = agent.accept()
+        with peer:
+            peer.sendall(b"up\n")
+            while not told:
+                assert ready(bench.agents, seconds=PATIENCE)
+                bench.agents.run_once(bench.clock.now)
+    assert bench.agents.next_deadline() == bench.clock.now + 1
+    assert answer(bench, agent, b"up\n").up
 
 
 def test_the_servers_own_address_is_asked_where_there_is_no_other(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 import pytest
+from structlog.testing import capture_logs
 
 from penstock.engine.proxy.listening import each_port, open_socket
 from penstock.errors import DatapathError
@@ -18,6 +19,7 @@ from penstock.logs.forwarder import Forwarder
 from penstock.logs.heading import Sender
 from penstock.logs.model import Destination, Facility, LogForward, SyslogServer, Target
 from penstock.logs.outlet import Means
+from penstock.logs.relay import Relay
 from penstock.model import PortRange
 from penstock.proxied import Listener
 
@@ -98,6 +100,27 @@ def test_datagrams(forwarder: Forwarder, lines: _Lines, port: int) -> None:
     turn_until(forwarder, lambda: len(lines.sent) == 100)
     assert lines.sent[99] == b"<30>line 99\n"
     assert forwarder.received == 100
+
+
+def test_a_line_that_cannot_be_passed_on_is_left_out(
+    forwarder: Forwarder, lines: _Lines, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Relay.pass_on
+
+    def failing(relay: Relay, line: bytes) -> None:
+        if b"bad" in line:
+            raise RuntimeError("a bug")
+        whole(relay, line)
+
+    monkeypatch.setattr(Relay, "pass_on", failing)
+    forwarder.stage([section(port, stream=False)], lines.means()).commit()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, capture_logs() as told:
+        for line in (b"<30>bad", b"<" + b"1" * 5000 + b">long", b"<30>good"):
+            sock.sendto(line, ("127.0.0.1", port))
+        turn_until(forwarder, lambda: len(lines.sent) == 2)
+    assert b"<111" in lines.sent[0]
+    assert lines.sent[1] == b"<30>good\n"
+    assert [one["log_level"] for one in told] == ["error"]
 
 
 def test_streams_of_several_clients(forwarder: Forwarder, lines: _Lines, port: int) -> None:

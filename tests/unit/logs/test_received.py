@@ -102,6 +102,11 @@ def test_what_is_not_said_is_ours() -> None:
     assert passed_on(b"<30>Dec 31 23:59:59 h t: x", Heading.ISO) == b"2025-12-31T23:59:59-00:00 x"
 
 
+def test_a_priority_without_end_is_text() -> None:
+    assert read(b"<" + b"1" * 5000 + b">x").text.endswith(b">x")
+    assert read(b"<" + b"1" * 5000 + b">x").level is None
+
+
 @given(st.binary(max_size=300))
 def test_whatever_comes_is_passed_on(line: bytes) -> None:
     for start in (b"", b"<30>", b"<30>1 2026-02-09T01:02:03Z ", b"<30>Nov  8 01:02:03 "):

@@ -29,6 +29,12 @@ COOKIES = (
 QUOTED = b'GET /x HTTP/1.1\r\nhost:h\r\nX-A: "a,b",,c, "d\\",e\r\nX-A:\r\n\r\n'
 ODD = b"GET /x HTTP/1.1\r\nX-IP: 2001:db8::1\r\nX-N: 99999999999\r\nX-S: +3\r\nX-M: -12x\r\n\r\n"
 SECRET = b"GET /x HTTP/1.1\r\nAuthorization: Basic  dXNlcjpwYTpzcw==\r\nX-Auth: Bearer  abc\r\n\r\n"
+MANY = b"1" * 5000
+LONG = (
+    b"GET / HTTP/1.1\r\nX-IP: " + MANY + b".0.0.1\r\nX-Zeros: " + b"0" * 5000 + b"10.0.0.1\r\n"
+    b"X-N: " + MANY + b"\r\n\r\n"
+)
+PORT = b"GET / HTTP/1.1\r\nX-Port: 10.0.0.1:" + MANY + b"\r\n\r\n"
 PARAMETERS = b"GET /x?x&=&x=&xx=3&x=1?x=2&a=b=c HTTP/1.1\r\n\r\n"
 
 
@@ -119,6 +125,16 @@ def told(words: str, data: bytes) -> str | None:
         (ODD, "req.hdr_val(x-s)", "-47"),
         (ODD, "req.hdr_val(x-m)", "-12"),
         (ODD, "base", "/x"),
+        (LONG, "req.hdr_ip(x-ip)", None),
+        (LONG, "req.hdr_ip(x-zeros)", "10.0.0.1"),
+        (PORT, "req.hdr_ip(x-port)", None),
+        (LONG, "req.hdr_val(x-n)", "-954437177"),
+        (LONG, "method", "GET"),
+        (b"GET http://1.2.3.4:" + MANY + b"/ HTTP/1.1\r\n\r\n", "url_port", "29127"),
+        (b"GET http://" + MANY + b".2.3.4/ HTTP/1.1\r\n\r\n", "url_ip", None),
+        (b"GET http://1.2.3.256/ HTTP/1.1\r\n\r\n", "url_ip", None),
+        (b"GET / HTTP/1.1\r\nContent-Length: " + MANY + b"\r\n\r\n", "method", None),
+        (b"GET / HTTP/1.1\r\nContent-Length: " + b"0" * 5000 + b"5\r\n\r\n", "method", "GET"),
         (SECRET, "http_auth_type", "Basic"),
         (SECRET, "http_auth_user", "user"),
         (SECRET, "http_auth_pass", "pa:ss"),

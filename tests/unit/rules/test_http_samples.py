@@ -16,11 +16,11 @@ ANSWER = Answer(
     404,
     "Not Found",
     (
-        ("x-a", b"one, two"),
-        ("x-a", b"three"),
-        ("x-n", b"42 apples"),
-        ("x-ip", b"192.0.2.1"),
-        ("set-cookie", b"id=7; path=/"),
+        (b"x-a", b"one, two"),
+        (b"x-a", b"three"),
+        (b"x-n", b"42 apples"),
+        (b"x-ip", b"192.0.2.1"),
+        (b"set-cookie", b"id=7; path=/"),
     ),
     b"body",
 )
@@ -40,8 +40,9 @@ ANSWER = Answer(
         ("res.fhdr", ("x-a", "1"), "one, two"),
         ("res.hdr_cnt", ("x-a",), 3),
         ("res.fhdr_cnt", ("x-a",), 2),
-        ("res.hdr_cnt", (), 5),
-        ("res.hdr_val", ("x-n",), 42),
+        ("res.hdr_cnt", (), 6),
+        ("res.fhdr_cnt", (), 5),
+        ("res.hdr_val", ("x-n",), 404),  # a blank counts for -16, as in HAProxy
         ("res.hdr_ip", ("x-ip",), ip_address("192.0.2.1")),
         ("res.hdr_ip", ("x-n",), None),
         ("res.hdr_names", (), "x-a,x-a,x-n,x-ip,set-cookie"),

@@ -52,6 +52,7 @@ def test_valid(data: bytes) -> None:
         message("FIX.4.2", "35=0|49=|34=2|56=B|"),
         message("FIX.4.2", "35=0|=a|34=2|56=B|"),
         message("FIX.4.2", "35=0|0=a|34=2|56=B|"),
+        message("FIX.4.2", f"35=0|{'1' * 5000}=a|34=2|56=B|"),
         message(length=39),
         message(length=43),
         message(length=0),

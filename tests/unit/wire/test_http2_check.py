@@ -83,7 +83,7 @@ def test_an_answer_byte_by_byte(client: Http2) -> None:
     found = client.answer
     assert found is not None
     assert (found.version, found.status, found.reason) == ("2.0", 200, "")
-    assert (found.headers, found.body, found.whole) == ((("a", b"b"),), b"hello", True)
+    assert (found.fields, found.body, found.whole) == (((b"a", b"b"),), b"hello", True)
 
 
 def test_what_the_protocol_wants_is_said(client: Http2) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.wire.http_answer import NotHttpError, parse, split_values
+from penstock.wire.http_answer import NotHttpError, parse
+from penstock.wire.http_values import split_values
 
 WHOLE = b"HTTP/1.1 200 All right\r\nContent-Length: 5\r\nX-A: one, two \r\nx-a:three\r\n\r\nhello"
 CHUNKED = (
@@ -23,8 +24,8 @@ def test_a_whole_answer() -> None:
     assert answer is not None
     assert (answer.version, answer.status, answer.reason) == ("1.1", 200, "All right")
     assert (answer.body, answer.whole) == (b"hello", True)
-    assert list(answer.values("X-a")) == [b"one", b"two", b"three"]
-    assert list(answer.whole_values("x-a")) == [b"one, two", b"three"]
+    assert answer.items(b"x-a") == [b"one", b"two", b"three"]
+    assert answer.lines(b"x-a") == [b"one, two", b"three"]
 
 
 @pytest.mark.parametrize("data", [WHOLE, CHUNKED], ids=["length", "chunks"])
@@ -71,6 +72,7 @@ def test_answers_without_a_body(data: bytes, to_head: bool) -> None:
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )

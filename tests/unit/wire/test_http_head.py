@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock.wire.http_head import NotHttp, read, split
+from penstock.wire.http_head import NotHttp, read
+from penstock.wire.http_values import split_values
 
 HEADS = (
     b"GET / HTTP/1.0\r\n\r\n",
@@ -111,4 +112,4 @@ def test_fields_are_as_haproxy_has_them() -> None:
     ],
 )
 def test_commas_within_quotes_separate_nothing(value: bytes, parts: list[bytes]) -> None:
-    assert split(value) == parts
+    assert split_values(value) == parts
