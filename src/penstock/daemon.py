@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -219,31 +220,23 @@ def serve(
     def running() -> Controller:
         return controllers[0]
 
-    runner = _runner(running)
-    names = Follower(lambda changes, outcome: running().on_names(changes, outcome))
-    agents = Agents(
-        lambda: running().listener,
-        rng=random.Random(),  # noqa: S311  # jitter, not secrets
-    )
     adopted = engine is not None and engine.adopted
     engines: dict[EngineKind, Engine] = {EngineKind.PROXY: proxy}
     director: Director | None = None
-    workers: list[Worker] = [runner, agents, names]
     with contextlib.ExitStack() as stack:
-        stack.callback(runner.close)
-        stack.callback(agents.close)
-        stack.callback(names.close)
-        rings = Rings()
-        stack.callback(rings.close)
-        workers.append(rings)
+        runner = stack.enter_context(closing(_runner(running)))
+        jitter = random.Random()  # noqa: S311  # no secret
+        agents = stack.enter_context(closing(Agents(lambda: running().listener, rng=jitter)))
+        names = stack.enter_context(
+            closing(Follower(lambda changes, outcome: running().on_names(changes, outcome)))
+        )
+        rings = stack.enter_context(closing(Rings()))
         proxy.ring = rings.descriptor
-        sinks = Sinks(_log.warning, ring=rings.descriptor)
-        stack.callback(sinks.close)
+        sinks = stack.enter_context(closing(Sinks(_log.warning, ring=rings.descriptor)))
         means = means_of(sinks, tag=options.program)
         events = EventLog(options.events, means)
-        mails = MailQueues(socket.gethostname(), _log.warning)
-        stack.callback(mails.close)
-        workers.append(mails)
+        mails = stack.enter_context(closing(MailQueues(socket.gethostname(), _log.warning)))
+        workers: list[Worker] = [runner, agents, names, rings, mails]
         followers: list[Callable[[Configuration], None]] = [
             lambda to: rings.configure(to.rings, means.named(to.settings.naming)),
             events.configure,

@@ -11,10 +11,10 @@ import pytest
 
 from penstock.config.haproxy import loads, rules
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.draft import FileDraft
 from penstock.config.haproxy.loading import _SECTIONS
 from penstock.config.haproxy.parser import Context, Parser
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.errors import ConfigError
 from penstock.proxied import ProcessRates
 from penstock.rules.model import Call, IntRange, Stage

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from penstock.checks.model import Connect
 from penstock.config.haproxy.address import PortKind
-from penstock.config.haproxy.draft import FileDraft, ProxyDraft, ServerLine
+from penstock.config.haproxy.draft import ProxyDraft, ServerLine
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import FileDraft
 
 
 def check_section(draft: FileDraft, proxy: ProxyDraft, report: Report) -> None:

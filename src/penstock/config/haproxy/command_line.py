@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from penstock.config.haproxy.draft import GlobalDraft
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.proxied import TlsVerify
 
 

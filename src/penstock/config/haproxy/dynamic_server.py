@@ -9,19 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.config.haproxy.address import PortKind
-from penstock.config.haproxy.draft import (
-    BACK,
-    FileDraft,
-    InitMethod,
-    Line,
-    Mode,
-    ProxyDraft,
-    ServerLine,
-)
+from penstock.config.haproxy.draft import BACK, InitMethod, Line, Mode, ProxyDraft, ServerLine
 from penstock.config.haproxy.keywords import Status
 from penstock.config.haproxy.lower_server import ServerLowering, find_server
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, Report
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.server_line import parse_dynamic
 from penstock.config.haproxy.syntax import MUX_PROTOCOLS
 from penstock.config.haproxy.tls_check import check_server

@@ -31,7 +31,6 @@ _CHOICES: Final = {
     "profiling.tasks": (("on", "auto", "off"), "either 'on', 'auto', or 'off'"),
     "tune.idle-pool.shared": (("on", "off"), "either 'on' or 'off'"),
 }
-_DURATIONS: Final = frozenset(("grace", "close-spread-time"))
 _NUMBERS: Final = {
     "tune.fail-alloc": _Number(0, "expects a numeric value between 0 and 100.", 100),
     "tune.h2.header-table-size": _Number(
@@ -43,6 +42,9 @@ _NUMBERS: Final = {
         16384, "expects a numeric value between 16384 and 16777215.", 16777215
     ),
 }
+_PERCENT: Final = 100
+_MOST_CPUS: Final = 64
+_RANGE: Final = re.compile(r"([0-9]+)(?:-([0-9]*))?")
 _THREAD_GROUPS: Final = 1  # as many as HAProxy 2.6 can have
 
 
@@ -62,15 +64,12 @@ def check_value(line: Line) -> None:
         value = atol(text)
         if value < wanted.low or (wanted.high is not None and value > wanted.high):
             raise LineError(f"'{name}' {wanted.said}")
-    elif name in _DURATIONS:
-        _duration(name, text)
-    elif name in ("thread-group", "thread-groups"):
-        _groups(line)
     elif name in _CHECKS:
         _CHECKS[name](line)
 
 
-def _duration(name: str, text: str) -> None:
+def _duration(line: Line) -> None:
+    name, text = line[0], line[1]
     if not text:
         raise LineError(f"'{name}' expects <time> as argument.")
     try:
@@ -145,7 +144,7 @@ def _cpu_map(line: Line) -> None:
         found = _RANGE.fullmatch(part)
         if found is None:
             raise LineError(f"cpu-map : '{part}' is not a valid number/range.")
-        ends = [int(one) for one in found.groups() if one]
+        ends = [atol(one) for one in found.groups() if one]
         if not all(1 <= one <= _MOST_CPUS for one in ends):
             raise LineError(
                 f"cpu-map : '{part}' is not a valid number/range. It supports numbers from 1 to"
@@ -154,20 +153,6 @@ def _cpu_map(line: Line) -> None:
     for word in line.words[2:]:
         if _RANGE.fullmatch(word) is None:
             raise LineError(f"cpu-map : '{word}' is not a CPU range.")
-
-
-_PERCENT: Final = 100
-_MOST_CPUS: Final = 64
-_RANGE: Final = re.compile(r"([0-9]+)(?:-([0-9]*))?")
-_CHECKS: Final[dict[str, Callable[[Line], None]]] = {
-    "maxsslconn": _max_ssl,
-    "max-spread-checks": _max_spread,
-    "maxcompcpuusage": _compression,
-    "h1-case-adjust": _case,
-    "h1-case-adjust-file": _case_file,
-    "default-path": _default_path,
-    "cpu-map": _cpu_map,
-}
 
 
 def _groups(line: Line) -> None:
@@ -182,3 +167,16 @@ def _groups(line: Line) -> None:
         raise LineError(
             f"'{name}' {what} must be between 1 and {_THREAD_GROUPS} (was {atol(text)})"
         )
+
+
+_CHECKS: Final[dict[str, Callable[[Line], None]]] = {
+    **dict.fromkeys(("grace", "close-spread-time"), _duration),
+    **dict.fromkeys(("thread-group", "thread-groups"), _groups),
+    "maxsslconn": _max_ssl,
+    "max-spread-checks": _max_spread,
+    "maxcompcpuusage": _compression,
+    "h1-case-adjust": _case,
+    "h1-case-adjust-file": _case_file,
+    "default-path": _default_path,
+    "cpu-map": _cpu_map,
+}

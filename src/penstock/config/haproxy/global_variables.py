@@ -6,10 +6,11 @@ They are not carried out. Only what needs no connection may stand in them.
 
 from __future__ import annotations
 
-from penstock.config.haproxy.draft import GlobalDraft, Line
+from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.rules import sources
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.rules.argument_values import check_variable
 from penstock.rules.arguments import RuleError
 from penstock.rules.expressions import read_expression

@@ -11,13 +11,6 @@ from pathlib import Path
 from penstock.config.haproxy import rules, validity
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.command_line import CommandLine
-from penstock.config.haproxy.draft import (
-    DEFAULT_RESOLVERS,
-    FileDraft,
-    GlobalDraft,
-    NameServer,
-    ResolversDraft,
-)
 from penstock.config.haproxy.dynamic_server import DynamicServers, ServerReader
 from penstock.config.haproxy.keywords import SECTIONS
 from penstock.config.haproxy.lower import Lowering
@@ -25,6 +18,13 @@ from penstock.config.haproxy.lower_logs import log_forwards, settle_rings
 from penstock.config.haproxy.parser import Context, Parser, Resolve, SectionParser
 from penstock.config.haproxy.report import Report, StopError
 from penstock.config.haproxy.section_cache import parse_cache
+from penstock.config.haproxy.section_drafts import (
+    DEFAULT_RESOLVERS,
+    FileDraft,
+    GlobalDraft,
+    NameServer,
+    ResolversDraft,
+)
 from penstock.config.haproxy.section_global import parse_global
 from penstock.config.haproxy.section_logs import parse_log_forward, parse_ring
 from penstock.config.haproxy.section_mailers import parse_mailers

@@ -8,9 +8,10 @@ from typing import Final
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.address import Target as Written
-from penstock.config.haproxy.draft import Line, Prefix, StreamServer
+from penstock.config.haproxy.draft import Line, Prefix
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.section_drafts import StreamServer
 from penstock.config.haproxy.units import INT_MAX, atol
 from penstock.events import Level
 from penstock.logs.model import (

@@ -6,12 +6,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.config.haproxy import lower_proxied
-from penstock.config.haproxy.draft import BACK, FRONT, FileDraft, Mode, ProxyDraft
+from penstock.config.haproxy.draft import BACK, FRONT, Mode, ProxyDraft
 from penstock.config.haproxy.lower_pool import PoolLowering
 from penstock.config.haproxy.lower_service import ServiceLowering, listeners
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.routing import Routing
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.shortfalls import Shortfalls
 from penstock.config.haproxy.state_files import global_state_file, state_file
 from penstock.logs.model import Journal

@@ -6,13 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.checks.model import PLAIN_LINK, CheckLink, External, Ruleset
-from penstock.config.haproxy.draft import (
-    GlobalDraft,
-    Mode,
-    ProxyDraft,
-    ServerLine,
-    ServerOptions,
-)
+from penstock.config.haproxy.draft import Mode, ProxyDraft, ServerLine, ServerOptions
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import server_tls
 from penstock.model import CheckKind, HealthCheck

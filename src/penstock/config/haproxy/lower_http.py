@@ -6,17 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from penstock.config.haproxy.draft import (
-    BACK,
-    FRONT,
-    FileDraft,
-    GlobalDraft,
-    ProxyDraft,
-    Said,
-    StatsDraft,
-    UserListDraft,
-)
+from penstock.config.haproxy.draft import BACK, FRONT, ProxyDraft, Said, StatsDraft, UserListDraft
 from penstock.config.haproxy.keywords import MODE_HTTP, Status
+from penstock.config.haproxy.section_drafts import FileDraft, GlobalDraft
 from penstock.http_service import (
     Account,
     HttpAction,

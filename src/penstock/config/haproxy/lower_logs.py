@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from penstock.config.haproxy import lower_proxied
-from penstock.config.haproxy.draft import BindLine, FileDraft, ServerLine, StreamServer
+from penstock.config.haproxy.draft import BindLine, ServerLine
 from penstock.config.haproxy.log_line import IMPLIED_TIMEOUT
 from penstock.config.haproxy.parser import Context, Resolve
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import FileDraft, StreamServer
 from penstock.logs.model import (
     BUILTIN_RING,
     LogForward,

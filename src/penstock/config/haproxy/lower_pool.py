@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from penstock.config.haproxy import lower_proxied
-from penstock.config.haproxy.draft import FileDraft, Mode, ProxyDraft
+from penstock.config.haproxy.draft import Mode, ProxyDraft
 from penstock.config.haproxy.log_formats import journal
 from penstock.config.haproxy.lower_server import (
     ServerLowering,
@@ -19,6 +19,7 @@ from penstock.config.haproxy.lower_server import (
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.routing import Routing
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.errors import InvalidModel
 from penstock.mail.model import EmailAlert
 from penstock.model import Pool, PortMode, Protocol, RealPort, RealServer, ServerTimeouts

@@ -7,14 +7,8 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
 from penstock.config.haproxy.address import Target
-from penstock.config.haproxy.draft import (
-    FRONT,
-    BindLine,
-    GlobalDraft,
-    ProxyDraft,
-    ServerOptions,
-    SourceLine,
-)
+from penstock.config.haproxy.draft import FRONT, BindLine, ProxyDraft, ServerOptions, SourceLine
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.send_proxy import send_proxy
 from penstock.config.haproxy.tls_words import listener_tls, server_tls
 from penstock.model import Bind

@@ -9,7 +9,6 @@ from penstock.config.haproxy import lower_proxied
 from penstock.config.haproxy.address import AddressFamilyPreference, PortKind, Target
 from penstock.config.haproxy.draft import (
     BACK,
-    FileDraft,
     InitMethod,
     ProxyDraft,
     ServerLine,
@@ -19,6 +18,7 @@ from penstock.config.haproxy.draft import (
 from penstock.config.haproxy.lower_checks import health_check
 from penstock.config.haproxy.parser import Resolve
 from penstock.config.haproxy.report import LineError, Report
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.errors import InvalidModel
 from penstock.model import (
     Address,

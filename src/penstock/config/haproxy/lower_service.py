@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from penstock.config.haproxy import lower_proxied
 from penstock.config.haproxy.address import Target
-from penstock.config.haproxy.draft import BACK, BindLine, FileDraft, Mode, ProxyDraft, Said
+from penstock.config.haproxy.draft import BACK, BindLine, Mode, ProxyDraft, Said
 from penstock.config.haproxy.log_formats import journal, session_log, unique_id
 from penstock.config.haproxy.lower_http import Served, lower_http
 from penstock.config.haproxy.lower_pool import PROTOCOLS
@@ -16,6 +16,7 @@ from penstock.config.haproxy.lower_relay import not_relayed
 from penstock.config.haproxy.placement import Placement, on_proxy
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.routing import Routing
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.shortfalls import Shortfalls
 from penstock.http_service import HttpService
 from penstock.model import (

@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from penstock.config.haproxy.draft import GlobalDraft, Line
+from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.syntax import at_most
 
 # The account that HAProxy's packages make: files name it, and it may well not be there without one.

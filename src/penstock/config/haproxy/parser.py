@@ -9,7 +9,7 @@ from enum import Enum
 
 from penstock.config.haproxy import conditions
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.draft import FileDraft, Line, Prefix, ProxyDraft
+from penstock.config.haproxy.draft import Line, Prefix, ProxyDraft
 from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.lexer import LexError, Place, invalid_char, split
 from penstock.config.haproxy.report import (
@@ -19,6 +19,7 @@ from penstock.config.haproxy.report import (
     StopError,
     WarnedStopError,
 )
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.model import Address, Origin
 
 Resolve = Callable[[str, AddressFamilyPreference], Address | None]

@@ -8,10 +8,11 @@ from itertools import starmap
 
 from penstock.admission_rules import NotExpressible, compile_admission
 from penstock.config.haproxy import lower_proxied
-from penstock.config.haproxy.draft import FileDraft, Mode, ProxyDraft, Said
+from penstock.config.haproxy.draft import Mode, ProxyDraft, Said
 from penstock.config.haproxy.keywords import MODE_HTTP, PROXY, Keyword, Need, Status
 from penstock.config.haproxy.lower_udp import barred_in_udp
 from penstock.config.haproxy.routing import Routing, named_first
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.shortfalls import all_said
 from penstock.logs.format import beyond_packets
 from penstock.model import EngineKind, Service

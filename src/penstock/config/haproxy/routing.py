@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.config.haproxy.draft import BACK, FRONT, FileDraft, ProxyDraft
+from penstock.config.haproxy.draft import BACK, FRONT, ProxyDraft
+from penstock.config.haproxy.section_drafts import FileDraft
 
 
 class Routing:

@@ -11,14 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from penstock.config.haproxy.address import AddressFamilyPreference
-from penstock.config.haproxy.draft import (
-    BACK,
-    FRONT,
-    Capability,
-    Line,
-    ProxyDraft,
-    UseBackend,
-)
+from penstock.config.haproxy.draft import BACK, FRONT, Capability, Line, ProxyDraft, UseBackend
 from penstock.config.haproxy.keywords import in_order
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context

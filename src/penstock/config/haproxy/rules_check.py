@@ -6,15 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from penstock.config.haproxy.draft import (
-    BACK,
-    FRONT,
-    TRAFFIC_RULES,
-    Capability,
-    FileDraft,
-    ProxyDraft,
-)
+from penstock.config.haproxy.draft import BACK, FRONT, TRAFFIC_RULES, Capability, ProxyDraft
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.stick_check import KEY_TYPES
 from penstock.logs.model import Sampled
 from penstock.rules.arguments import RuleError

@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from penstock.config.haproxy.draft import CacheDraft, Line
+from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.keywords import OTHER, SECTIONS
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError, WarnedStopError
+from penstock.config.haproxy.section_drafts import CacheDraft
+from penstock.config.haproxy.units import atol
 
 _LONGEST_NAME: Final = 32
 _LARGEST: Final = 4095  # MB; what 32 bits hold in bytes
@@ -76,7 +78,7 @@ def _expect(context: Context, line: Line, wanted: str) -> None:
 def _number(line: Line) -> int:
     if not _NUMBER.match(line[1]):
         raise WarnedStopError(f"{line[0]} wrong value '{line[1]}'")
-    return int(line[1])
+    return atol(line[1])
 
 
 def _end(context: Context) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
-from penstock.config.haproxy.draft import GlobalDraft, Line, Prefix
+from penstock.config.haproxy.draft import Line, Prefix
 from penstock.config.haproxy.global_values import check_value
 from penstock.config.haproxy.global_variables import parse_variable
 from penstock.config.haproxy.keywords import GLOBAL, Status, in_order, words
@@ -16,6 +16,7 @@ from penstock.config.haproxy.owner_lines import parse_owner
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.process_lines import HANDLERS as PROCESS_HANDLERS
 from penstock.config.haproxy.report import IgnoredError, LineError
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
 from penstock.config.haproxy.stats_lines import parse_stats
 from penstock.config.haproxy.suggest import closest

@@ -4,20 +4,13 @@
 from __future__ import annotations
 
 from penstock.config.haproxy.bind_line import parse_bind
-from penstock.config.haproxy.draft import (
-    BACK,
-    FRONT,
-    BindLine,
-    ForwardDraft,
-    Line,
-    ProxyDraft,
-    RingDraft,
-)
+from penstock.config.haproxy.draft import BACK, FRONT, BindLine, Line, ProxyDraft
 from penstock.config.haproxy.keywords import OTHER
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.log_line import Else, heading_named, parse_log
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
+from penstock.config.haproxy.section_drafts import ForwardDraft, RingDraft
 from penstock.config.haproxy.server_line import parse_server
 from penstock.config.haproxy.syntax import at_most, duration
 from penstock.config.haproxy.units import atol

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
-from penstock.config.haproxy.draft import Line, MailersDraft
+from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
+from penstock.config.haproxy.section_drafts import MailersDraft
 from penstock.config.haproxy.syntax import duration
 from penstock.mail.model import Mailer
 from penstock.terms import Address

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
-from penstock.config.haproxy.draft import Line, NameServer, ResolversDraft
+from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.keywords import OTHER, RESOLVERS, SECTIONS, Status
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
+from penstock.config.haproxy.section_drafts import NameServer, ResolversDraft
 from penstock.config.haproxy.syntax import duration
 from penstock.config.haproxy.units import atol
 

@@ -5,14 +5,7 @@ from __future__ import annotations
 
 from penstock.config.haproxy.address import AddressError, Allow, Target, parse_address
 from penstock.config.haproxy.bind_line import read_bind_options
-from penstock.config.haproxy.draft import (
-    BACK,
-    BindLine,
-    Line,
-    PeersDraft,
-    ProxyDraft,
-    ServerOptions,
-)
+from penstock.config.haproxy.draft import BACK, BindLine, Line, ProxyDraft, ServerOptions
 from penstock.config.haproxy.keywords import (
     BIND,
     BIND_ARGUMENTS,
@@ -25,6 +18,7 @@ from penstock.config.haproxy.log_line import parse_log
 from penstock.config.haproxy.lower_proxied import local_address
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
+from penstock.config.haproxy.section_drafts import PeersDraft
 from penstock.config.haproxy.server_line import read_server_options
 from penstock.config.haproxy.stick_lines import no_second_table, read_table
 from penstock.config.haproxy.suggest import closest

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from penstock.config.haproxy.draft import Line, Prefix, ProgramDraft
+from penstock.config.haproxy.draft import Line, Prefix
 from penstock.config.haproxy.keywords import OTHER
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError, Report, StopError
+from penstock.config.haproxy.section_drafts import ProgramDraft
 from penstock.config.haproxy.syntax import at_most
 from penstock.model import Origin
 

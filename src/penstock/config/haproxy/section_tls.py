@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.config.haproxy.draft import GlobalDraft, Line
+from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
+from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.tls_words import BIND_FLAGS, SERVER_FLAGS, read_flags
 from penstock.config.haproxy.units import atol

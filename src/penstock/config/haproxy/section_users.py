@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from penstock.config.haproxy.draft import Account, FileDraft, Line, UserListDraft
+from penstock.config.haproxy.draft import Account, Line, UserListDraft
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, Report
+from penstock.config.haproxy.section_drafts import FileDraft
 
 
 def parse_userlist(context: Context, line: Line) -> None:

@@ -7,14 +7,7 @@ import copy
 import re
 
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
-from penstock.config.haproxy.draft import (
-    BACK,
-    Line,
-    ProxyDraft,
-    Said,
-    ServerLine,
-    ServerOptions,
-)
+from penstock.config.haproxy.draft import BACK, Line, ProxyDraft, Said, ServerLine, ServerOptions
 from penstock.config.haproxy.keywords import ANY_SERVER, UNIX_SERVER
 from penstock.config.haproxy.lexer import invalid_char
 from penstock.config.haproxy.parser import Context

@@ -7,17 +7,10 @@ from dataclasses import dataclass, field
 
 from penstock.config.haproxy.address import PortKind
 from penstock.config.haproxy.check_validity import check_server_check
-from penstock.config.haproxy.draft import (
-    BACK,
-    DEFAULT_RESOLVERS,
-    RETRIES_OF_FAST_OPEN,
-    FileDraft,
-    Mode,
-    ProxyDraft,
-    ServerLine,
-)
+from penstock.config.haproxy.draft import BACK, RETRIES_OF_FAST_OPEN, Mode, ProxyDraft, ServerLine
 from penstock.config.haproxy.lower_server import find_server
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import DEFAULT_RESOLVERS, FileDraft
 from penstock.config.haproxy.tls_check import check_server, speaks_tls
 from penstock.model import Origin
 

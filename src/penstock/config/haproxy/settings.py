@@ -122,6 +122,7 @@ def parse_number(context: Context, proxy: ProxyDraft, line: Line) -> None:
     at_most(line, 1)
 
 
+_DIGITS = 30  # more than any number has; int() refuses thousands of them
 _C_NUMBER = re.compile(r"\s*([-+]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
 
 
@@ -150,7 +151,7 @@ def _count(line: Line) -> int:
         )
     sign, digits = found.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
-    return 0 if sign == "-" else int(digits, base)
+    return 0 if sign == "-" else int(digits[:_DIGITS], base)
 
 
 def _keepalive(context: Context, line: Line) -> int:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from penstock.config.haproxy.draft import BACK, FileDraft, ProxyDraft
+from penstock.config.haproxy.draft import BACK, ProxyDraft
 from penstock.config.haproxy.parser import Context
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.terms import Origin
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from penstock.config.haproxy.draft import FileDraft, PeersDraft, ProxyDraft
+from penstock.config.haproxy.draft import ProxyDraft
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import FileDraft, PeersDraft
 from penstock.rules.conditions import settle
 from penstock.rules.expressions import CASTS
 from penstock.rules.model import Criterion

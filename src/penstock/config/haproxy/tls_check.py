@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from penstock.checks.model import Connect
-from penstock.config.haproxy.draft import BindLine, FileDraft, ProxyDraft, ServerLine
+from penstock.config.haproxy.draft import BindLine, ProxyDraft, ServerLine
 from penstock.config.haproxy.report import Report
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.tls_words import bind_versions, server_versions
 from penstock.proxied import TlsVerify
 

@@ -6,21 +6,14 @@ from __future__ import annotations
 from typing import Final
 
 from penstock.config.haproxy.check_validity import check_section, check_unused_steps
-from penstock.config.haproxy.draft import (
-    BACK,
-    BOTH,
-    FRONT,
-    FileDraft,
-    Mode,
-    ProxyDraft,
-    UseBackend,
-)
+from penstock.config.haproxy.draft import BACK, BOTH, FRONT, Mode, ProxyDraft, UseBackend
 from penstock.config.haproxy.keywords import OPTIONS
 from penstock.config.haproxy.log_formats import read_formats
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import Report
 from penstock.config.haproxy.rules import read_choice, read_route
 from penstock.config.haproxy.rules_check import RulesValidity
+from penstock.config.haproxy.section_drafts import FileDraft
 from penstock.config.haproxy.section_users import check_userlists
 from penstock.config.haproxy.server_validity import ServerValidity
 from penstock.config.haproxy.stick_check import check_peers, check_stick, tables_of
