@@ -10,11 +10,20 @@ from pathlib import Path
 
 import pytest
 from unit_ports import closed_port
-from unit_proxy import PATIENCE, ProxyRig, rig, wait_for
+from unit_proxy import DEFAULTS, PATIENCE, ProxyRig, rig, wait_for
 
-from penstock.control.desired import RealHealth
+from penstock.config.haproxy import loads
+from penstock.control.desired import RealHealth, all_on_proxy, desired_state
 from penstock.engine.proxy import ProxyEngine
+from penstock.engine.proxy.board import Board
+from penstock.engine.proxy.datagrams import twin_of
+from penstock.engine.proxy.listening import Spot
+from penstock.engine.proxy.loop import Loop
+from penstock.engine.proxy.udp import Relay
+from penstock.engine.proxy.world import Ear, World
 from penstock.errors import ConfigError
+from penstock.model import EngineKind, Protocol
+from penstock.proxied import Listener
 
 
 def udp(address: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -260,6 +269,70 @@ def test_flows_outlive_the_end_of_their_listener(lab: Lab) -> None:
             stranger.recv(10)
 
 
+@pytest.mark.parametrize("bind", ["0.0.0.0", "127.0.0.7"])
+def test_no_datagram_is_lost_while_a_listener_ends(
+    bind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that come before each flow has a socket, nor before that one is connected."""
+    with contextlib.ExitStack() as opened:
+        server, ear = opened.enter_context(udp()), opened.enter_context(_ear(bind))
+        relay = Relay(*_served(ear, port_of(server)))
+        clients = [opened.enter_context(udp()) for _ in range(3)]
+        for client in clients:
+            client.connect(("127.0.0.7", port_of(ear)))
+        sent: list[bytes] = []
+
+        def send(*which: socket.socket) -> None:
+            for client in which:
+                sent.append(b"%d" % len(sent))
+                client.send(sent[-1])
+
+        def twin(sock: socket.socket, local: bytes, listener: Listener) -> socket.socket:
+            send(*clients)
+            made = twin_of(sock, local, listener)
+            send(*clients)
+            return made
+
+        monkeypatch.setattr("penstock.engine.proxy.udp.twin_of", twin)
+        send(*clients[:2])  # the third one's flow begins while the listener ends
+        relay.leave()
+        flows = list(relay.flows.values())
+        assert len(flows) == len(clients)
+        ear.close()
+        send(*clients)
+        for flow in flows:
+            flow.on_client(0)
+        assert sorted(int(server.recv(100)) for _ in sent) == list(range(len(sent)))
+        for flow in flows:
+            flow.close()
+
+
+def _ear(address: str) -> socket.socket:
+    """As the engine makes it."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((address, 0))
+    return sock
+
+
+def _served(ear: socket.socket, port: int) -> tuple[World, Ear]:
+    """A worker's, for a service with one server at *port*."""
+    world = World(Loop(), Board.create(1), 0, 1)
+    bind = "{}:{}".format(*ear.getsockname())
+    text = f"listen front\n mode udp\n bind {bind}\n server a 127.0.0.1:{port}\n"
+    configuration = all_on_proxy(loads(DEFAULTS + text).configuration, "a test")
+    wanted = desired_state(configuration, {}, {}, EngineKind.PROXY)
+    (real,), (pool,), (state,) = (
+        tuple(one.values()) for one in (wanted.reals, wanted.pools, wanted.services)
+    )
+    world.put_real(real, 0)
+    world.put_pool(pool, 1)
+    service = world.put_service(state, 2)
+    spot = Spot(state.front.listeners[0], Protocol.UDP)
+    return world, Ear(spot, ear, service, ear.family)
+
+
 def test_flows_outlive_an_engine_that_keeps_them_beside_the_next_one(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -275,6 +348,8 @@ def test_flows_outlive_an_engine_that_keeps_them_beside_the_next_one(
         assert pid not in proxy.engine.pids()
         assert lab.reaches(lab.client()) == "b"
         assert lab.reaches(client) == "a"
+        lab.servers["a"].close()
+        client.send(b"lost")  # which ends the flow, and with it the former engine's worker
 
 
 def test_several_workers_share_clients(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from penstock.terms import Address
 from penstock.wire.proxy_protocol import Header
 
 _MOST_READS = 32  # datagrams in a row from one socket: then others have their turn
+_MOST_LEFT = 4096  # datagrams that a listener's receive buffer might hold, and more come meanwhile
 _PASSES = (Verdict.ACCEPT, Verdict.WAIT)
 # Trouble with one datagram or with our own buffers; any other error says that the server is gone.
 _PASSING = frozenset((errno.EAGAIN, errno.EMSGSIZE, errno.ENOBUFS, errno.EPERM, errno.EINVAL))
@@ -318,6 +319,8 @@ class Flow:
 
     def stand_alone(self) -> None:
         """The listener's socket is about to be closed: go on with one of its own."""
+        if self.closed:
+            return
         own = None
         try:
             own = twin_of(self.sock, self.local, self.spot.listener)
@@ -329,6 +332,7 @@ class Flow:
             return
         self._own = own
         self.world.loop.add(own.fileno(), IN, self.on_client)
+        self.on_client(0)
 
     def on_client(self, _events: int) -> None:
         own = self._own
@@ -339,9 +343,11 @@ class Flow:
                 n, raw = own.recvfrom_into(BUFFER)
             except OSError:  # also that the client is not there: silence will end it
                 return
-            # Before it was connected, others' datagrams may have come to it.
-            if raw[:2] == self.raw[:2] and not self.forward(first(n)):
-                return
+            if raw[:2] == self.raw[:2]:
+                if not self.forward(first(n)):
+                    return
+            else:  # it came before this socket was connected
+                self._relay.serve(raw, self.local, first(n))
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -390,6 +396,9 @@ class Relay:
         self.world = world
         self.ear = ear
         self.flows: dict[object, Flow] = {}
+        self._leaves = False
+        self._has_left = False
+        self._homeless: list[Flow] = []  # while it leaves: without a socket of their own so far
         address = ear.spot.listener.address
         self._shared = not isinstance(address, LocalAddress) and address.is_unspecified
         if self._shared:
@@ -397,44 +406,48 @@ class Relay:
         world.loop.add(ear.sock.fileno(), IN, self.on_events)
 
     def on_events(self, _events: int) -> None:
-        sock, flows = self.ear.sock, self.flows
-        key: object
-        local = b""
         for _ in range(_MOST_READS):
-            try:
-                if self._shared:
-                    n, ancillary, _, raw = sock.recvmsg_into((BUFFER,), CONTROL_SIZE)
-                    local = local_of(ancillary)
-                    key = raw, local
-                else:
-                    n, raw = sock.recvfrom_into(BUFFER)
-                    key = raw
-            except OSError:
+            if not self._read():
                 return
-            data = first(n)
-            flow = flows.get(key)
-            if flow is not None and flow.misplaced:
-                flow.close()
-                flow = None
-            if flow is None:
-                self._open(key, raw, local, data)
-            elif not flow.forward(data):
-                self._open(key, raw, local, data, flow.real)
+
+    def _read(self) -> bool:
+        """One datagram of the listener's; False: there is none."""
+        sock, local = self.ear.sock, b""
+        try:
+            if self._shared:
+                n, ancillary, _, raw = sock.recvmsg_into((BUFFER,), CONTROL_SIZE)
+                local = local_of(ancillary)
+            else:
+                n, raw = sock.recvfrom_into(BUFFER)
+        except OSError:
+            return False
+        self.serve(raw, local, first(n))
+        return True
+
+    def serve(self, raw: ClientAddress, local: bytes, data: memoryview) -> None:
+        """*data* came from *raw* to *local*."""
+        key = (raw, local) if self._shared else raw
+        flow = self.flows.get(key)
+        if flow is not None and flow.misplaced:
+            flow.close()
+            flow = None
+        if flow is not None and flow.forward(data):
+            return
+        if not self._has_left:  # a new flow would have no socket to answer from
+            self._open(key, raw, local, data, flow.real if flow is not None else None)
 
     def _open(
-        self,
-        key: object,
-        raw: ClientAddress,
-        local: bytes,
-        data: memoryview,
-        failed: Real | None = None,
+        self, key: object, raw: ClientAddress, local: bytes, data: memoryview, failed: Real | None
     ) -> None:
+        """*failed*: the real server of the flow that has just ended."""
         if self._is_full():
             self.world.count(self.ear.service.row, Column.DENIED)
             return
         flow = Flow(self, key, raw, local)
         if flow.open(data, failed):
             flow.forward(data)
+            if self._leaves:
+                self._homeless.append(flow)
 
     def _is_full(self) -> bool:
         """Over a limit a datagram is dropped: nobody queues what may be lost anyway."""
@@ -447,8 +460,17 @@ class Relay:
         )
 
     def leave(self) -> None:
-        """The listener is given up: what has arrived is served, and flows stand on their own."""
-        self.on_events(0)
+        """The listener is given up: what has arrived is served, and flows stand on their own.
+
+        Until a flow has a socket of its own its client's datagrams come to the listener's, which is
+        read until there are none.
+        """
         self.world.loop.remove(self.ear.sock.fileno())
-        for flow in list(self.flows.values()):
-            flow.stand_alone()
+        self._leaves = True
+        self._homeless.extend(self.flows.values())
+        for _ in range(_MOST_LEFT):
+            while self._homeless:
+                self._homeless.pop().stand_alone()
+            if not self._read():
+                break
+        self._has_left = True
