@@ -6,7 +6,7 @@ What is wrong with one is told in HAProxy's words, some of which end with an LF.
 
 from __future__ import annotations
 
-from penstock.control.numbers import strtol
+from penstock.c_numbers import strtol
 from penstock.model import MAX_WEIGHT, HashType, Pool, RealServer
 
 _MOST_CONNECTIONS = (1 << 31) - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from penstock.control.numbers import whole
+from penstock.c_numbers import whole
 from penstock.events import Level
 from penstock.model import Address
 from penstock.runtime_api.registry import CommandFailed

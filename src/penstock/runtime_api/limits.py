@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from penstock.c_numbers import atol
 from penstock.control.edits import with_front, with_override_of
-from penstock.control.numbers import atol
 from penstock.control.server_values import ValueRefused, read_maxconn
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, command, refusal

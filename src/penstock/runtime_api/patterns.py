@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from penstock.c_numbers import atol
 from penstock.control.listed import References
-from penstock.control.numbers import atol
 from penstock.rules.arguments import RuleError
 from penstock.rules.references import Entry, Reference, VersionError
 from penstock.runtime_api.context import Context

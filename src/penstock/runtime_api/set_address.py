@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from penstock.control.numbers import strtol
+from penstock.c_numbers import strtol
 from penstock.model import Address, PortMode, RealPort, RealServer
 
 _FROM = " by 'stats socket command'"

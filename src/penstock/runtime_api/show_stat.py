@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from penstock.control.numbers import atol
+from penstock.c_numbers import atol
 from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, command
 from penstock.runtime_api.request import Arguments

@@ -10,8 +10,8 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from penstock.c_numbers import whole
 from penstock.control.desired import tables_of
-from penstock.control.numbers import whole
 from penstock.engine.api import TableKeeper
 from penstock.errors import DatapathError
 from penstock.model import Configuration

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv6Address
 
-from penstock.control.numbers import strtol
+from penstock.c_numbers import strtol
 from penstock.runtime_api.registry import CommandFailed
 from penstock.stick.model import Key, KeyType, TableSpec
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.keywords import BALANCE, Keyword
 from penstock.config.haproxy.report import LineError
-from penstock.config.haproxy.units import atol
 from penstock.model import Algorithm, HashFunction, HashType, SchedulerSpec
 
 _PLAIN = {

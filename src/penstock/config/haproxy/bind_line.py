@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.address import Allow
 from penstock.config.haproxy.draft import FRONT, BindLine, Line, ProxyDraft, Said
 from penstock.config.haproxy.endpoint import read_endpoint
@@ -18,7 +19,7 @@ from penstock.config.haproxy.tls_words import (
     read_flag,
     read_version,
 )
-from penstock.config.haproxy.units import DurationError, atol, count_of, parse_time
+from penstock.config.haproxy.units import DurationError, count_of, parse_time
 from penstock.proxied import TlsVerify
 
 ALLOWED = Allow.PORT | Allow.PORT_NEEDED | Allow.RANGE | Allow.SOCKET

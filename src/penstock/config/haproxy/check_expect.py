@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from penstock.c_numbers import atol
 from penstock.checks.codes import CheckCode
 from penstock.checks.model import (
     Comparison,
@@ -22,7 +23,6 @@ from penstock.checks.model import (
 )
 from penstock.config.haproxy.check_words import Reader, encoded
 from penstock.config.haproxy.report import LineError
-from penstock.config.haproxy.units import atol
 from penstock.rules.arguments import RuleError
 from penstock.rules.model import Expression
 from penstock.rules.patterns import read_regex

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.c_numbers import atol
 from penstock.checks.model import Connect, Format, Send, SetVar
 from penstock.config.haproxy.address import Allow, PortKind
 from penstock.config.haproxy.check_draft import Comment, HttpRequest, Rule
@@ -12,7 +13,6 @@ from penstock.config.haproxy.check_words import Reader, encoded
 from penstock.config.haproxy.endpoint import read_endpoint
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.tls_words import names
-from penstock.config.haproxy.units import atol
 from penstock.rules.arguments import RuleError
 from penstock.rules.assignment import read_assignment
 from penstock.rules.model import Expression

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.syntax import at_most
-from penstock.config.haproxy.units import DurationError, atol, parse_time
+from penstock.config.haproxy.units import DurationError, parse_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import HttpUse, Line, ProxyDraft
 from penstock.config.haproxy.http_actions import checkpoints, read_use
 from penstock.config.haproxy.keywords import words
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.rules import sources
-from penstock.config.haproxy.units import atol
 from penstock.http_service import HttpAction, HttpRule, Redirection
 from penstock.rules import conditions
 from penstock.rules.arguments import RuleError

@@ -6,13 +6,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.address import Target as Written
 from penstock.config.haproxy.draft import Line, Prefix
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.section_drafts import StreamServer
-from penstock.config.haproxy.units import INT_MAX, atol
+from penstock.config.haproxy.units import INT_MAX
 from penstock.events import Level
 from penstock.logs.model import (
     LONGEST_LINE,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.check_options import parse_check_option
 from penstock.config.haproxy.draft import (
     BACK,
@@ -21,7 +22,6 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most, warn_without
-from penstock.config.haproxy.units import atol
 from penstock.logs.format import TCP_FORMAT
 
 _REMOVED = {

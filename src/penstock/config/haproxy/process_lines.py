@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import IgnoredError, LineError
 from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.syntax import at_most
-from penstock.config.haproxy.units import DurationError, atol, parse_time
+from penstock.config.haproxy.units import DurationError, parse_time
 
 
 def _daemon(context: Context, settings: GlobalDraft, line: Line) -> None:

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.address import AddressFamilyPreference
 from penstock.config.haproxy.draft import BACK, FRONT, Capability, Line, ProxyDraft, UseBackend
 from penstock.config.haproxy.keywords import in_order
@@ -18,7 +19,7 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import not_in_defaults, warn_without
-from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
+from penstock.config.haproxy.units import DurationError, parse_time, trailing_message
 from penstock.http_service import HttpRule
 from penstock.rules import actions, conditions
 from penstock.rules.arguments import RuleError

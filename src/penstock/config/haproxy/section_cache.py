@@ -6,12 +6,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.keywords import OTHER, SECTIONS
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError, WarnedStopError
 from penstock.config.haproxy.section_drafts import CacheDraft
-from penstock.config.haproxy.units import atol
 
 _LONGEST_NAME: Final = 32
 _LARGEST: Final = 4095  # MB; what 32 bits hold in bytes

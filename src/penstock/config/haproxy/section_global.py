@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import Line, Prefix
 from penstock.config.haproxy.global_values import check_value
 from penstock.config.haproxy.global_variables import parse_variable
@@ -21,7 +22,7 @@ from penstock.config.haproxy.section_tls import HANDLERS as TLS_HANDLERS
 from penstock.config.haproxy.stats_lines import parse_stats
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import at_most
-from penstock.config.haproxy.units import atol, count_of
+from penstock.config.haproxy.units import count_of
 from penstock.logs.model import Target as LogTarget
 from penstock.model import Hook
 

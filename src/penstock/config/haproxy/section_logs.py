@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.bind_line import parse_bind
 from penstock.config.haproxy.draft import BACK, FRONT, BindLine, Line, ProxyDraft
 from penstock.config.haproxy.keywords import OTHER
@@ -13,7 +14,6 @@ from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.section_drafts import ForwardDraft, RingDraft
 from penstock.config.haproxy.server_line import parse_server
 from penstock.config.haproxy.syntax import at_most, duration
-from penstock.config.haproxy.units import atol
 from penstock.logs.model import BUILTIN_RING, Target
 
 _TAKEN = ("stdout", "stderr", BUILTIN_RING.name)  # names that HAProxy's own sinks have

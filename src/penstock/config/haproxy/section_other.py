@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.address import AddressError, Allow, parse_address
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.keywords import OTHER, RESOLVERS, SECTIONS, Status
@@ -11,7 +12,6 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError, StopError
 from penstock.config.haproxy.section_drafts import NameServer, ResolversDraft
 from penstock.config.haproxy.syntax import duration
-from penstock.config.haproxy.units import atol
 
 _MISSING_NAME = {
     "peers": "missing name for peers section.",

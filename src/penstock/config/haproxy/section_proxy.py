@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy import (
     check_lines,
     http_lines,
@@ -41,7 +42,6 @@ from penstock.config.haproxy.syntax import (
     not_in_defaults,
     warn_without,
 )
-from penstock.config.haproxy.units import atol
 
 _CAPABILITY = {
     "defaults": Capability.DEFAULTS | BOTH,

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import Line
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.syntax import at_most
 from penstock.config.haproxy.tls_words import BIND_FLAGS, SERVER_FLAGS, read_flags
-from penstock.config.haproxy.units import atol
 from penstock.proxied import TlsVerify
 
 

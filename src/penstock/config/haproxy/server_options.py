@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.c_numbers import atol, int_of
 from penstock.config.haproxy.address import AddressFamilyPreference, Allow, parse_ip
 from penstock.config.haproxy.draft import Line, ProxyDraft, Said, ServerOptions
 from penstock.config.haproxy.endpoint import read_endpoint
@@ -22,14 +23,7 @@ from penstock.config.haproxy.source_line import SOURCES, parse_source
 from penstock.config.haproxy.suggest import closest
 from penstock.config.haproxy.syntax import mux_protocol
 from penstock.config.haproxy.tls_words import based, missing_authority, names, read_version
-from penstock.config.haproxy.units import (
-    DurationError,
-    atol,
-    count_of,
-    int_of,
-    parse_time,
-    trailing_message,
-)
+from penstock.config.haproxy.units import DurationError, count_of, parse_time, trailing_message
 from penstock.model import MAX_WEIGHT, Address, OnError
 from penstock.proxied import TlsVerify
 

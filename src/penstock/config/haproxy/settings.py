@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.address import Allow
 from penstock.config.haproxy.balance import Balance, parse_balance, parse_hash_type, shown_as
 from penstock.config.haproxy.draft import (
@@ -32,7 +33,6 @@ from penstock.config.haproxy.syntax import at_most, not_in_defaults, warn_withou
 from penstock.config.haproxy.units import (
     DurationError,
     TimeUnit,
-    atol,
     count_of,
     parse_time,
     trailing_message,

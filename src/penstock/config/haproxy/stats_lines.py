@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.bind_line import ALLOWED, MISSING, socket_option
 from penstock.config.haproxy.draft import BindLine, Line, StatsSocket
 from penstock.config.haproxy.endpoint import read_endpoint
@@ -11,7 +12,7 @@ from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
 from penstock.config.haproxy.section_drafts import GlobalDraft
 from penstock.config.haproxy.suggest import closest
-from penstock.config.haproxy.units import DurationError, atol, parse_time, trailing_message
+from penstock.config.haproxy.units import DurationError, parse_time, trailing_message
 from penstock.runtime_sockets import AccessLevel, SeverityOutput
 
 _HEAD = "'stats socket'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from penstock.c_numbers import atol
 from penstock.config.haproxy.draft import BACK, Capability, Line, ProxyDraft, StickLine
 from penstock.config.haproxy.parser import Context
 from penstock.config.haproxy.report import LineError
@@ -13,7 +14,6 @@ from penstock.config.haproxy.syntax import not_in_defaults, warn_without
 from penstock.config.haproxy.units import (
     DurationError,
     SizeError,
-    atol,
     parse_size,
     parse_time,
     trailing_message,

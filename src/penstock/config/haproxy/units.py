@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from penstock.c_numbers import atol
+
 INT_MAX = 2147483647
 
 _DIGITS = "0123456789"
@@ -83,20 +85,6 @@ def parse_size(text: str) -> int:
     if len(rest) > 1:
         raise SizeError(rest[1])
     return number << shift
-
-
-def atol(text: str) -> int:
-    """What C's atol() makes of *text*: its leading number, else 0."""
-    body = text.lstrip(" \t\n\v\f\r")
-    sign = -1 if body.startswith("-") else 1
-    number, _ = _number(body[1:] if body.startswith(("-", "+")) else body)
-    return sign * number
-
-
-def int_of(text: str) -> int:
-    """What C makes of *text* that keeps the result of atol() in an int: its low 32 bits."""
-    value = min(max(atol(text), -(1 << 63)), (1 << 63) - 1)
-    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def count_of(text: str) -> int:
