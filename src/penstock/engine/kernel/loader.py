@@ -2,8 +2,9 @@
 """Brings the datapath into the kernel, or takes over the one that is pinned there.
 
 Maps hold everything that must survive us; they are pinned and taken over as they are. Programs
-hold nothing: every start loads its own and the links are switched over to them, so that an
-upgrade is an ordinary restart.
+hold nothing: a start loads its own and the links are switched over to them, so that an upgrade is
+an ordinary restart. Where those that are pinned are the same, they do: verifying takes most of a
+start's time.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import importlib.resources
 import platform
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from penstock.engine.kernel.keys import Codec
+from penstock.engine.kernel.program_pins import PROGRAMS, digest_of, pin_programs, pinned_programs
 from penstock.errors import DatapathError
 from penstock.kernel.libbpf import LibbpfError
 from penstock.kernel.maps import ArrayMap, HashMap, Map, PerCpuArray, possible_cpus
@@ -23,10 +26,6 @@ from penstock.kernel.objects import ObjectFile
 from penstock.kernel.programs import Program
 from penstock.kernel.ringbuf import RingBuffer
 
-PROGRAMS = (
-    *("penstock_tc", "penstock_reply", "penstock_xdp"),
-    *("penstock_sweep", "penstock_sync", "penstock_cut"),
-)
 _WINDOW = 32  # flow.h, HOP_RANGE
 # Two slots a flow, and one in five left free: an insert then finds room near its home slot.
 _SLOTS_PER_FLOW = 2.5
@@ -150,66 +149,61 @@ def open_datapath(max_flows: int, pins: Path) -> Datapath:
                 obj.set_max_entries(f"flows{name}", slots + beyond())
                 obj.set_max_entries(f"begun{name}", slots + beyond())
                 obj.set_max_entries(f"occupied{name}", (slots + beyond()) // 64 + 1)
-        obj.set_constants(
-            {
-                "flow4_slots": slots4,
-                "flow6_slots": slots6,
-                "hash_seed": seed,
-                "csum_ipv6_flag": _csum_ipv6_flag(),
-            }
-        )
-        try:
-            obj.load()
-        except LibbpfError as error:
-            if adopted and not error.log.count("prog '"):
-                raise _other_version(pins) from error
-            raise
-        maps = _open_maps(obj)
-        if not adopted:
-            maps.controls.store64(0, codec.control.offset("hash_seed"), seed)
-            maps.controls.store64(0, codec.control.offset("format"), codec.format)
-            for name in obj.map_names:
-                with obj.map(name, Map) as fresh:
-                    fresh.pin(pins / "maps" / name)
+        constants = {
+            "flow4_slots": slots4,
+            "flow6_slots": slots6,
+            "hash_seed": seed,
+            "csum_ipv6_flag": _csum_ipv6_flag(),
+        }
+        digest = digest_of(obj.path, constants)
+        programs = pinned_programs(pins / "programs", digest) if adopted else {}
+        if programs:
+            maps = _open_maps(lambda name, kind: kind.duplicate(pinned[name].fd))
+        else:
+            obj.set_constants(constants)
+            _load(obj, pins, adopted=adopted)
+            maps = _open_maps(obj.map)
+            if not adopted:
+                maps.controls.store64(0, codec.control.offset("hash_seed"), seed)
+                maps.controls.store64(0, codec.control.offset("format"), codec.format)
+                _pin_maps(obj, pins / "maps")
+            programs = {name: obj.program(f"penstock_{name}") for name in PROGRAMS}
+            pin_programs(programs, pins / "programs", digest)
         for existing in pinned.values():
             existing.close()
-        _pin_programs(obj, pins / "programs")
         return Datapath(
             maps=maps,
             codec=codec,
-            tc=obj.program("penstock_tc"),
-            reply=obj.program("penstock_reply"),
-            xdp=obj.program("penstock_xdp"),
-            sweep=obj.program("penstock_sweep"),
-            sync=obj.program("penstock_sync"),
-            cut=obj.program("penstock_cut"),
+            **programs,
             max_flows=int(slots4 / _SLOTS_PER_FLOW),
             adopted=adopted,
         )
 
 
-def _pin_programs(obj: ObjectFile, directory: Path) -> None:
-    """Put the programs where tools find them, in the place of an earlier daemon's.
-
-    What keeps traffic going without us are the links; these pins are for bpftool and benchmarks.
-    """
-    directory.mkdir(exist_ok=True)
-    for name in PROGRAMS:
-        fresh = directory / f"new_{name}"  # bpffs takes no dots
-        fresh.unlink(missing_ok=True)
-        with obj.program(name) as program:
-            program.pin(fresh)
-        fresh.rename(directory / name)
+def _load(obj: ObjectFile, pins: Path, *, adopted: bool) -> None:
+    try:
+        obj.load()
+    except LibbpfError as error:
+        if adopted and not error.log.count("prog '"):
+            raise _other_version(pins) from error
+        raise
 
 
-def _open_maps(obj: ObjectFile) -> Maps:
+def _pin_maps(obj: ObjectFile, directory: Path) -> None:
+    for name in obj.map_names:
+        with obj.map(name, Map) as fresh:
+            fresh.pin(directory / name)
+
+
+def _open_maps(opened: Callable[[str, type[Map]], Map]) -> Maps:
     kinds: dict[str, type[Map]] = {
         one.__name__: one for one in (ArrayMap, HashMap, PerCpuArray, RingBuffer, MapArray)
     }
-    opened: dict[str, Map] = {}
-    for name, kind in Maps.__annotations__.items():
-        opened[name] = obj.map(name, kinds[str(kind)])
-    return Maps(**opened)  # type: ignore[arg-type]  # each kind is the one annotated
+    return Maps(
+        **{  # type: ignore[arg-type]  # each kind is the one annotated
+            name: opened(name, kinds[str(kind)]) for name, kind in Maps.__annotations__.items()
+        }
+    )
 
 
 def _pinned(pins: Path, names: frozenset[str]) -> dict[str, Map]:
