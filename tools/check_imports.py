@@ -201,12 +201,19 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "control.status": (*DECISIONS, "binds", "states", "api.wire", "ipvs.model", "ipvs.names"),
     "metrics": (*VOCABULARY, "api.wire", "control.status"),
     "control.overview": RUNNING,
-    "control.composed": RUNNING,
+    "control.certificates": (*VOCABULARY, "engine"),
+    "control.composed": (*RUNNING, "control.certificates"),
     "control.checking": RUNNING,
-    "control.controller": (*RUNNING, "control.overview", "control.composed", "control.checking"),
+    "control.controller": (
+        *(*RUNNING, "control.overview", "control.composed", "control.checking"),
+        "control.certificates",
+    ),
     "api": (*RUNNING, "control.controller"),
     "api.client": (*VOCABULARY, "instance.runtime", "api.wire"),
-    "runtime_api": ("c_numbers", *RUNNING, "control.controller", "rules", "stick", "statistics"),
+    "runtime_api": (
+        *("c_numbers", *RUNNING, "control.controller", "control.certificates"),
+        *("rules", "stick", "statistics", "wire"),
+    ),
     "web": (*RUNNING, "control.controller", "runtime_api", "statistics", "rules", "stick", "wire"),
     # Composition roots: the daemon in a process of its own, or on a thread of the user's.
     "instance.lifetime": ("instance.runtime",),

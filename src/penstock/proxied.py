@@ -6,7 +6,7 @@ Parts of the model that the kernel engine does not look at. Durations are millis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from penstock.rules.model import Expression, PersistRule, Route, ServerRule, TcpRule
@@ -52,6 +52,14 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """A certificate and its key that an operator put in the place of those in a file."""
+
+    file: str
+    pem: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerTls:
     """``bind … ssl``: *certificates* are PEM files or folders of them, the first is the default."""
 
@@ -62,6 +70,7 @@ class ListenerTls:
     strict_sni: bool = False
     client_ciphers: bool = False  # the client's order of preference counts, not ours
     certificate_base: str | None = None  # crt-base: where the entries of lists are looked for
+    renewed: tuple[Renewed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class ServerTls:
     certificate: str | None = None
     sni: Expression | None = None
     verify_host: str | None = None
+    renewed: tuple[Renewed, ...] = ()
 
 
 class LocalKind(StrEnum):

@@ -48,6 +48,7 @@ class Rig:
     fault: PenstockError | None = None  # what the next load raises
     servers: ServerReader | None = None  # reads those that are added
     mail: Events = unheard
+    kind: EngineKind = EngineKind.KERNEL  # that the engine is
 
     def __post_init__(self) -> None:
         self.runner = Runner(
@@ -59,7 +60,7 @@ class Rig:
         )
         self.names = Follower(lambda changes, why: self.controller.on_names(changes, why))
         self.controller = Controller(
-            {EngineKind.KERNEL: self.engine},
+            {self.kind: self.engine},
             self.runner,
             self.names,
             OverrideStore(self.directory / "overrides.json", adopt=self.adopted),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,15 +20,19 @@ from penstock.errors import CommandRefused, PenstockError
 from penstock.model import Configuration
 from penstock.names import Follower, Ledger, asker, sections, with_places
 
+if TYPE_CHECKING:
+    from penstock.control.certificates import Certificates
+
 _log = structlog.get_logger("penstock")
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files, and the lists of patterns that operators have changed of them."""
+    """The files, and what operators have changed that is theirs again after the next reload."""
 
     loaded: LoadResult
-    references: References | None = None  # made when they are asked for
+    references: References | None = None  # lists of patterns; made when they are asked for
+    certificates: Certificates | None = None  # likewise
 
 
 class Composed:
@@ -52,15 +57,27 @@ class Composed:
         assert self.sources.references is not None  # noqa: S101  # made above
         return self.sources.references
 
+    @property
+    def certificates(self) -> Certificates:
+        """The certificates that the files use, as they are now."""
+        from penstock.control.certificates import Certificates  # noqa: PLC0415  # it takes ssl
+
+        if self.sources.certificates is None:
+            self.sources = replace(self.sources, certificates=Certificates(self.files))
+        assert self.sources.certificates is not None  # noqa: S101  # made above
+        return self.sources.certificates
+
     def read(self, loaded: LoadResult) -> None:
-        """Other files; lists of patterns are theirs again."""
+        """Other files; lists of patterns and certificates are theirs again."""
         self.sources = Sources(loaded)
 
     def effective(self) -> Configuration:
         """All of it together."""
-        edits, references = self._overrides.edits, self.sources.references
-        files = self.files if references is None else references.applied()
+        edits, sources = self._overrides.edits, self.sources
+        files = self.files if sources.references is None else sources.references.applied()
         configuration = edited(files, edits)
+        if sources.certificates is not None:
+            configuration = sources.certificates.applied(configuration)
         known = self._names.known(configuration)
         placed = {name: place for name, place in known.items() if not is_placed(edits, name)}
         return with_places(configuration, placed)

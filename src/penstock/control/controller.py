@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -76,6 +76,9 @@ from penstock.names import (
     with_places,
 )
 from penstock.states import ServerName
+
+if TYPE_CHECKING:
+    from penstock.control.certificates import Certificates
 
 _log = structlog.get_logger("penstock")
 
@@ -384,6 +387,33 @@ class Controller:
         self._update(one for one in configuration.pools if one != pools.get(one.name))
         names = {one.name for one in changed}
         self._datapaths.update_services(names)
+
+    @property
+    def certificates(self) -> Certificates:
+        """Those that the files use, as they are now."""
+        return self._composed.certificates
+
+    def renew(self, file: str, pem: str) -> None:
+        """Use *pem* in the place of *file* from now on, for handshakes that begin.
+
+        Raises PenstockError; then all is as it was.
+        """
+        certificates = self.certificates
+        before, staged = certificates.renewed(file), None
+        certificates.put(file, pem)
+        try:
+            configuration = self._composed.effective()
+            certificates.check(configuration, file)
+            staged = self.stage(configuration) if self.stage is not None else None
+            self._adopt(configuration, {})
+        except PenstockError:
+            if staged is not None:
+                staged.drop()
+            certificates.put(file, before)
+            self._go_on_with(self._composed.effective())
+            raise
+        if staged is not None:
+            staged.commit()
 
     def edit(self, edits: Edits) -> None:
         """Run the files with *edits*. Raises PenstockError; then all is as it was."""

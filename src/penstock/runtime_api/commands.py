@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from penstock.runtime_api import (
     builtin,
+    certificates,
     counters,
     dynamic_servers,
     limits,
@@ -32,6 +33,7 @@ def registry() -> Registry:
     return Registry(
         (
             *builtin.COMMANDS,
+            *certificates.COMMANDS,
             *counters.COMMANDS,
             *dynamic_servers.COMMANDS,
             *limits.COMMANDS,

@@ -14,8 +14,8 @@ from typing import Final
 from penstock.terms import Address
 
 _INTEGER, _OID, _SEQUENCE = 0x02, 0x06, 0x30
-_VERSION, _EXTENSIONS = 0xA0, 0xA3  # [0] and [3] of a TBSCertificate
-_DNS_NAME, _IP_ADDRESS = 0x82, 0x87  # of a GeneralName
+VERSION, EXTENSIONS = 0xA0, 0xA3  # [0] and [3] of a TBSCertificate
+DNS_NAME, IP_ADDRESS = 0x82, 0x87  # of a GeneralName
 _BMP_STRING, _TELETEX_STRING = 0x1E, 0x14
 
 _COMMON_NAME: Final = "2.5.4.3"
@@ -86,8 +86,11 @@ def matches(pattern: str, name: str) -> bool:
     return pattern == name
 
 
-def _values(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The tags and contents of the values that fill *data*."""
+def values(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The tags and contents of the values that fill *data*.
+
+    Raises ValueError, or IndexError, where they do not.
+    """
     at = 0
     while at < len(data):
         tag, length = data[at], data[at + 1]
@@ -104,64 +107,67 @@ def _values(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def _inside(data: bytes, tag: int = _SEQUENCE) -> bytes:
-    found, content = next(_values(data))
+def inside(data: bytes, tag: int = _SEQUENCE) -> bytes:
+    """The content of the first value in *data*. Raises ValueError unless it has *tag*."""
+    found, content = next(values(data))
     if found != tag:
         raise ValueError
     return content
 
 
 def _certificate(der: bytes) -> Certificate:
-    tbs, algorithm, _ = _values(_inside(der))
-    parts = [part for part in _values(tbs[1]) if part[0] != _VERSION]
+    tbs, algorithm, _ = values(inside(der))
+    parts = [part for part in values(tbs[1]) if part[0] != VERSION]
     subject, public = parts[4][1], parts[5][1]
-    common = [text for kind, text in _subject(subject) if kind == _COMMON_NAME]
+    common = [text for kind, text in attributes(subject) if kind == _COMMON_NAME]
     names: list[str] = []
     addresses: list[Address] = []
     for tag, content in parts[6:]:
-        if tag == _EXTENSIONS:
-            for kind, value in _alternatives(content):
-                if kind == _DNS_NAME:
+        if tag == EXTENSIONS:
+            for kind, value in alternatives(content):
+                if kind == DNS_NAME:
                     names.append(value.decode("ascii"))
-                elif kind == _IP_ADDRESS:
+                elif kind == IP_ADDRESS:
                     addresses.append(ip_address(value))
     return Certificate(
         common_name=common[0] if common else None,
         dns_names=tuple(names),
         addresses=tuple(addresses),
-        key=_key(public),
-        signature=_SIGNATURES.get(_oid(_inside(algorithm[1], _OID))),
+        key=key_of(public),
+        signature=_SIGNATURES.get(oid(inside(algorithm[1], _OID))),
     )
 
 
-def _subject(name: bytes) -> Iterator[tuple[str, str]]:
-    for _, relative in _values(name):
-        for _, pair in _values(relative):
-            kind, (tag, text) = _values(pair)
+def attributes(name: bytes) -> Iterator[tuple[str, str]]:
+    """The kinds and texts of a distinguished name, in its order."""
+    for _, relative in values(name):
+        for _, pair in values(relative):
+            kind, (tag, text) = values(pair)
             encoding = {_BMP_STRING: "utf-16-be", _TELETEX_STRING: "latin-1"}.get(tag, "utf-8")
-            yield _oid(kind[1]), text.decode(encoding)
+            yield oid(kind[1]), text.decode(encoding)
 
 
-def _alternatives(extensions: bytes) -> Iterator[tuple[int, bytes]]:
-    for _, extension in _values(_inside(extensions)):
-        parts = list(_values(extension))
-        if _oid(parts[0][1]) == _ALTERNATIVE_NAMES:
-            yield from _values(_inside(parts[-1][1]))
+def alternatives(extensions: bytes) -> Iterator[tuple[int, bytes]]:
+    for _, extension in values(inside(extensions)):
+        parts = list(values(extension))
+        if oid(parts[0][1]) == _ALTERNATIVE_NAMES:
+            yield from values(inside(parts[-1][1]))
 
 
-def _key(public: bytes) -> str | None:
-    algorithm, bits = (content for _, content in _values(public))
-    parts = [content for _, content in _values(algorithm)]
-    kind = _oid(parts[0])
+def key_of(public: bytes) -> str | None:
+    algorithm, bits = (content for _, content in values(public))
+    parts = [content for _, content in values(algorithm)]
+    kind = oid(parts[0])
     if kind == _RSA:
-        modulus = int.from_bytes(_inside(_inside(bits[1:]), _INTEGER), "big")
+        modulus = int.from_bytes(inside(inside(bits[1:]), _INTEGER), "big")
         return f"RSA{modulus.bit_length()}"
-    if kind == _EC and len(parts) > 1 and (size := _CURVES.get(_oid(parts[1]))):
+    if kind == _EC and len(parts) > 1 and (size := _CURVES.get(oid(parts[1]))):
         return f"EC{size}"
     return None
 
 
-def _oid(data: bytes) -> str:
+def oid(data: bytes) -> str:
+    """An object identifier as numbers with dots."""
     numbers: list[int] = []
     value = 0
     for byte in data:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -69,7 +70,7 @@ class Rig:
     def __init__(self, folder: Path, server: int) -> None:
         self.folder = folder
         self.port = closed_port()
-        self._server = server
+        self.server = server
         self.file = folder / "haproxy.cfg"
         self.pidfile = folder / "pid"
         self.log = folder / "log"
@@ -82,7 +83,7 @@ class Rig:
 
     def write(self, more: str = "", sections: str = "") -> None:
         text = CONFIG.format(
-            folder=self.folder, port=self.port, server=self._server, more=more, sections=sections
+            folder=self.folder, port=self.port, server=self.server, more=more, sections=sections
         )
         self.file.write_text(text)
 
@@ -541,3 +542,46 @@ def test_what_killed_processes_leave_is_removed_by_the_next_one(rig: Rig) -> Non
     first.wait()
     rig.daemon()
     assert not place.exists()
+
+
+_CERTIFICATES = Path(__file__).parents[1] / "engine" / "certificates"
+_TLS = """listen secure
+ bind 127.0.0.1:{port} ssl crt {file}
+ server s 127.0.0.1:{server}
+listen pages
+ mode http
+ bind 127.0.0.1:{pages} ssl crt {file}
+ stats enable
+"""
+
+
+def shakes_hands(port: int) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), _PATIENCE))
+
+
+def test_a_certificate_is_renewed_beside_connections(rig: Rig) -> None:
+    """As deploy hooks of ACME clients do it: by three commands."""
+    file, ports = rig.folder / "site.pem", (closed_port(), closed_port())
+    file.write_bytes((_CERTIFICATES / "default.pem").read_bytes())
+    fresh = (_CERTIFICATES / "one.pem").read_text()
+    tls = _TLS.format(port=ports[0], pages=ports[1], file=file, server=rig.server)
+    rig.write(sections=tls)
+    rig.start("-db", "-f", str(rig.file))
+    eventually(rig.echoes)
+    with shakes_hands(ports[0]) as before:
+        shown = before.getpeercert(binary_form=True)
+        stats = rig.folder / "stats.sock"
+        assert str(file) in ask(stats, "show ssl cert\n")
+        assert "created" in ask(stats, f"set ssl cert {file} <<\n{fresh}\n")
+        assert "Success!" in ask(stats, f"commit ssl cert {file}\n")
+        for port in ports:
+            with shakes_hands(port) as after:
+                assert after.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(
+                    fresh[: fresh.index("-----BEGIN EC")]
+                )
+        before.sendall(b"still there")
+        assert before.recv(64) == b"still there"
+        assert before.getpeercert(binary_form=True) == shown

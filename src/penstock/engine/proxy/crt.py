@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from penstock.config.haproxy.tls_words import based
 from penstock.errors import ConfigError, Diagnostic
-from penstock.proxied import ListenerTls
+from penstock.proxied import ListenerTls, Renewed, ServerTls
 from penstock.terms import Origin
 from penstock.wire.x509 import Certificate, NotACertificate, matches, parse
 
@@ -19,6 +21,9 @@ from penstock.wire.x509 import Certificate, NotACertificate, matches, parse
 _BESIDE: Final = (".key", ".issuer", ".ocsp", ".sctl", ".dh")
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 _END: Final = "-----END CERTIFICATE-----"
+_PRIVATE_KEY: Final = re.compile(
+    r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL
+)
 
 
 def fault(origin: Origin, message: str) -> ConfigError:
@@ -40,6 +45,7 @@ class Entry:
     origin: Origin
     filters: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)
+    pem: str | None = field(default=None, repr=False)  # both, in the place of those files'
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,24 +67,35 @@ def entries(tls: ListenerTls, origin: Origin) -> list[Entry]:
     """All certificates of a listener, the default first. Raises ConfigError."""
     listed: list[Entry] = []
     for text in tls.lists:
-        listed += _list(Path(text), tls.certificate_base, origin)
+        listed += _list(Path(text), tls, origin)
     found: list[Entry] = []
     for text in tls.certificates:
         path = Path(text)
         if path.is_dir():
             inside = sorted(one for one in path.iterdir() if _counts(one))
-            found += [load(one, origin) for one in inside]
+            found += [load(one, origin, tls.renewed) for one in inside]
         else:
-            found.append(load(path, origin))
+            found.append(load(path, origin, tls.renewed))
     return listed + found if tls.lists_first else found + listed
+
+
+def files_of(tls: ListenerTls | ServerTls) -> list[Path]:
+    """The files with the certificates of one line, listed ones too. Raises ConfigError."""
+    if isinstance(tls, ServerTls):
+        return [] if tls.certificate is None else [Path(tls.certificate)]
+    found = listed(tls)
+    for text in tls.certificates:
+        path = Path(text)
+        found += sorted(filter(_counts, path.iterdir())) if path.is_dir() else [path]
+    return found
 
 
 def listed(tls: ListenerTls) -> list[Path]:
     """The files that a listener's lists name. Raises ConfigError."""
     return [
-        entry.path
+        Path(based(tls.certificate_base, words[0]))
         for text in tls.lists
-        for entry in _list(Path(text), tls.certificate_base, Origin())
+        for words, _, _ in _lines(Path(text), Origin())
     ]
 
 
@@ -96,34 +113,75 @@ def _counts(path: Path) -> bool:
     return not path.name.startswith(".") and path.suffix not in _BESIDE and path.is_file()
 
 
-def load(
-    path: Path, origin: Origin, filters: tuple[str, ...] = (), options: dict[str, str] | None = None
-) -> Entry:
-    """The certificate in *path*, its key there too or in ``path.key``. Raises ConfigError."""
+def load(path: Path, origin: Origin, renewed: tuple[Renewed, ...] = ()) -> Entry:
+    """The certificate in *path*, its key there too or in ``path.key``. Raises ConfigError.
+
+    *renewed* are in the place of files.
+    """
+    for one in renewed:
+        if one.file == str(path):
+            return Entry(path, path, _certificate(one.pem, path, origin), origin, pem=one.pem)
+    text = read(path, origin)
+    certificate = _certificate(text, path, origin)
+    key = path if has_key(text) else path.with_name(path.name + ".key")
+    if not key.exists():
+        raise fault(origin, f"No Private Key found in '{key}'.")
+    return Entry(path, key, certificate, origin)
+
+
+def read(path: Path, origin: Origin) -> str:
+    """What is in *path*. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="ascii", errors="replace")
+        return path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise fault(
             origin, f"unable to stat SSL certificate from file '{path}' : {error.strerror}."
         ) from None
-    start, end = text.find(_BEGIN), text.find(_END)
+
+
+def has_key(pem: str) -> bool:
+    return "PRIVATE KEY-----" in pem
+
+
+def without_keys(pem: str) -> str:
+    return _PRIVATE_KEY.sub("", pem)
+
+
+def certificates_in(pem: str) -> list[bytes]:
+    """The DER of all certificates of *pem*. Raises ValueError where one is none."""
+    found: list[bytes] = []
+    start = pem.find(_BEGIN)
+    while start >= 0:
+        end = pem.find(_END, start)
+        found.append(ssl.PEM_cert_to_DER_cert(pem[start : end + len(_END)]))
+        start = pem.find(_BEGIN, end)
+    return found
+
+
+def _certificate(pem: str, path: Path, origin: Origin) -> Certificate:
+    start, end = pem.find(_BEGIN), pem.find(_END)
     try:
-        certificate = parse(ssl.PEM_cert_to_DER_cert(text[start : end + len(_END)]))
+        return parse(ssl.PEM_cert_to_DER_cert(pem[start : end + len(_END)]))
     except (ValueError, NotACertificate):
         raise fault(origin, f"unable to load certificate from file '{path}'.") from None
-    key = path if "PRIVATE KEY-----" in text else path.with_name(path.name + ".key")
-    if not key.exists():
-        raise fault(origin, f"No Private Key found in '{key}'.")
-    return Entry(path, key, certificate, origin, filters, options or {})
 
 
-def _list(path: Path, base: str | None, origin: Origin) -> list[Entry]:
+def _list(path: Path, tls: ListenerTls, origin: Origin) -> list[Entry]:
     """The entries of a crt-list file (manual 5.1, "crt-list"). Raises ConfigError."""
+    found: list[Entry] = []
+    for words, options, here in _lines(path, origin):
+        entry = load(Path(based(tls.certificate_base, words[0])), here, tls.renewed)
+        filters = tuple(name.lower() for name in words[1:])
+        found.append(replace(entry, filters=filters, options=_options(options, here)))
+    return found
+
+
+def _lines(path: Path, origin: Origin) -> Iterator[tuple[list[str], list[str], Origin]]:
+    """Of a crt-list: the file and names, what is in brackets, and where. Raises ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError as error:
         raise fault(origin, f"'crt-list' : cannot open file '{path}' : {error.strerror}") from None
-    found: list[Entry] = []
     for number, line in enumerate(lines, start=1):
         here = Origin(str(path), number)
         text = line.partition("#")[0].strip()
@@ -139,9 +197,7 @@ def _list(path: Path, base: str | None, origin: Origin) -> list[Entry]:
             raise fault(here, f"{bad}.") from None
         if not words:
             raise fault(here, "a line of a crt-list begins with the file of a certificate.")
-        filters = tuple(name.lower() for name in (*words[1:], *after.split()))
-        found.append(load(Path(based(base, words[0])), here, filters, _options(options, here)))
-    return found
+        yield [*words, *after.split()], options, here
 
 
 _TAKES: Final = frozenset(

@@ -8,8 +8,11 @@ checks of clients for one certificate of a crt-list. Both are refused rather tha
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -153,7 +156,7 @@ def server_context(tls: ServerTls, origin: Origin = Origin()) -> ssl.SSLContext:
     _configure(context, tls.settings, origin)
     context.verify_host = tls.verify_host
     if tls.certificate is not None:
-        _load_key(context, load(Path(tls.certificate), origin))
+        _load_key(context, load(Path(tls.certificate), origin, tls.renewed))
     return context
 
 
@@ -293,12 +296,25 @@ def _load_authorities(context: ssl.SSLContext, text: str, option: str, origin: O
             raise fault(origin, f"'{option}' : unable to load {one}.") from None
 
 
+@contextmanager
+def in_memory(pem: str) -> Iterator[str]:
+    """A file with *pem*, for OpenSSL takes certificates by way of Python's ssl from files alone."""
+    with open(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb", closefd=True) as file:
+        file.write(pem.encode())
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
 def _load_key(context: ssl.SSLContext, entry: Entry) -> None:
     def no_password() -> str:
         raise ValueError
 
     try:
-        context.load_cert_chain(entry.path, entry.key, password=no_password)
+        if entry.pem is None:
+            context.load_cert_chain(entry.path, entry.key, password=no_password)
+        else:
+            with in_memory(entry.pem) as path:
+                context.load_cert_chain(path, password=no_password)
     except ValueError:
         raise fault(
             entry.origin, f"the private key in '{entry.key}' is protected by a password."

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from penstock.checks.model import Connect
 from penstock.engine.proxy.crt import files_below, listed
@@ -14,17 +15,32 @@ from penstock.model import Configuration, RealServer
 from penstock.proxied import Listener, ListenerTls, ServerTls, TlsSettings
 from penstock.terms import Origin
 
+_TlsT = TypeVar("_TlsT", ListenerTls, ServerTls)
+
+
+class Change(Protocol):
+    """Makes another TLS of one."""
+
+    def __call__(self, tls: _TlsT, /) -> _TlsT: ...
+
 
 def with_digests(configuration: Configuration) -> Configuration:
     """*configuration* with the content of its files noted: it differs when one of them does."""
 
+    def noted(tls: _TlsT) -> _TlsT:
+        return replace(tls, settings=_noted(tls))
+
+    return with_each(configuration, noted)
+
+
+def with_each(configuration: Configuration, change: Change) -> Configuration:
+    """*configuration* with another TLS of each listener, server and check that has one."""
+
     def listener(one: Listener) -> Listener:
-        if one.tls is None:
-            return one
-        return replace(one, tls=replace(one.tls, settings=_noted(one.tls)))
+        return one if one.tls is None else replace(one, tls=change(one.tls))
 
     def server(tls: ServerTls | None) -> ServerTls | None:
-        return None if tls is None else replace(tls, settings=_noted(tls))
+        return None if tls is None else change(tls)
 
     def real(one: RealServer) -> RealServer:
         check = one.check
@@ -89,12 +105,8 @@ def _noted(tls: ListenerTls | ServerTls) -> TlsSettings:
     return replace(tls.settings, content=digest.hexdigest())
 
 
-def check_files(configuration: Configuration) -> None:
-    """Make every context that *configuration* asks for, once, and let it go.
-
-    Raises ConfigError with what is wrong about each line's files and settings.
-    """
-    wrong: list[Diagnostic] = []
+def uses(configuration: Configuration) -> list[tuple[ListenerTls | ServerTls, Origin]]:
+    """All TLS that is not disabled, and the lines that ask for it, in their order."""
     fronts = [one.front.listeners for one in configuration.services if not one.disabled]
     fronts += [one.listeners for one in configuration.http if not one.disabled]
     listeners: set[tuple[ListenerTls, Origin]] = {
@@ -110,14 +122,27 @@ def check_files(configuration: Configuration) -> None:
         for tls in (real.link.tls, *_of_check(real))
         if tls is not None and not pool.disabled
     }
-    contexts: list[tuple[ListenerTls | ServerTls, Origin]] = [*listeners, *servers]
-    for tls, origin in sorted(contexts, key=lambda one: (one[1].file, one[1].line)):
+    return sorted([*listeners, *servers], key=lambda one: (one[1].file, one[1].line))
+
+
+def check_files(configuration: Configuration) -> None:
+    """Make every context that *configuration* asks for, once, and let it go.
+
+    Raises ConfigError with what is wrong about each line's files and settings.
+    """
+    wrong: list[Diagnostic] = []
+    for tls, origin in uses(configuration):
         try:
-            if isinstance(tls, ListenerTls):
-                listener_context(tls, origin)
-            else:
-                server_context(tls, origin)
+            check_one(tls, origin)
         except ConfigError as error:
             wrong += error.diagnostics
     if wrong:
         raise ConfigError(tuple(dict.fromkeys(wrong)))
+
+
+def check_one(tls: ListenerTls | ServerTls, origin: Origin) -> None:
+    """Make the context of one line, and let it go. Raises ConfigError."""
+    if isinstance(tls, ListenerTls):
+        listener_context(tls, origin)
+    else:
+        server_context(tls, origin)
