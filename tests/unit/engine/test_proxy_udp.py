@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from unit_proxy import DEFAULTS, PATIENCE, ProxyRig, rig, wait_for
 from penstock.config.haproxy import loads
 from penstock.control.desired import RealHealth, all_on_proxy, desired_state
 from penstock.engine.proxy import ProxyEngine
-from penstock.engine.proxy.board import Board
+from penstock.engine.proxy.board import Board, Column
 from penstock.engine.proxy.datagrams import twin_of
 from penstock.engine.proxy.listening import Spot
 from penstock.engine.proxy.loop import Loop
@@ -305,6 +306,23 @@ def test_no_datagram_is_lost_while_a_listener_ends(
         assert sorted(int(server.recv(100)) for _ in sent) == list(range(len(sent)))
         for flow in flows:
             flow.close()
+
+
+def test_flows_leave_descriptors_for_connections() -> None:
+    """However many senders somebody makes up."""
+    with contextlib.ExitStack() as opened:
+        server, ear = opened.enter_context(udp()), opened.enter_context(_ear("127.0.0.1"))
+        world, heard = _served(ear, port_of(server))
+        assert 2 * world.most_flows in resource.getrlimit(resource.RLIMIT_NOFILE)
+        world.most_flows = 2
+        relay = Relay(world, heard)
+        for _ in range(3):
+            opened.enter_context(udp()).sendto(b"x", ear.getsockname())
+        relay.on_events(0)
+        assert (len(relay.flows), world.flows, world.board.read(2, Column.DENIED)) == (2, 2, 1)
+        for flow in list(relay.flows.values()):
+            flow.close()
+        assert world.flows == 0
 
 
 def _ear(address: str) -> socket.socket:

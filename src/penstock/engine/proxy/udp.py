@@ -101,6 +101,7 @@ class Flow:
         self.moment = 0
         self.world.sessions[self] = None
         self.world.total_live += 1
+        self.world.flows += 1
         self.service.live += 1
         self.began = self.seen
         came(self.world.area, self.service.row * COLUMNS)
@@ -384,6 +385,7 @@ class Flow:
         self._relay.flows.pop(self._key, None)
         del world.sessions[self]
         world.total_live -= 1
+        world.flows -= 1
         service.live -= 1
         if world.maxconn:
             world.on_room(service)
@@ -455,6 +457,7 @@ class Relay:
         limit = service.state.maxconn
         return bool(
             (limit and service.live >= limit)
+            or world.flows >= world.most_flows
             or (world.maxconn and world.total_live >= world.maxconn)
             or service.too_fast(world.loop.now)
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -174,6 +175,8 @@ class World:
         self.means: Means | None = None  # of logging
         self.maxconn = 0
         self.total_live = 0  # here
+        self.flows = 0  # of those, of datagrams: whoever sends them may make up senders
+        self.most_flows = _descriptors() // 2  # each takes one, and connections are to have some
         self.on_room: Callable[[Service], None] = lambda _service: None
         self.lane: Lane | None = None  # None: every session is Python's
 
@@ -294,6 +297,11 @@ class World:
                 return
         if queue is not None:
             self.waiting.pop(pool, None)
+
+
+def _descriptors() -> int:
+    """How many this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 @dataclass(slots=True, eq=False)
