@@ -294,7 +294,7 @@ def test_no_datagram_is_lost_while_a_listener_ends(
             send(*clients)
             return made
 
-        monkeypatch.setattr("penstock.engine.proxy.udp.twin_of", twin)
+        monkeypatch.setattr("penstock.engine.proxy.flow.twin_of", twin)
         send(*clients[:2])  # the third one's flow begins while the listener ends
         relay.leave()
         flows = list(relay.flows.values())

@@ -28,8 +28,8 @@ from penstock.stick.table import Entry
 from penstock.terms import Address, Origin
 
 if TYPE_CHECKING:
+    from penstock.engine.proxy.flow import Flow
     from penstock.engine.proxy.session import Session
-    from penstock.engine.proxy.udp import Flow
 
 _SO_MARK = 36  # asm-generic/socket.h
 # Offsets in struct tcp_info, linux/tcp.h.

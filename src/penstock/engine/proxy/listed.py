@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from penstock.engine.proxy.dial import peer_of
-from penstock.engine.proxy.udp import Flow
+from penstock.engine.proxy.flow import Flow
 from penstock.engine.sessions import SessionView, session_id
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from penstock.model import Protocol
 
 if TYPE_CHECKING:
     from penstock.engine.proxy.choose import Real
+    from penstock.engine.proxy.flow import Flow
     from penstock.engine.proxy.session import Session
-    from penstock.engine.proxy.udp import Flow
 
 _SOURCE = frozenset({"bi", "bp"})
 _WANTED = frozenset({"fi", "fp"})

@@ -36,6 +36,7 @@ from penstock.engine.proxy.answers import Answers
 from penstock.engine.proxy.board import Board
 from penstock.engine.proxy.choose import Real
 from penstock.engine.proxy.dial import bare_socket
+from penstock.engine.proxy.flow import Flow
 from penstock.engine.proxy.lane import opened
 from penstock.engine.proxy.lane.plain import plain_listener
 from penstock.engine.proxy.listening import Spot
@@ -55,7 +56,7 @@ from penstock.engine.proxy.messages import (
 from penstock.engine.proxy.privileges import give_up
 from penstock.engine.proxy.questions import Question, send_answer
 from penstock.engine.proxy.session import Session
-from penstock.engine.proxy.udp import Flow, Relay
+from penstock.engine.proxy.udp import Relay
 from penstock.engine.proxy.world import Ear, Service, World
 from penstock.logs.process import means_of
 from penstock.logs.sinks import Sinks

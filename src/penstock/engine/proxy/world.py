@@ -40,9 +40,9 @@ from penstock.stick.counters import PLACES, add_rate, read_rate
 from penstock.stick.tables import Tables
 
 if TYPE_CHECKING:
+    from penstock.engine.proxy.flow import Flow
     from penstock.engine.proxy.lane import Lane
     from penstock.engine.proxy.session import Session
-    from penstock.engine.proxy.udp import Flow
 
 _SECOND = 1000  # ms
 _UDP_SILENCE = 60.0  # seconds where there is no timeout, as with the kernel engine
