@@ -22,6 +22,7 @@ from penstock.model import (
     Service,
 )
 from penstock.proxied import Front, Link, Listener, ListenerTls, ServerTls, TlsSettings, TlsVerify
+from penstock.stick.sections import Peer, PeersSpec
 from penstock.terms import Origin
 
 FILES = Path(__file__).parent / "certificates"
@@ -88,3 +89,24 @@ def test_a_renewed_file_makes_another_configuration(tmp_path: Path) -> None:
         shutil.copy(FILES / other, path)
         assert noted() not in seen
         seen.add(noted())
+
+
+def test_files_of_peers_count_too(tmp_path: Path) -> None:
+    own = tmp_path / "own.pem"
+    shutil.copy(file("default.pem"), own)
+    peer = Peer("b", IPv4Address("192.0.2.2"), 1024, HERE, ServerTls(PLAIN, str(own)))
+    for section in (
+        PeersSpec("ps", "a", peers=(peer,)),
+        PeersSpec("ps", "a", tls=ListenerTls(PLAIN, (str(own),)), origin=HERE),
+        PeersSpec("ps", "a", local_tls=ServerTls(PLAIN, str(own)), origin=HERE),
+    ):
+        found = Configuration(peers=(section,))
+        shutil.copy(file("default.pem"), own)
+        check_files(found)
+        before = with_digests(found)
+        assert before == with_digests(found)
+        shutil.copy(file("ca.pem"), own)  # without a key
+        assert before != with_digests(found)
+        with pytest.raises(ConfigError, match=r"h\.cfg:7"):
+            check_files(found)
+        check_files(replace(found, peers=(replace(section, disabled=True),)))

@@ -74,6 +74,15 @@ def with_each(configuration: Configuration, change: Change) -> Configuration:
         pools=tuple(
             replace(pool, reals=tuple(map(real, pool.reals))) for pool in configuration.pools
         ),
+        peers=tuple(
+            replace(
+                one,
+                peers=tuple(replace(peer, tls=server(peer.tls)) for peer in one.peers),
+                tls=None if one.tls is None else change(one.tls),
+                local_tls=server(one.local_tls),
+            )
+            for one in configuration.peers
+        ),
     )
 
 
@@ -122,6 +131,12 @@ def uses(configuration: Configuration) -> list[tuple[ListenerTls | ServerTls, Or
         for tls in (real.link.tls, *_of_check(real))
         if tls is not None and not pool.disabled
     }
+    for section in (one for one in configuration.peers if not one.disabled):
+        if section.tls is not None:
+            listeners.add((section.tls, section.origin))
+        if section.local_tls is not None:
+            servers.add((section.local_tls, section.origin))
+        servers |= {(one.tls, one.origin) for one in section.peers if one.tls is not None}
     return sorted([*listeners, *servers], key=lambda one: (one[1].file, one[1].line))
 
 
