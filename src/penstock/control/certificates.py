@@ -89,7 +89,7 @@ class Certificates:
             return tls
         digest = hashlib.sha256(tls.settings.content.encode())
         for one in renewed:
-            digest.update(f"{one.file}\0{one.pem}\0".encode())
+            digest.update(f"{one.file}\0{one.pem}\0".encode(errors="surrogateescape"))
         settings = replace(tls.settings, content=digest.hexdigest())
         return replace(tls, settings=settings, renewed=renewed)
 

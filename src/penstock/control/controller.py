@@ -406,7 +406,7 @@ class Controller:
             certificates.check(configuration, file)
             staged = self.stage(configuration) if self.stage is not None else None
             self._adopt(configuration, {})
-        except PenstockError:
+        except Exception:  # whatever went wrong, the next change must not meet it again
             if staged is not None:
                 staged.drop()
             certificates.put(file, before)

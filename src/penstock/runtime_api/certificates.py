@@ -17,7 +17,6 @@ from penstock.runtime_api.context import Context
 from penstock.runtime_api.registry import Answer, CommandFailed, Message, command
 from penstock.runtime_api.request import Arguments
 from penstock.runtime_sockets import AccessLevel
-from penstock.wire.x509 import NotACertificate
 from penstock.wire.x509_shown import shown
 
 _KEY: Final = "key"
@@ -42,12 +41,14 @@ def _show(context: Context, arguments: Arguments, payload: str | None) -> Answer
     try:
         return _details(name, certificates.pem(name), "Used")
     except ConfigError as error:
-        raise CommandFailed(
-            f"Can't display the certificate: {error.diagnostics[0].message}"
-        ) from None
+        reason = error.diagnostics[0].message
+    except ValueError:  # of its chain
+        reason = f"unable to load certificate chain from file '{name}'."
+    raise CommandFailed(f"Can't display the certificate: {reason}")
 
 
 def _details(name: str, pem: str, status: str) -> str:
+    """Raises ValueError where something in *pem* is no certificate."""
     own, *chain = certificates_in(pem)
     head = f"Filename: {name}\nStatus: {status}\n"
     return f"{head}{shown(own, chain)}OCSP Response Key: \n"
@@ -89,7 +90,7 @@ def _with(pem: str, what: str, payload: str, file: str, asked: str) -> str:
     try:
         own, *chain = certificates_in(payload)
         shown(own, chain)
-    except (ValueError, NotACertificate):
+    except ValueError:
         raise _not_updated(
             f"unable to load certificate from file '{file}'.\nCan't load the payload", asked
         ) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from unit_ports import closed_port
 from unit_rig import Rig
-from unit_runtime import ask, runtime_of, terminal_of
+from unit_runtime import ask, pieces, runtime_of, terminal_of
 from unit_side_by_side import both
 
 from penstock.config.haproxy import loads
@@ -225,3 +225,24 @@ def test_a_file_that_has_gone(says: Operator, folder: Path) -> None:
     (folder / "one.pem").unlink()
     assert "unable to stat" in says(f"show ssl cert {folder}/one.pem")
     assert "unable to stat" in says(f"set ssl cert {folder}/one.pem.key <<\nPRIVATE KEY-----\n")
+
+
+def test_comments_are_in_any_encoding(says: Operator, folder: Path) -> None:
+    pem = (folder / "one.pem").read_text().strip()
+    terminal = terminal_of(runtime_of(says.rig.controller))
+    terminal.receive(
+        f"set ssl cert {folder}/default.pem <<\nName: Z\u00fcrich ".encode()
+        + b"\xff\n"
+        + f"{pem}\n\ncommit ssl cert {folder}/default.pem\n".encode()
+    )
+    assert "Success!" in "".join(pieces(terminal))
+    assert says.shown() == _der(folder / "one.pem")
+
+
+def test_a_chain_that_is_broken(says: Operator, folder: Path) -> None:
+    with (folder / "one.pem").open("a") as file:
+        file.write("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert "unable to load certificate chain" in says(f"show ssl cert {folder}/one.pem")
+    assert "Can't load the payload" in says.put("default.pem", "one.pem") + says(
+        f"set ssl cert {folder}/default.pem <<\n{(folder / 'one.pem').read_text().strip()}\n"
+    )

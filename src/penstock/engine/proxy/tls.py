@@ -300,7 +300,7 @@ def _load_authorities(context: ssl.SSLContext, text: str, option: str, origin: O
 def in_memory(pem: str) -> Iterator[str]:
     """A file with *pem*, for OpenSSL takes certificates by way of Python's ssl from files alone."""
     with open(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb", closefd=True) as file:
-        file.write(pem.encode())
+        file.write(pem.encode(errors="surrogateescape"))
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
 
