@@ -68,14 +68,7 @@ def entries(tls: ListenerTls, origin: Origin) -> list[Entry]:
     listed: list[Entry] = []
     for text in tls.lists:
         listed += _list(Path(text), tls, origin)
-    found: list[Entry] = []
-    for text in tls.certificates:
-        path = Path(text)
-        if path.is_dir():
-            inside = sorted(one for one in path.iterdir() if _counts(one))
-            found += [load(one, origin, tls.renewed) for one in inside]
-        else:
-            found.append(load(path, origin, tls.renewed))
+    found = [load(path, origin, tls.renewed) for path in _named(tls)]
     return listed + found if tls.lists_first else found + listed
 
 
@@ -83,11 +76,16 @@ def files_of(tls: ListenerTls | ServerTls) -> list[Path]:
     """The files with the certificates of one line, listed ones too. Raises ConfigError."""
     if isinstance(tls, ServerTls):
         return [] if tls.certificate is None else [Path(tls.certificate)]
-    found = listed(tls)
-    for text in tls.certificates:
-        path = Path(text)
-        found += sorted(filter(_counts, path.iterdir())) if path.is_dir() else [path]
-    return found
+    return [*listed(tls), *_named(tls)]
+
+
+def _named(tls: ListenerTls) -> Iterator[Path]:
+    """The files that a listener's line names, or the folders with them."""
+    for path in map(Path, tls.certificates):
+        if path.is_dir():
+            yield from sorted(filter(_counts, path.iterdir()))
+        else:
+            yield path
 
 
 def listed(tls: ListenerTls) -> list[Path]:
@@ -147,21 +145,18 @@ def without_keys(pem: str) -> str:
     return _PRIVATE_KEY.sub("", pem)
 
 
-def certificates_in(pem: str) -> list[bytes]:
+def certificates_in(pem: str) -> Iterator[bytes]:
     """The DER of all certificates of *pem*. Raises ValueError where one is none."""
-    found: list[bytes] = []
     start = pem.find(_BEGIN)
     while start >= 0:
         end = pem.find(_END, start)
-        found.append(ssl.PEM_cert_to_DER_cert(pem[start : end + len(_END)]))
+        yield ssl.PEM_cert_to_DER_cert(pem[start : end + len(_END)])
         start = pem.find(_BEGIN, end)
-    return found
 
 
 def _certificate(pem: str, path: Path, origin: Origin) -> Certificate:
-    start, end = pem.find(_BEGIN), pem.find(_END)
     try:
-        return parse(ssl.PEM_cert_to_DER_cert(pem[start : end + len(_END)]))
+        return parse(next(certificates_in(pem), b""))
     except (ValueError, NotACertificate):
         raise fault(origin, f"unable to load certificate from file '{path}'.") from None
 
