@@ -162,7 +162,9 @@ class RuntimePaths:
 
     def remove(self) -> None:
         """Remove what is ours but for the lock, which is its holder's."""
-        for path in (self.socket, self.succession, self.overrides, self.rules, self.log):
+        # A socket has a name of its own until it listens; who was killed just then has left it.
+        begun = self.directory.glob(f"{self.succession.name}.*.tmp")
+        for path in (self.socket, self.succession, self.overrides, self.rules, self.log, *begun):
             path.unlink(missing_ok=True)
 
 

@@ -90,6 +90,16 @@ def test_the_lock_of_a_killed_instance_is_free(paths: RuntimePaths) -> None:
         InstanceLock(paths).close()
 
 
+def test_a_process_killed_while_it_began_to_listen_leaves_nothing(paths: RuntimePaths) -> None:
+    """Its socket still has the name that it has before it listens."""
+    killed = paths.of_process(4711)
+    killed.create()
+    killed.lock.touch()
+    killed.succession.with_name(f"{killed.succession.name}.4711.tmp").touch()
+    paths.remove_deserted()
+    assert not killed.directory.exists()
+
+
 @pytest.mark.parametrize("stranger", [False, True])
 def test_removal_takes_what_is_ours(paths: RuntimePaths, stranger: bool) -> None:
     lock = InstanceLock(paths)
